@@ -1,0 +1,139 @@
+// Package store keeps the registry, the identities and the accounts in SQL. It is the only package that speaks it.
+//
+// One file per domain (things.go, pki.go, account.go) implements the small Store interface which that domain
+// declares. One text per query, with $n placeholders that SQLite and PostgreSQL both read; times are BIGINT Unix
+// milliseconds, documents are TEXT. Writes go through one connection, so that SQLite never answers "busy"; reads
+// have a pool of their own.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strconv"
+	"strings"
+
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite", without cgo
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// DB is the open database. Safe for concurrent use.
+type DB struct {
+	write *sql.DB // one connection
+	read  *sql.DB
+}
+
+// Open opens the SQLite database at path, makes it if it is missing, and brings its schema up to date.
+//
+// A database whose schema is newer than this binary is refused, not touched. synchronous=FULL: a commit that
+// returned is on disk.
+func Open(ctx context.Context, path string) (*DB, error) {
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=busy_timeout(10000)&_txlock=immediate"
+	write, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open registry %q: %w", path, err)
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn+"&_pragma=query_only(ON)")
+	if err != nil {
+		write.Close()
+		return nil, fmt.Errorf("open registry %q: %w", path, err)
+	}
+	read.SetMaxOpenConns(4)
+	db := &DB{write: write, read: read}
+	if err := db.migrate(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open registry %q: %w", path, err)
+	}
+	return db, nil
+}
+
+// Close waits for running statements and closes the database.
+func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
+
+// Ping says whether the database answers.
+func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
+
+// update runs f in one write transaction and commits it; any error rolls back.
+func (db *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// migrate applies the files of migrations/ in the order of their number, each in its own transaction.
+func (db *DB) migrate(ctx context.Context) error {
+	if _, err := db.write.ExecContext(ctx,
+		`CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)`); err != nil {
+		return err
+	}
+	applied := map[int]bool{}
+	newest := 0
+	rows, err := db.write.QueryContext(ctx, `SELECT version FROM schema_version`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v int
+		if err := rows.Scan(&v); err != nil {
+			return err
+		}
+		applied[v] = true
+		newest = max(newest, v)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	rows.Close()
+	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted by name
+	if err != nil {
+		return err
+	}
+	known := 0
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil {
+			return fmt.Errorf("BUG: migration %q has no number", name)
+		}
+		known = max(known, version)
+	}
+	if newest > known {
+		return fmt.Errorf("its schema is version %d and this muster knows %d: use the newer binary, or restore a backup", newest, known)
+	}
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		version, _ := strconv.Atoi(number)
+		if applied[version] {
+			continue
+		}
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		err = db.update(ctx, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, string(text)); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, version)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("migrate to version %d: %w", version, err)
+		}
+	}
+	return nil
+}
