@@ -104,6 +104,7 @@ type Accounts struct {
 	hashing    chan struct{} // one token per password hash in work
 	byAccount  *limiter
 	byAddress  *limiter
+	common     wordlist
 	dummy      string // the hash that unknown users' passwords are compared with
 	sessionTTL ttl
 }
@@ -123,6 +124,7 @@ func New(opts Options) (*Accounts, error) {
 		hashing:    make(chan struct{}, maxHashing),
 		byAccount:  newLimiter(5, time.Minute),
 		byAddress:  newLimiter(20, time.Minute),
+		common:     newWordlist(),
 		sessionTTL: ttl{idle: 30 * time.Minute, absolute: 12 * time.Hour},
 	}
 	var err error

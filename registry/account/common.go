@@ -3,21 +3,23 @@ package account
 import (
 	_ "embed"
 	"strings"
-	"sync"
 )
 
 //go:embed common.txt
 var commonText string
 
-// commonWords are the words that guessing starts with. A word of the list may be short: it counts only when the
-// whole password is made of such words.
-var commonWords = sync.OnceValue(func() map[string]bool {
-	words := map[string]bool{}
+// longestWord is at least the length in bytes of the longest word of the list and of a user name worth looking for.
+const longestWord = 32
+
+// newWordlist returns the list of common.txt. A word of it may be short: it counts only when the whole password
+// is made of such words.
+func newWordlist() wordlist {
+	words := wordlist{}
 	for word := range strings.FieldsSeq(commonText) {
 		words[word] = true
 	}
 	return words
-})
+}
 
 // keyboardRows hold runs of letters that hands type without thinking, in both directions.
 var keyboardRows = []string{

@@ -30,7 +30,7 @@ const (
 )
 
 // checkPassword refuses passwords that are short or easy to guess. The error says what to do.
-func checkPassword(user, password string) error {
+func (a *Accounts) checkPassword(user, password string) error {
 	refuse := func(why string) error { return &Error{Invalid, "password " + why} }
 	switch {
 	case len(password) > maxPasswordBytes:
@@ -47,17 +47,20 @@ func checkPassword(user, password string) error {
 	if len(distinct) < 5 {
 		return refuse("repeats a few characters only; take one that is harder to guess")
 	}
-	if isCommon(strings.ToLower(user), strings.ToLower(password)) {
-		return refuse("is made of words that are tried first (\"password\", \"admin\", keyboard rows, the user's name); take one that is harder to guess")
+	if a.common.isCommon(strings.ToLower(user), strings.ToLower(password)) {
+		return refuse("is made of words that are tried first (like password, admin, keyboard rows or the user's name); take one that is harder to guess")
 	}
 	return nil
 }
 
-// isCommon says whether password, without its digits and signs, is nothing but words of the list, the user's name
-// or letters in the order of the alphabet or a keyboard row. Both arguments are in lower case.
-func isCommon(user, password string) bool {
+// wordlist holds the words that guessing starts with, in lower case.
+type wordlist map[string]bool
+
+// isCommon says whether password, without its digits and signs, is nothing but up to three words of the list, the
+// user's name, or letters in the order of the alphabet or a keyboard row. Both arguments are in lower case.
+func (w wordlist) isCommon(user, password string) bool {
 	for _, plain := range []string{onlyLetters(password), onlyLetters(unleet.Replace(password))} {
-		if len(plain) < 4 || isWords(user, plain) {
+		if len(plain) < 4 || w.isSentence(user, plain) {
 			return true
 		}
 	}
@@ -73,24 +76,23 @@ func onlyLetters(s string) string {
 	}, s)
 }
 
-// isWords says whether s is a concatenation of at most four guessable words: s is cut greedily at every place (the
-// strings are short, so that trying all cuts costs nothing).
-func isWords(user, s string) bool {
-	const never = 5
-	least := make([]int, len(s)+1) // least[i]: the fewest words that make s[:i]
+// isSentence says whether s can be cut into at most three guessable words.
+func (w wordlist) isSentence(user, s string) bool {
+	const never = 4
+	fewest := make([]int, len(s)+1) // fewest[i]: how many words make s[:i]
 	for i := 1; i <= len(s); i++ {
-		least[i] = never
-		for j := max(0, i-24); j < i; j++ {
-			if least[j]+1 < least[i] && isGuessable(user, s[j:i]) {
-				least[i] = least[j] + 1
+		fewest[i] = never
+		for j := max(0, i-longestWord); j < i; j++ {
+			if fewest[j]+1 < fewest[i] && w.isGuessable(user, s[j:i]) {
+				fewest[i] = fewest[j] + 1
 			}
 		}
 	}
-	return least[len(s)] < never
+	return fewest[len(s)] < never
 }
 
-func isGuessable(user, word string) bool {
-	if word == user && len(user) >= 3 || commonWords()[word] {
+func (w wordlist) isGuessable(user, word string) bool {
+	if word == user && len(user) >= 3 || w[word] {
 		return true
 	}
 	if len(word) < 4 {
