@@ -1,0 +1,166 @@
+package pki
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"math/big"
+	"sync"
+	"time"
+
+	"muster/agent/wire"
+)
+
+// revocations is what must be known without a look into the database: it is asked at every handshake.
+type revocations struct {
+	mu       sync.RWMutex // guards all below
+	keys     map[wire.KeyHash]struct{}
+	certs    []Certificate // for the CRL; without PEM
+	crl      []byte        // nil: to be made
+	madeAt   time.Time
+	onRevoke []func(thingName string)
+}
+
+// crlLife is how long a CRL may be used; a new one is made after half of it.
+const crlLife = 7 * 24 * time.Hour
+
+func (r *revocations) has(key wire.KeyHash) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, ok := r.keys[key]
+	return ok
+}
+
+func (r *revocations) add(key wire.KeyHash, certs []Certificate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys[key] = struct{}{}
+	r.certs = append(r.certs, certs...)
+	r.crl = nil
+}
+
+func (a *Authority) loadRevoked(ctx context.Context) error {
+	certs, err := a.opts.Store.Revoked(ctx)
+	if err != nil {
+		return err
+	}
+	keys := make(map[wire.KeyHash]struct{}, len(certs))
+	for _, c := range certs {
+		keys[c.Key] = struct{}{}
+	}
+	a.revoked.mu.Lock()
+	defer a.revoked.mu.Unlock()
+	a.revoked.keys, a.revoked.certs, a.revoked.crl = keys, certs, nil
+	return nil
+}
+
+// OnRevoke adds a function that is called after a thing's certificate was revoked, to end its connections. It is
+// called from the goroutine that revokes and must not block for long.
+func (a *Authority) OnRevoke(f func(thingName string)) {
+	a.revoked.mu.Lock()
+	defer a.revoked.mu.Unlock()
+	a.revoked.onRevoke = append(a.revoked.onRevoke, f)
+}
+
+// Revoke revokes a certificate and its key: every certificate of that key is refused from now on, on resumed sessions
+// as well, and the key cannot enrol again. Doing it again changes nothing. ErrNotFound if there is no such certificate.
+//
+// Certificates of the same thing with other keys stay valid; RevokeThing takes them all.
+func (a *Authority) Revoke(ctx context.Context, id string) error {
+	cert, ok, err := a.opts.Store.CertificateByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrNotFound
+	}
+	return a.revokeKeys(ctx, cert.ThingName, cert.Key)
+}
+
+// RevokeThing revokes all certificates of a thing and their keys. It is no error if there are none.
+func (a *Authority) RevokeThing(ctx context.Context, thingName string) error {
+	// A device that renews in the same moment may get one more: look again until all are gone.
+	for {
+		certs, err := a.opts.Store.Certificates(ctx, thingName)
+		if err != nil {
+			return err
+		}
+		var keys []wire.KeyHash
+		for _, c := range certs {
+			if c.Status == Active {
+				keys = append(keys, c.Key)
+			}
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		if err := a.revokeKeys(ctx, thingName, keys...); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *Authority) revokeKeys(ctx context.Context, thingName string, keys ...wire.KeyHash) error {
+	count := 0
+	for _, key := range keys {
+		certs, err := a.opts.Store.Revoke(ctx, key, a.time.now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		count += len(certs)
+		a.revoked.add(key, certs)
+	}
+	a.opts.Metrics.GetOrCreateCounter("muster_pki_revoked_total").Add(count)
+	a.log.Info("certificates revoked", "thing", thingName, "count", count)
+	a.revoked.mu.RLock()
+	call := a.revoked.onRevoke
+	a.revoked.mu.RUnlock()
+	for _, f := range call {
+		f(thingName)
+	}
+	return nil
+}
+
+// Certificates returns the certificates issued to a thing, newest first, at most 100.
+func (a *Authority) Certificates(ctx context.Context, thingName string) ([]Certificate, error) {
+	return a.opts.Store.Certificates(ctx, thingName)
+}
+
+// CertificateByID returns an issued certificate.
+func (a *Authority) CertificateByID(ctx context.Context, id string) (Certificate, bool, error) {
+	return a.opts.Store.CertificateByID(ctx, id)
+}
+
+// CRL returns the list of revoked certificates that have not ended, as DER, signed by the intermediate
+// (application/pkix-crl). It is kept and made anew after a revocation or when half of its life of 7 days is over.
+// The caller must not change it. nil if it cannot be signed, which is logged.
+func (a *Authority) CRL() []byte {
+	now := a.time.now()
+	a.revoked.mu.Lock()
+	defer a.revoked.mu.Unlock()
+	if a.revoked.crl != nil && now.Sub(a.revoked.madeAt) < crlLife/2 {
+		return a.revoked.crl
+	}
+	list := &x509.RevocationList{
+		// RFC 5280 section 5.2.3: rising with every list, over restarts as well.
+		Number:     big.NewInt(now.UnixNano()),
+		ThisUpdate: now.Add(-backdate),
+		NextUpdate: now.Add(crlLife),
+	}
+	for _, c := range a.revoked.certs {
+		serial, ok := new(big.Int).SetString(c.Serial, 16)
+		if !ok || now.UnixMilli() > c.NotAfterMs {
+			continue
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{
+			SerialNumber: serial, RevocationTime: time.UnixMilli(c.RevokedMs),
+		})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.inter, a.interKey)
+	if err != nil {
+		a.log.Error("sign the revocation list", "err", err)
+		return a.revoked.crl
+	}
+	a.revoked.crl, a.revoked.madeAt = der, now
+	return der
+}
