@@ -81,15 +81,9 @@ func (a *Authority) Revoke(ctx context.Context, id string) error {
 func (a *Authority) RevokeThing(ctx context.Context, thingName string) error {
 	// A device that renews in the same moment may get one more: look again until all are gone.
 	for {
-		certs, err := a.opts.Store.Certificates(ctx, thingName)
+		keys, err := a.opts.Store.ActiveKeys(ctx, thingName)
 		if err != nil {
 			return err
-		}
-		var keys []wire.KeyHash
-		for _, c := range certs {
-			if c.Status == Active {
-				keys = append(keys, c.Key)
-			}
 		}
 		if len(keys) == 0 {
 			return nil

@@ -27,6 +27,8 @@ type Store interface {
 	Renew(ctx context.Context, previous string, cert Certificate) error
 	// Certificates returns the certificates of a thing, newest first, at most 100.
 	Certificates(ctx context.Context, thingName string) ([]Certificate, error)
+	// ActiveKeys returns the keys of the active certificates of a thing, each once.
+	ActiveKeys(ctx context.Context, thingName string) ([]wire.KeyHash, error)
 	CertificateByID(ctx context.Context, id string) (Certificate, bool, error)
 	// Revoke marks every certificate of the key revoked and returns those that were active, without PEM.
 	Revoke(ctx context.Context, key wire.KeyHash, atMs int64) ([]Certificate, error)
