@@ -1,0 +1,189 @@
+package prom
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"muster/tsdb"
+)
+
+// thingLabel is the label every series has; valueLabel is what a string column's series have besides.
+const (
+	thingLabel = "thing"
+	valueLabel = "value"
+	nameLabel  = labels.MetricName
+	infoSuffix = "_info"
+)
+
+// Label is one virtual label of a thing.
+type Label struct{ Name, Value string }
+
+// Directory resolves things to names and labels at query time. Safe for concurrent use.
+type Directory interface {
+	// ThingName is false for a thing that is unknown or deleted: its series are not shown.
+	ThingName(tsdb.ThingID) (string, bool)
+	ThingByName(string) (tsdb.ThingID, bool)
+	// AppendLabels appends thing_type and the attributes, not `thing` itself. Names need not be legal label names.
+	AppendLabels(dst []Label, id tsdb.ThingID) []Label
+}
+
+// thingPage is the unit in which things are kept during one query: ids are dense, so pages beat a map.
+const thingPageBits = 8
+
+type thingPage [1 << thingPageBits]thingState
+
+// thingState is what one query knows of one thing. Labels are resolved once, so both sides of `a / b` see the same
+// attributes even when one changes meanwhile.
+type thingState struct {
+	labels  []Label // ascending unique names, `thing` included
+	known   bool    // labels and hidden are set
+	hidden  bool    // the directory does not know the thing
+	walk    uint32  // the walk that matched and seen belong to
+	matched bool
+	seen    bool
+}
+
+// thingCache holds the things one query has met. Not for concurrent use.
+type thingCache struct {
+	dir   Directory
+	pages []*thingPage
+	arena []Label // the rest of the newest chunk; labels of things are cut off its front
+	chunk int     // length of the next chunk
+	buf   []Label
+}
+
+// get returns the state of id with its labels resolved.
+func (c *thingCache) get(id tsdb.ThingID) *thingState {
+	page := int(id >> thingPageBits)
+	if page >= len(c.pages) {
+		c.pages = append(c.pages, make([]*thingPage, page+1-len(c.pages))...)
+	}
+	if c.pages[page] == nil {
+		c.pages[page] = new(thingPage)
+	}
+	s := &c.pages[page][id&(1<<thingPageBits-1)]
+	if !s.known {
+		c.resolve(s, id)
+	}
+	return s
+}
+
+func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
+	s.known = true
+	name, ok := c.dir.ThingName(id)
+	if !ok || name == "" {
+		s.hidden = true
+		return
+	}
+	c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, name}), id)
+	list := cleanLabels(c.buf)
+	if len(list) > len(c.arena) {
+		c.chunk = min(max(2*c.chunk, 16, len(list)), max(4096, len(list)))
+		c.arena = make([]Label, c.chunk)
+	}
+	n := copy(c.arena, list)
+	s.labels = c.arena[:n:n]
+	c.arena = c.arena[n:]
+}
+
+// cleanLabels sorts list by name in place and returns it with legal, unique names and without empty values. list[0] is
+// the thing and stays as it is; another label called `thing`, or one that starts with "__", gets the prefix "attribute_".
+// Of two names that become the same, the one that was legal wins, then the one that sorts first.
+func cleanLabels(list []Label) []Label {
+	clean := true
+	for i := range list {
+		l := &list[i]
+		l.Value = strings.ToValidUTF8(l.Value, "\uFFFD")
+		if i > 0 && (!legalName(l.Name) || l.Name == thingLabel) || l.Value == "" {
+			clean = false
+		}
+		if i > 1 && list[i-1].Name >= l.Name {
+			clean = false
+		}
+	}
+	if clean {
+		// Already in order but for the thing itself, which is at the front.
+		thing, i := list[0], 1
+		for ; i < len(list) && list[i].Name < thingLabel; i++ {
+			list[i-1] = list[i]
+		}
+		list[i-1] = thing
+		return list
+	}
+
+	type named struct {
+		Label
+		rank int8
+		from string
+	}
+	all := make([]named, 0, len(list))
+	for i, l := range list {
+		switch {
+		case l.Value == "" || l.Name == "":
+		case i == 0:
+			all = append(all, named{l, 0, ""})
+		case legalName(l.Name) && l.Name != thingLabel:
+			all = append(all, named{l, 1, l.Name})
+		default:
+			all = append(all, named{Label{legalize(l.Name), l.Value}, 2, l.Name})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b named) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.rank, b.rank), strings.Compare(a.from, b.from))
+	})
+	list = list[:0]
+	for _, l := range all {
+		if len(list) == 0 || list[len(list)-1].Name != l.Name {
+			list = append(list, l.Label)
+		}
+	}
+	return list
+}
+
+// legalName reports whether name is a label name that needs no quotes in PromQL and is not reserved.
+func legalName(name string) bool {
+	if name == "" || strings.HasPrefix(name, "__") {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; !(c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || i > 0 && '0' <= c && c <= '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// legalize makes a legal label name of any text: other characters become '_', reserved names get the prefix "attribute_".
+func legalize(name string) string {
+	b := make([]byte, 0, len(name)+len("attribute_"))
+	for i, r := range name {
+		switch {
+		case r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z':
+			b = append(b, byte(r))
+		case '0' <= r && r <= '9':
+			if i == 0 {
+				b = append(b, '_')
+			}
+			b = append(b, byte(r))
+		default:
+			b = append(b, '_')
+		}
+	}
+	if s := string(b); s != thingLabel && !strings.HasPrefix(s, "__") {
+		return s
+	}
+	return "attribute_" + string(b)
+}
+
+// valueOf returns the value of the label called name, "" where there is none. list ascends by name.
+func valueOf(list []Label, name string) string {
+	for i := range list {
+		if list[i].Name == name {
+			return list[i].Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,136 @@
+package prom
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// Bounds of a query text. They keep the parser, which calls itself for every level, and the regular expressions, which
+// are compiled while parsing, within a few MB.
+const (
+	maxQueryBytes = 64 << 10
+	maxQueryDepth = 128
+	maxQueryNodes = 4096
+	maxRegexBytes = 8 << 10
+	maxSelectors  = 64 // match[] parameters of one request
+)
+
+// boundedParser is Prometheus' parser with bounds on what it is given.
+type boundedParser struct{ parser.Parser }
+
+// ParseExpr implements parser.Parser.
+func (p boundedParser) ParseExpr(text string) (parser.Expr, error) {
+	if err := checkText(text); err != nil {
+		return nil, err
+	}
+	expr, err := p.Parser.ParseExpr(text)
+	if err != nil {
+		return nil, err
+	}
+	nodes := 0
+	parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {
+		if node == nil {
+			return nil
+		}
+		if nodes++; nodes > maxQueryNodes {
+			err = fmt.Errorf("query has more than %d parts; split it", maxQueryNodes)
+		} else if len(path) > maxQueryDepth {
+			err = fmt.Errorf("query is nested more than %d levels deep; split it", maxQueryDepth)
+		} else if v, ok := node.(*parser.VectorSelector); ok {
+			err = checkMatchers(v.LabelMatchers)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return expr, nil
+}
+
+// ParseMetricSelector implements parser.Parser.
+func (p boundedParser) ParseMetricSelector(text string) ([]*labels.Matcher, error) {
+	if err := checkText(text); err != nil {
+		return nil, err
+	}
+	matchers, err := p.Parser.ParseMetricSelector(text)
+	if err != nil {
+		return nil, err
+	}
+	return matchers, checkMatchers(matchers)
+}
+
+// checkText bounds the text before it is parsed: its length, and how deep brackets and signs could nest.
+func checkText(text string) error {
+	if len(text) > maxQueryBytes {
+		return fmt.Errorf("query is longer than %d bytes; split it", maxQueryBytes)
+	}
+	depth, operators := 0, 0
+	var quote byte
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quote != 0:
+			if c == '\\' && quote != '`' {
+				i++
+			} else if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'' || c == '`':
+			quote = c
+		case c == '(' || c == '[' || c == '{':
+			depth++
+		case c == ')' || c == ']' || c == '}':
+			depth--
+		case c == '-' || c == '+':
+			operators++
+		}
+		if depth > maxQueryDepth {
+			return fmt.Errorf("query is nested more than %d levels deep; split it", maxQueryDepth)
+		}
+		if operators > maxQueryNodes {
+			return fmt.Errorf("query has more than %d parts; split it", maxQueryNodes)
+		}
+	}
+	return nil
+}
+
+func checkMatchers(matchers []*labels.Matcher) error {
+	for _, m := range matchers {
+		if (m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp) && len(m.Value) > maxRegexBytes {
+			return fmt.Errorf("regular expression on label %q is longer than %d bytes; shorten it", m.Name, maxRegexBytes)
+		}
+	}
+	return nil
+}
+
+// gate lets a few queries run and a few more wait. Safe for concurrent use.
+type gate struct {
+	slots    chan struct{}
+	waiting  atomic.Int32
+	maxQueue int32
+}
+
+// enter waits for a slot. It returns errBusy at once when the queue is full, and ctx's error when ctx ends first.
+func (g *gate) enter(ctx context.Context) error {
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	if g.waiting.Add(1) > g.maxQueue {
+		g.waiting.Add(-1)
+		return errBusy
+	}
+	defer g.waiting.Add(-1)
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *gate) leave() { <-g.slots }

@@ -1,0 +1,470 @@
+package prom
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/util/annotations"
+
+	"muster/tsdb"
+)
+
+// Store is what this package uses of *tsdb.Store.
+type Store interface {
+	Metrics() []tsdb.Metric
+	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
+	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
+	Read(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
+	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
+	Stats() tsdb.Stats
+}
+
+// seriesFunc is the SelectHints.Func of a selection whose samples nobody will read.
+const seriesFunc = "series"
+
+// limitError is a query that asks for more than a limit allows; the text names the limit.
+type limitError struct{ text string }
+
+func (e *limitError) Error() string { return e.text }
+
+// queryable is storage.Queryable over the store. Safe for concurrent use.
+type queryable struct {
+	store          Store
+	dir            Directory
+	maxSeries      int
+	maxBufferBytes int
+}
+
+// Querier implements storage.Queryable. minMs and maxMs are both included; they are narrowed to what the store may hold.
+func (q *queryable) Querier(minMs, maxMs int64) (storage.Querier, error) {
+	return q.querier(minMs, maxMs), nil
+}
+
+func (q *queryable) querier(minMs, maxMs int64) *querier {
+	return &querier{
+		queryable: q,
+		minMs:     max(minMs, q.store.Stats().OldestMs, 0),
+		maxMs:     min(maxMs, tsdb.MaxTimeMs-1),
+		things:    thingCache{dir: q.dir},
+	}
+}
+
+// querier serves one query. Selections are made by one goroutine; iterators of the series may be used by others.
+type querier struct {
+	*queryable
+	minMs, maxMs int64
+	things       thingCache
+	walks        uint32
+	series       int // selected so far
+	ids          []tsdb.ThingID
+	texts        tsdb.StringSamples
+	heldBytes    atomic.Int64 // by buffers of iterators
+}
+
+// selection is what the series of one Select share.
+type selection struct {
+	q            *querier
+	ctx          context.Context // of the query: ends the reads when the client has gone
+	minMs, maxMs int64
+}
+
+// Close implements storage.Querier.
+func (q *querier) Close() error { return nil }
+
+// Select implements storage.Querier. Series of numbers are listed without reading a sample; those of strings need their
+// values. Where only the last sample at or before the end counts (an instant vector selector), the store's live twin
+// answers if its sample is in range, and nothing is decoded.
+func (q *querier) Select(
+	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
+) storage.SeriesSet {
+	sel := &selection{q: q, ctx: ctx, minMs: q.minMs, maxMs: q.maxMs}
+	noSamples, instant, limit := false, false, 0
+	if hints != nil {
+		sel.minMs, sel.maxMs = max(hints.Start, q.minMs), min(hints.End, q.maxMs)
+		noSamples = hints.Func == seriesFunc
+		instant = !noSamples && hints.Step == 0 && hints.Range == 0
+		if !sortSeries {
+			limit = hints.Limit
+		}
+	}
+
+	var list []series
+	var builder labels.ScratchBuilder
+	add := func(s series, name string, thing []Label) error {
+		if q.series++; q.series > q.maxSeries {
+			return &limitError{fmt.Sprintf("the query selects more than %d series (query.max-series); narrow its label matchers", q.maxSeries)}
+		}
+		s.sel = sel
+		s.lset = seriesLabels(&builder, name, thing, s.info, s.text)
+		list = append(list, s)
+		return nil
+	}
+	err := q.walk(ctx, sel.minMs, sel.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+		s := series{metric: t.id, thing: id, info: t.info}
+		if instant {
+			last, ok := q.store.Last(id, t.id)
+			if ok && last.TimeMs < sel.minMs {
+				return walkOn, nil
+			}
+			if ok && last.TimeMs <= sel.maxMs && (last.Kind == tsdb.String) == t.info {
+				s.single, s.last = true, sample{last.TimeMs, last.Number}
+				if !t.info {
+					return walkOn, add(s, t.name, thing.labels)
+				}
+				if s.last.value, s.text = 1, validText(last.Text); !t.matchesValue(s.text) {
+					return walkOn, nil
+				}
+				return walkOn, add(s, t.name, thing.labels)
+			}
+		}
+		if !t.info {
+			if t.mixed {
+				some, err := q.hasNumbers(ctx, id, t.id, sel.minMs, sel.maxMs)
+				if err != nil || !some {
+					return walkOn, err
+				}
+			}
+			if err := add(s, t.name, thing.labels); err != nil {
+				return walkOn, err
+			}
+		} else {
+			texts, err := q.textsOf(ctx, id, t, sel.minMs, sel.maxMs)
+			if err != nil {
+				return walkOn, err
+			}
+			for _, text := range texts {
+				s.text = text
+				if err := add(s, t.name, thing.labels); err != nil {
+					return walkOn, err
+				}
+			}
+		}
+		if limit > 0 && len(list) >= limit {
+			return walkEnd, nil
+		}
+		return walkOn, nil
+	})
+	if err != nil {
+		return &seriesSet{err: err}
+	}
+	if sortSeries {
+		slices.SortFunc(list, func(a, b series) int { return labels.Compare(a.lset, b.lset) })
+	}
+	return &seriesSet{list: list}
+}
+
+// seriesLabels builds the labels of a series. A thing's attribute called `value` gives way on string columns.
+func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info bool, text string) labels.Labels {
+	b.Reset()
+	b.Add(nameLabel, name)
+	for i := range thing {
+		if l := &thing[i]; !info || l.Name != valueLabel {
+			b.Add(l.Name, l.Value)
+		}
+	}
+	if info && text != "" {
+		b.Add(valueLabel, validText(text))
+	}
+	b.Sort()
+	return b.Labels()
+}
+
+// LabelNames implements storage.Querier.
+func (q *querier) LabelNames(
+	ctx context.Context, hints *storage.LabelHints, matchers ...*labels.Matcher,
+) ([]string, annotations.Annotations, error) {
+	names := map[string]struct{}{}
+	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+		if t.info {
+			texts, err := q.textsOf(ctx, id, t, q.minMs, q.maxMs)
+			if err != nil || len(texts) == 0 {
+				return walkOn, err
+			}
+			names[valueLabel] = struct{}{}
+		}
+		if !thing.seen {
+			thing.seen = true
+			names[nameLabel] = struct{}{}
+			for i := range thing.labels {
+				names[thing.labels[i].Name] = struct{}{}
+			}
+		}
+		return walkOn, nil
+	})
+	return sortedUpTo(names, hints), nil, err
+}
+
+// LabelValues implements storage.Querier.
+func (q *querier) LabelValues(
+	ctx context.Context, name string, hints *storage.LabelHints, matchers ...*labels.Matcher,
+) ([]string, annotations.Annotations, error) {
+	values := map[string]struct{}{}
+	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+		if thing.seen && name != nameLabel && name != valueLabel {
+			return walkOn, nil
+		}
+		var texts []string
+		if t.info && (name == valueLabel || t.valueMatchers != nil) {
+			var err error
+			if texts, err = q.textsOf(ctx, id, t, q.minMs, q.maxMs); err != nil || len(texts) == 0 {
+				return walkOn, err
+			}
+		}
+		switch {
+		case name == nameLabel:
+			values[t.name] = struct{}{}
+			return walkNext, nil
+		case name == valueLabel && t.info:
+			for _, text := range texts {
+				if text != "" {
+					values[text] = struct{}{}
+				}
+			}
+		default:
+			thing.seen = name != valueLabel
+			if v := valueOf(thing.labels, name); v != "" {
+				values[v] = struct{}{}
+			}
+		}
+		return walkOn, nil
+	})
+	return sortedUpTo(values, hints), nil, err
+}
+
+func sortedUpTo(set map[string]struct{}, hints *storage.LabelHints) []string {
+	list := slices.Sorted(maps.Keys(set))
+	if hints != nil && hints.Limit > 0 && len(list) > hints.Limit {
+		list = list[:hints.Limit]
+	}
+	return list
+}
+
+// target is a column that the matchers on __name__ let through, as numbers or as strings.
+type target struct {
+	name          string // as PromQL shows it
+	id            tsdb.MetricID
+	info          bool
+	mixed         bool              // a number column that also had strings
+	valueMatchers []*labels.Matcher // of a string column: those on `value`
+}
+
+func (t *target) matchesValue(text string) bool { return matchAll(t.valueMatchers, text) }
+
+// walkStep says how a walk goes on after a candidate.
+type walkStep uint8
+
+const (
+	walkOn   walkStep = iota
+	walkNext          // nothing more of this column
+	walkEnd
+)
+
+// walk visits every column and thing that the matchers let through and that may have a sample in [minMs, maxMs],
+// column by column. thing.seen is false when a walk meets the thing first; visit may set it.
+func (q *querier) walk(
+	ctx context.Context, minMs, maxMs int64, matchers []*labels.Matcher,
+	visit func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error),
+) error {
+	q.walks++
+	var names, values, others []*labels.Matcher
+	for _, m := range matchers {
+		switch m.Name {
+		case nameLabel:
+			names = append(names, m)
+		case valueLabel:
+			values = append(values, m)
+		default:
+			others = append(others, m)
+		}
+	}
+	chosen, restricted := q.chosenThings(others)
+	visited := 0
+	for _, t := range q.targets(names, values) {
+		ids := chosen
+		if !restricted {
+			q.ids = q.store.ThingsWith(q.ids[:0], t.id, minMs, maxMs)
+			ids = q.ids
+		}
+		for _, id := range ids {
+			if visited++; visited%1024 == 0 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+			}
+			thing := q.things.get(id)
+			if thing.walk != q.walks {
+				thing.walk, thing.seen = q.walks, false
+				thing.matched = !thing.hidden && matchLabels(others, thing.labels)
+			}
+			if !thing.matched || !t.info && values != nil && !matchAll(values, valueOf(thing.labels, valueLabel)) {
+				continue
+			}
+			if restricted {
+				if last, ok := q.store.Last(id, t.id); !ok || last.TimeMs < minMs {
+					continue
+				}
+			}
+			step, err := visit(&t, id, thing)
+			if err != nil {
+				return err
+			}
+			if step == walkEnd {
+				return nil
+			}
+			if step == walkNext {
+				break
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets lists the columns whose shown name passes the matchers: one entry for numbers, one for strings.
+func (q *querier) targets(names, values []*labels.Matcher) []target {
+	const numbers = 1<<tsdb.Decimal | 1<<tsdb.Bool | 1<<tsdb.Float
+	var list []target
+	for _, m := range q.store.Metrics() {
+		name := validText(m.Name)
+		if name == "" {
+			continue
+		}
+		if m.Kinds&numbers != 0 && matchAll(names, name) {
+			list = append(list, target{name: name, id: m.ID, mixed: m.Kinds&(1<<tsdb.String) != 0})
+		}
+		if m.Kinds&(1<<tsdb.String) != 0 && matchAll(names, name+infoSuffix) {
+			list = append(list, target{name: name + infoSuffix, id: m.ID, info: true, valueMatchers: values})
+		}
+	}
+	return list
+}
+
+// chosenThings returns the only things that can match, ascending, when a matcher on `thing` is an equality or a regular
+// expression that is a plain list, as Grafana's multi-value variables are.
+func (q *querier) chosenThings(matchers []*labels.Matcher) (ids []tsdb.ThingID, restricted bool) {
+	for _, m := range matchers {
+		if m.Name != thingLabel {
+			continue
+		}
+		var names []string
+		if m.Type == labels.MatchEqual && m.Value != "" {
+			names = []string{m.Value}
+		} else if m.Type == labels.MatchRegexp {
+			names = m.SetMatches()
+		}
+		if len(names) == 0 {
+			continue
+		}
+		for _, name := range names {
+			if id, ok := q.dir.ThingByName(name); ok {
+				ids = append(ids, id)
+			}
+		}
+		slices.Sort(ids)
+		return slices.Compact(ids), true
+	}
+	return nil, false
+}
+
+// hasNumbers reports whether a column that had numbers and strings has a number in the range.
+func (q *querier) hasNumbers(ctx context.Context, id tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) (bool, error) {
+	probe := series{sel: &selection{q: q, ctx: ctx, minMs: minMs, maxMs: maxMs}, thing: id, metric: m}
+	it := sampleIterator{spanMs: firstWindowMs}
+	it.reset(&probe)
+	found := it.load(minMs) != chunkenc.ValNone
+	_ = q.hold(-it.held)
+	return found, it.err
+}
+
+// textsOf returns the different values of a string column in the range that pass the target's matchers, ascending.
+func (q *querier) textsOf(ctx context.Context, id tsdb.ThingID, t *target, minMs, maxMs int64) ([]string, error) {
+	last, ok := q.store.Last(id, t.id)
+	if !ok || last.TimeMs < minMs {
+		return nil, nil
+	}
+	maxMs = min(maxMs, last.TimeMs)
+	found := map[string]struct{}{}
+	previous, span := "", int64(firstWindowMs)
+	for fromMs := minMs; fromMs <= maxMs; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		toMs := min(fromMs+span-1, maxMs)
+		if err := q.store.ReadStrings(&q.texts, id, t.id, fromMs, toMs); err != nil {
+			return nil, q.readError(err, &series{thing: id, metric: t.id})
+		}
+		for i, text := range q.texts.Values {
+			if i > 0 && text == previous {
+				continue
+			}
+			previous = text
+			if _, ok := found[text]; ok || !t.matchesValue(validText(text)) {
+				continue
+			}
+			if len(found) >= q.maxSeries {
+				return nil, &limitError{fmt.Sprintf("column %q of one thing has more than %d values (query.max-series); narrow the time range", t.name, q.maxSeries)}
+			}
+			found[text] = struct{}{}
+		}
+		span = nextSpan(span, toMs-fromMs+1, len(q.texts.Values))
+		fromMs = toMs + 1
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// hold adds grown bytes to what the buffers of the query take.
+func (q *querier) hold(grown int) error {
+	if q.heldBytes.Add(int64(grown)) > int64(q.maxBufferBytes) {
+		return &limitError{fmt.Sprintf("the query decodes more than %d MiB at once (query.max-buffer); select fewer series or a shorter range", q.maxBufferBytes>>20)}
+	}
+	return nil
+}
+
+// readError marks an error of the store, as against one of the query.
+func (q *querier) readError(err error, s *series) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := err.(*limitError); ok {
+		return err
+	}
+	return promql.ErrStorage{Err: fmt.Errorf("read thing %d metric %d: %w", s.thing, s.metric, err)}
+}
+
+func matchAll(matchers []*labels.Matcher, value string) bool {
+	for _, m := range matchers {
+		if !m.Matches(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func matchLabels(matchers []*labels.Matcher, list []Label) bool {
+	for _, m := range matchers {
+		if !m.Matches(valueOf(list, m.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+var _ storage.Querier = (*querier)(nil)

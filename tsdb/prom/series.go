@@ -1,0 +1,243 @@
+package prom
+
+import (
+	"math"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/util/annotations"
+
+	"muster/tsdb"
+)
+
+const (
+	// windowSamples is what one read of the store aims at: 256 KB, and several blocks of 512-2,048 rows, so that a block
+	// cut by a window's edge, which is decoded twice, stays the exception.
+	windowSamples = 16384
+	// The first window of an iterator, and the bounds of those after it. The store cannot say how many samples a range
+	// holds, so windows start small and follow the density seen; a series that gets dense all at once costs one long window.
+	firstWindowMs = 15 * 60 * 1000
+	resetWindowMs = 6 * 3600 * 1000
+	maxWindowMs   = 7 * 24 * 3600 * 1000
+)
+
+// series is one series of a selection: a number column of a thing, or one value of a string column of a thing.
+// Its samples are read when an iterator asks for them, unless the selection needed only the last one.
+type series struct {
+	sel    *selection
+	lset   labels.Labels
+	text   string // of a string column: the value this series is 1 at
+	metric tsdb.MetricID
+	thing  tsdb.ThingID
+	info   bool // a string column
+	single bool // last is all there is to say
+	last   sample
+}
+
+type sample struct {
+	timeMs int64
+	value  float64
+}
+
+// Labels implements storage.Series.
+func (s *series) Labels() labels.Labels { return s.lset }
+
+// Iterator implements storage.Series. An iterator of another series of this package is taken over with its buffers.
+func (s *series) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
+	si, ok := it.(*sampleIterator)
+	if !ok {
+		si = &sampleIterator{spanMs: firstWindowMs}
+	}
+	si.reset(s)
+	return si
+}
+
+// sampleIterator walks the samples of one series in ascending time, a window at a time. Not for concurrent use.
+type sampleIterator struct {
+	s      *series
+	times  []int64   // the decoded window
+	values []float64 // as long as times
+	pos    int       // index of the current sample, -1 before the first
+	nextMs int64     // where the next window starts
+	spanMs int64     // how long the next window is
+	on     bool      // string columns: the value before nextMs is that of the series
+	err    error
+
+	numbers tsdb.Samples
+	texts   tsdb.StringSamples
+	held    int // bytes of numbers and texts that the query's account knows of
+	oneTime [1]int64
+	oneVal  [1]float64
+}
+
+func (it *sampleIterator) reset(s *series) {
+	it.s, it.pos, it.on, it.err = s, -1, false, nil
+	it.spanMs = min(it.spanMs, resetWindowMs)
+	if s.single {
+		it.oneTime[0], it.oneVal[0] = s.last.timeMs, s.last.value
+		it.times, it.values = it.oneTime[:], it.oneVal[:]
+		it.nextMs = math.MaxInt64
+		return
+	}
+	it.times, it.values = nil, nil
+	it.nextMs = s.sel.minMs
+}
+
+// Next implements chunkenc.Iterator.
+func (it *sampleIterator) Next() chunkenc.ValueType {
+	if it.pos+1 < len(it.times) {
+		it.pos++
+		return chunkenc.ValFloat
+	}
+	return it.load(it.nextMs)
+}
+
+// unixMs is a time in milliseconds. It has a name of its own because `go vet` takes any Seek(int64) for a wrong io.Seeker.
+type unixMs = int64
+
+// Seek implements chunkenc.Iterator.
+func (it *sampleIterator) Seek(timeMs unixMs) chunkenc.ValueType {
+	if it.pos >= 0 && it.pos < len(it.times) && it.times[it.pos] >= timeMs {
+		return chunkenc.ValFloat
+	}
+	n := len(it.times)
+	if n == 0 || it.times[n-1] < timeMs {
+		return it.load(max(it.nextMs, timeMs))
+	}
+	// Steps of a range query are close together: look nearby before halving the rest.
+	i := max(it.pos, 0)
+	for near := min(i+8, n); i < near; i++ {
+		if it.times[i] >= timeMs {
+			it.pos = i
+			return chunkenc.ValFloat
+		}
+	}
+	at, _ := slices.BinarySearch(it.times[i:], timeMs)
+	it.pos = i + at
+	return chunkenc.ValFloat
+}
+
+// load decodes windows from fromMs on until one has a sample, and stands on its first.
+func (it *sampleIterator) load(fromMs int64) chunkenc.ValueType {
+	sel := it.s.sel
+	it.times, it.values, it.pos = nil, nil, -1
+	if it.err != nil || it.s.single {
+		return chunkenc.ValNone
+	}
+	if fromMs > it.nextMs {
+		it.on = false // what lies between is not read
+	}
+	for fromMs <= sel.maxMs {
+		if it.err = sel.ctx.Err(); it.err != nil {
+			return chunkenc.ValNone
+		}
+		toMs := min(fromMs+it.spanMs-1, sel.maxMs)
+		if it.err = it.read(fromMs, toMs); it.err != nil {
+			return chunkenc.ValNone
+		}
+		it.spanMs = nextSpan(it.spanMs, toMs-fromMs+1, len(it.times))
+		fromMs = toMs + 1
+		it.nextMs = fromMs
+		if len(it.times) > 0 {
+			it.pos = 0
+			return chunkenc.ValFloat
+		}
+	}
+	it.nextMs = fromMs
+	return chunkenc.ValNone
+}
+
+// nextSpan returns the length of the window after one of tookMs that had n samples.
+func nextSpan(spanMs, tookMs int64, n int) int64 {
+	wider := min(8*spanMs, maxWindowMs)
+	if n == 0 {
+		return wider
+	}
+	return min(max(tookMs*windowSamples/int64(n), 1000), wider)
+}
+
+// read decodes [fromMs, toMs] into times and values.
+func (it *sampleIterator) read(fromMs, toMs int64) error {
+	s, q := it.s, it.s.sel.q
+	if !s.info {
+		err := q.store.Read(&it.numbers, s.thing, s.metric, fromMs, toMs)
+		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
+		if err == nil {
+			err = it.account()
+		}
+		return q.readError(err, s)
+	}
+	if err := q.store.ReadStrings(&it.texts, s.thing, s.metric, fromMs, toMs); err != nil {
+		return q.readError(err, s)
+	}
+	// 1 while the value is that of the series; a staleness marker where another value takes its place, so that a new
+	// value shows at once and not beside the old one for the lookback time.
+	times, values := it.numbers.TimesMs[:0], it.numbers.Values[:0]
+	for i, text := range it.texts.Values {
+		switch {
+		case text == s.text:
+			times, values = append(times, it.texts.TimesMs[i]), append(values, 1)
+			it.on = true
+		case it.on:
+			times, values = append(times, it.texts.TimesMs[i]), append(values, math.Float64frombits(value.StaleNaN))
+			it.on = false
+		}
+	}
+	it.numbers.TimesMs, it.numbers.Values = times, values
+	it.times, it.values = times, values
+	return it.account()
+}
+
+// account tells the query how much the iterator's buffers have grown. The engine keeps one iterator per selector as a
+// rule, but one per series inside timestamp().
+func (it *sampleIterator) account() error {
+	held := 8*cap(it.numbers.TimesMs) + 8*cap(it.numbers.Values) + 8*cap(it.texts.TimesMs) + 16*cap(it.texts.Values)
+	grown := held - it.held
+	it.held = held
+	return it.s.sel.q.hold(grown)
+}
+
+// At implements chunkenc.Iterator.
+func (it *sampleIterator) At() (int64, float64) { return it.times[it.pos], it.values[it.pos] }
+
+// AtT implements chunkenc.Iterator.
+func (it *sampleIterator) AtT() int64 { return it.times[it.pos] }
+
+// AtST implements chunkenc.Iterator; columns have no start timestamp.
+func (it *sampleIterator) AtST() int64 { return 0 }
+
+// AtHistogram implements chunkenc.Iterator; columns hold no histograms.
+func (it *sampleIterator) AtHistogram(*histogram.Histogram) (int64, *histogram.Histogram) {
+	panic("BUG: AtHistogram on a float series")
+}
+
+// AtFloatHistogram implements chunkenc.Iterator; columns hold no histograms.
+func (it *sampleIterator) AtFloatHistogram(*histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
+	panic("BUG: AtFloatHistogram on a float series")
+}
+
+// Err implements chunkenc.Iterator.
+func (it *sampleIterator) Err() error { return it.err }
+
+// seriesSet hands out the series of a selection.
+type seriesSet struct {
+	list []series
+	pos  int // of the current series, plus one
+	err  error
+}
+
+func (s *seriesSet) Next() bool {
+	if s.err != nil || s.pos >= len(s.list) {
+		return false
+	}
+	s.pos++
+	return true
+}
+
+func (s *seriesSet) At() storage.Series                { return &s.list[s.pos-1] }
+func (s *seriesSet) Err() error                        { return s.err }
+func (s *seriesSet) Warnings() annotations.Annotations { return nil }
