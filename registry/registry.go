@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -86,13 +87,106 @@ func (o Options) withDefaults() Options {
 
 // Registry is the open registry. All methods are safe for concurrent use.
 type Registry struct {
-	opts Options
+	opts     Options
+	metrics  gauges
+	presence presence
+
+	// The writing goroutine alone writes these, under mu; it reads them without.
+	mu        sync.RWMutex
+	things    map[string]*record
+	byID      []*record // index: id; nil: deleted, or never given
+	order     nameOrder
+	types     map[string]*typeRecord
+	listeners []func(Change) // guarded by mu, written by OnChange
+
+	nextID      uint32 // of the writing goroutine
+	presenceErr error  // of the writing goroutine until stopped is closed
+
+	writes    chan *write
+	closing   chan struct{}
+	stopped   chan struct{}
+	closeOnce sync.Once
 }
 
-// Open loads everything from the store. The caller closes the registry before the store.
+type gauges struct {
+	commits, writes, writeErrors *metrics.Counter
+}
+
+// maxID keeps ids in a signed 32-bit column.
+const maxID = 1<<31 - 1
+
+// Open loads everything from the store and starts the writing goroutine; Close ends it. The caller closes the
+// registry before the store. Things that were connected when the registry was last written are offline with the
+// reason "gateway restarted" since they were last seen.
 func Open(ctx context.Context, opts Options) (*Registry, error) {
-	return nil, fmt.Errorf("load registry: not yet")
+	r := &Registry{
+		opts:    opts.withDefaults(),
+		things:  make(map[string]*record),
+		types:   make(map[string]*typeRecord),
+		writes:  make(chan *write, maxGroup),
+		closing: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, fmt.Errorf("load registry: %w", err)
+	}
+	set := r.opts.Metrics
+	r.metrics = gauges{
+		commits:     set.GetOrCreateCounter("muster_registry_commits_total"),
+		writes:      set.GetOrCreateCounter("muster_registry_writes_total"),
+		writeErrors: set.GetOrCreateCounter("muster_registry_write_errors_total"),
+	}
+	set.GetOrCreateGauge("muster_registry_things", func() float64 { return float64(r.Count()) })
+	set.GetOrCreateGauge("muster_registry_connected_things", func() float64 { return float64(r.presence.connectedCount()) })
+	go r.run()
+	return r, nil
 }
 
-// Close writes the connectivity of all things and ends the writing goroutine. Later writes are refused as Busy.
-func (r *Registry) Close() error { return nil }
+func (r *Registry) load(ctx context.Context) error {
+	var records []*record
+	var bad error
+	next, err := r.opts.Store.LoadThings(ctx,
+		func(t ThingType) { r.types[t.Name] = &typeRecord{name: t.Name, typ: t} },
+		func(t Thing, c Connectivity) {
+			rec, err := r.recordOf(t)
+			if err != nil {
+				bad = err
+				return
+			}
+			records = append(records, rec)
+			r.things[rec.name] = rec
+			r.setByID(rec)
+			if rec.typ != nil {
+				rec.typ.things++
+			}
+			r.presence.load(rec.id, c)
+		})
+	if err != nil {
+		return err
+	}
+	if bad != nil {
+		return bad
+	}
+	r.order.load(records)
+	// The mark is above every id ever given; a file edited by hand must not bring one back.
+	r.nextID = max(next, uint32(len(r.byID)), 1)
+	return nil
+}
+
+// recordOf makes the record of t, whose type must be there.
+func (r *Registry) recordOf(t Thing) (*record, error) {
+	var typ *typeRecord
+	if t.TypeName != "" {
+		if typ = r.types[t.TypeName]; typ == nil {
+			return nil, fmt.Errorf("thing %q has the type %q, which does not exist", t.Name, t.TypeName)
+		}
+	}
+	return newRecord(t, typ)
+}
+
+func (r *Registry) setByID(rec *record) {
+	for int(rec.id) >= len(r.byID) {
+		r.byID = append(r.byID, nil)
+	}
+	r.byID[rec.id] = rec
+}

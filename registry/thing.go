@@ -2,6 +2,16 @@ package registry
 
 import (
 	"context"
+	"maps"
+	"strings"
+
+	"muster/agent/wire"
+)
+
+// Longest attribute names, values and free texts in characters (AWS IoT).
+const (
+	MaxAttributeKeyLen   = 128
+	MaxAttributeValueLen = 800
 )
 
 // Thing is a device's entry in the registry. The caller owns the map of a Thing it got.
@@ -38,41 +48,295 @@ type ThingUpdate struct {
 //
 // When ctx ends first, the thing may still be made.
 func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error) {
-	return Thing{}, refuse(Busy, "not yet")
+	if err := checkName("thingName", in.Name); err != nil {
+		return Thing{}, err
+	}
+	attributes, err := r.checkAttributes(nil, in.Attributes)
+	if err != nil {
+		return Thing{}, err
+	}
+	var made Thing
+	err = r.submit(ctx, in.Name, func(tx *transaction) error {
+		if rec := r.things[in.Name]; rec != nil {
+			made = rec.thing()
+			if made.TypeName != in.TypeName || !maps.Equal(made.Attributes, attributes) {
+				return refuse(Conflict, "thing %q already exists with another thing type or other attributes; update or delete it", in.Name)
+			}
+			return nil
+		}
+		var err error
+		made, err = r.planCreate(tx, in.Name, in.TypeName, attributes)
+		return err
+	})
+	if err != nil {
+		return Thing{}, err
+	}
+	return made, nil
+}
+
+// planCreate adds a new thing to tx. attributes are checked, but for their number, and become the thing's.
+func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes map[string]string) (Thing, error) {
+	typ, err := r.typeForNew(typeName)
+	if err != nil {
+		return Thing{}, err
+	}
+	if err := r.checkAttributeCount(len(attributes), typ != nil); err != nil {
+		return Thing{}, err
+	}
+	if have := len(r.things) + tx.created; have >= r.opts.MaxThings || r.nextID >= maxID {
+		return Thing{}, refuse(Limit, "this gateway takes at most %d things; delete some or raise the limit", min(r.opts.MaxThings, maxID))
+	}
+	uuid, err := newUUID(r.opts.Rand)
+	if err != nil {
+		return Thing{}, err
+	}
+	now := r.nowMs()
+	made := Thing{
+		ID: r.nextID, Name: name, UUID: uuid, TypeName: typeName, Attributes: attributes,
+		Version: 1, CreatedMs: now, UpdatedMs: now,
+	}
+	rec, err := newRecord(made, typ)
+	if err != nil {
+		return Thing{}, err
+	}
+	r.nextID++
+	tx.created++
+	tx.CreateThings = append(tx.CreateThings, made)
+	tx.memory = append(tx.memory, func() {
+		r.things[name] = rec
+		r.setByID(rec)
+		r.order.put(rec)
+		if typ != nil {
+			typ.things++
+		}
+		r.presence.add(rec.id)
+	})
+	tx.changes = append(tx.changes, Change{Op: Created, Thing: rec.thing()})
+	return made, nil
+}
+
+// typeForNew returns the type that a thing is to get, nil for none.
+func (r *Registry) typeForNew(name string) (*typeRecord, error) {
+	if name == "" {
+		return nil, nil
+	}
+	typ := r.types[name]
+	if typ == nil {
+		return nil, refuse(NotFound, "thing type %q does not exist; create it first", name)
+	}
+	if typ.typ.Deprecated {
+		return nil, refuse(Invalid, "thing type %q is deprecated and takes no new things; undo its deprecation or use another", name)
+	}
+	return typ, nil
 }
 
 // UpdateThing changes a thing and returns it as it is now.
 func (r *Registry) UpdateThing(ctx context.Context, in ThingUpdate) (Thing, error) {
-	return Thing{}, refuse(Busy, "not yet")
+	if err := checkName("thingName", in.Name); err != nil {
+		return Thing{}, err
+	}
+	if in.RemoveType && in.TypeName != "" {
+		return Thing{}, refuse(Invalid, "thingTypeName and removeThingType exclude each other; send one")
+	}
+	if in.ExpectedVersion < 0 {
+		return Thing{}, refuse(Invalid, "expectedVersion must be positive, it is %d", in.ExpectedVersion)
+	}
+	if _, err := r.checkAttributes(nil, in.Attributes); err != nil {
+		return Thing{}, err
+	}
+	var updated Thing
+	err := r.submit(ctx, in.Name, func(tx *transaction) error {
+		old := r.things[in.Name]
+		if old == nil {
+			return errNoThing(in.Name)
+		}
+		if err := checkVersion(old, in.ExpectedVersion); err != nil {
+			return err
+		}
+		typ, attributes := old.typ, old.thing().Attributes
+		var err error
+		switch {
+		case in.RemoveType:
+			typ = nil
+		case in.TypeName != "" && in.TypeName != old.typeName():
+			if typ, err = r.typeForNew(in.TypeName); err != nil {
+				return err
+			}
+		}
+		if in.Attributes != nil {
+			if !in.Merge {
+				attributes = nil
+			}
+			if attributes, err = r.checkAttributes(attributes, in.Attributes); err != nil {
+				return err
+			}
+		}
+		if err := r.checkAttributeCount(len(attributes), typ != nil); err != nil {
+			return err
+		}
+		updated = old.thing()
+		updated.Attributes = attributes
+		updated.Version++
+		updated.UpdatedMs = r.nowMs()
+		updated.TypeName = ""
+		if typ != nil {
+			updated.TypeName = typ.name
+		}
+		rec, err := newRecord(updated, typ)
+		if err != nil {
+			return err
+		}
+		tx.UpdateThings = append(tx.UpdateThings, updated)
+		tx.memory = append(tx.memory, func() {
+			r.things[rec.name] = rec
+			r.byID[rec.id] = rec
+			r.order.put(rec)
+			if old.typ != nil {
+				old.typ.things--
+			}
+			if typ != nil {
+				typ.things++
+			}
+		})
+		tx.changes = append(tx.changes, Change{Op: Updated, Thing: rec.thing()})
+		return nil
+	})
+	if err != nil {
+		return Thing{}, err
+	}
+	return updated, nil
 }
 
 // DeleteThing deletes a thing. One that does not exist is no error (AWS DeleteThing). expectedVersion 0 is any.
 func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion int64) error {
-	return refuse(Busy, "not yet")
+	if err := checkName("thingName", name); err != nil {
+		return err
+	}
+	if expectedVersion < 0 {
+		return refuse(Invalid, "expectedVersion must be positive, it is %d", expectedVersion)
+	}
+	return r.submit(ctx, name, func(tx *transaction) error {
+		old := r.things[name]
+		if old == nil {
+			return nil
+		}
+		if err := checkVersion(old, expectedVersion); err != nil {
+			return err
+		}
+		tx.DeleteThings = append(tx.DeleteThings, old.id)
+		tx.memory = append(tx.memory, func() {
+			delete(r.things, name)
+			r.byID[old.id] = nil
+			r.order.remove(name)
+			if old.typ != nil {
+				old.typ.things--
+			}
+			r.presence.remove(old.id)
+		})
+		tx.changes = append(tx.changes, Change{Op: Deleted, Thing: old.thing()})
+		return nil
+	})
 }
 
 // EnsureThing returns the thing, made with typeName (and the type, too) if it was not there; created says so.
 // An existing thing keeps its type. cause goes to the log, e.g. "first connect". Safe against itself.
 func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string) (t Thing, created bool, err error) {
-	return Thing{}, false, refuse(Busy, "not yet")
+	if err := checkName("thingName", name); err != nil {
+		return Thing{}, false, err
+	}
+	if rec := r.lookup(name); rec != nil {
+		return rec.thing(), false, nil
+	}
+	if err := r.ensureType(ctx, typeName); err != nil {
+		return Thing{}, false, err
+	}
+	err = r.submit(ctx, name, func(tx *transaction) error {
+		if rec := r.things[name]; rec != nil {
+			t = rec.thing()
+			return nil
+		}
+		var err error
+		t, err = r.planCreate(tx, name, typeName, map[string]string{})
+		created = err == nil
+		return err
+	})
+	if err != nil {
+		return Thing{}, false, err
+	}
+	if created {
+		r.opts.Log.Info("thing made", "thing", name, "type", typeName, "cause", cause)
+	}
+	return t, created, nil
 }
 
 // Thing returns the thing of that name, or NotFound.
-func (r *Registry) Thing(name string) (Thing, error) { return Thing{}, refuse(Busy, "not yet") }
+func (r *Registry) Thing(name string) (Thing, error) {
+	if rec := r.lookup(name); rec != nil {
+		return rec.thing(), nil
+	}
+	if err := checkName("thingName", name); err != nil {
+		return Thing{}, err
+	}
+	return Thing{}, errNoThing(name)
+}
 
 // ThingByID returns the thing of that id, or NotFound.
-func (r *Registry) ThingByID(id uint32) (Thing, error) { return Thing{}, refuse(Busy, "not yet") }
+func (r *Registry) ThingByID(id uint32) (Thing, error) {
+	if rec := r.lookupID(id); rec != nil {
+		return rec.thing(), nil
+	}
+	return Thing{}, refuse(NotFound, "there is no thing with the id %d", id)
+}
 
 // ID returns the dense id of a thing.
-func (r *Registry) ID(name string) (uint32, bool) { return 0, false }
+func (r *Registry) ID(name string) (uint32, bool) {
+	if rec := r.lookup(name); rec != nil {
+		return rec.id, true
+	}
+	return 0, false
+}
 
 // Name returns the name of a thing by its dense id; false when it was deleted or never was.
-func (r *Registry) Name(id uint32) (string, bool) { return "", false }
+func (r *Registry) Name(id uint32) (string, bool) {
+	if rec := r.lookupID(id); rec != nil {
+		return rec.name, true
+	}
+	return "", false
+}
 
 // Describe calls attribute for each attribute of a thing, by key ascending, and returns its type ("": none).
 // It copies nothing: made for label joins over many things. ok is false when there is no such thing.
 func (r *Registry) Describe(id uint32, attribute func(key, value string)) (typeName string, ok bool) {
-	return "", false
+	rec := r.lookupID(id)
+	if rec == nil {
+		return "", false
+	}
+	for _, a := range rec.attributes {
+		attribute(a.key, a.value)
+	}
+	return rec.typeName(), true
+}
+
+// Count returns the number of things.
+func (r *Registry) Count() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.things)
+}
+
+func (r *Registry) lookup(name string) *record {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.things[name]
+}
+
+func (r *Registry) lookupID(id uint32) *record {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if int(id) < len(r.byID) {
+		return r.byID[id]
+	}
+	return nil
 }
 
 // ThingARN returns arn:aws:iot:<region>:<account>:thing/<name>.
@@ -83,4 +347,73 @@ func (r *Registry) ThingTypeARN(name string) string { return r.arn("thingtype", 
 
 func (r *Registry) arn(resource, name string) string {
 	return "arn:aws:iot:" + r.opts.Region + ":" + r.opts.AccountID + ":" + resource + "/" + name
+}
+
+func errNoThing(name string) error { return refuse(NotFound, "thing %q does not exist", name) }
+
+func checkVersion(rec *record, expected int64) error {
+	if expected != 0 && expected != rec.version {
+		return refuse(Stale, "thing %q has version %d, expectedVersion is %d; read it again", rec.name, rec.version, expected)
+	}
+	return nil
+}
+
+// checkName checks the name of a thing or a type; both have AWS's alphabet [a-zA-Z0-9:_-]{1,128}.
+func checkName(field, name string) error {
+	if err := wire.CheckThingName(name); err != nil {
+		if field != "thingName" {
+			return refuse(Invalid, "%s: %s", field, strings.Replace(err.Error(), "thing name", "the name", 1))
+		}
+		return refuse(Invalid, "%s: %s", field, err)
+	}
+	return nil
+}
+
+// checkAttributes lays change over base and returns the sum, new; an empty value takes the attribute away.
+func (r *Registry) checkAttributes(base, change map[string]string) (map[string]string, error) {
+	sum := make(map[string]string, len(base)+len(change))
+	maps.Copy(sum, base)
+	if len(change) > r.opts.MaxTypeAttributes {
+		return nil, refuse(Invalid, "attributes: at most %d at a time, these are %d", r.opts.MaxTypeAttributes, len(change))
+	}
+	for key, value := range change {
+		if err := checkText("attribute name", key, 1, MaxAttributeKeyLen, "_.,@/:#-"); err != nil {
+			return nil, err
+		}
+		if err := checkText("value of attribute "+key, value, 0, MaxAttributeValueLen, "_.,@/:#=[]-"); err != nil {
+			return nil, err
+		}
+		if value == "" {
+			delete(sum, key)
+		} else {
+			sum[strings.Clone(key)] = strings.Clone(value)
+		}
+	}
+	return sum, nil
+}
+
+func (r *Registry) checkAttributeCount(count int, typed bool) error {
+	if limit := r.opts.MaxTypeAttributes; typed && count > limit {
+		return refuse(Invalid, "attributes: a thing has at most %d, this one would have %d", limit, count)
+	}
+	if limit := r.opts.MaxAttributes; !typed && count > limit {
+		return refuse(Invalid, "attributes: a thing without a thing type has at most %d, this one would have %d; give it a thing type (up to %d)",
+			limit, count, r.opts.MaxTypeAttributes)
+	}
+	return nil
+}
+
+// checkText checks a text of minLen to maxLen characters out of a-z A-Z 0-9 and extra.
+func checkText(field, text string, minLen, maxLen int, extra string) error {
+	if len(text) < minLen || len(text) > maxLen {
+		return refuse(Invalid, "%s: must have %d to %d characters, it has %d", field, minLen, maxLen, len(text))
+	}
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(extra, c) >= 0 {
+			continue
+		}
+		return refuse(Invalid, "%s: %q has %q at position %d; allowed are a-z A-Z 0-9 %s", field, text, c, i, extra)
+	}
+	return nil
 }

@@ -1,13 +1,26 @@
 package registry
 
-import "context"
+import (
+	"context"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
 
-// ThingType is a class of things. It cannot be changed but for its deprecation.
+// Limits of a thing type (AWS IoT).
+const (
+	MaxDescriptionLen       = 2028 // characters
+	MaxSearchableAttributes = 3
+)
+
+// ThingType is a class of things. It cannot be changed but for its deprecation. The slice belongs to the registry:
+// do not write to it.
 type ThingType struct {
 	Name                 string
 	UUID                 string // AWS: thingTypeId
 	Description          string
-	SearchableAttributes []string // at most 3, ascending
+	SearchableAttributes []string // as given, at most 3
 	CreatedMs            int64
 	Deprecated           bool
 	DeprecatedMs         int64 // 0 when not deprecated
@@ -17,26 +30,171 @@ type ThingType struct {
 type ThingTypeInput struct {
 	Name                 string
 	Description          string
-	SearchableAttributes []string
+	SearchableAttributes []string // the order does not matter
 }
 
 // CreateThingType makes a type. The same call again succeeds and returns it; with other properties it is a Conflict.
 func (r *Registry) CreateThingType(ctx context.Context, in ThingTypeInput) (ThingType, error) {
-	return ThingType{}, refuse(Busy, "not yet")
+	if err := checkTypeInput(in); err != nil {
+		return ThingType{}, err
+	}
+	var made ThingType
+	err := r.submit(ctx, "", func(tx *transaction) error {
+		if typ := r.types[in.Name]; typ != nil {
+			made = typ.typ
+			if made.Description != in.Description || !sameSet(made.SearchableAttributes, in.SearchableAttributes) {
+				return refuse(Conflict, "thing type %q already exists with other properties, and a type cannot be changed", in.Name)
+			}
+			return nil
+		}
+		var err error
+		made, err = r.planCreateType(tx, in)
+		return err
+	})
+	if err != nil {
+		return ThingType{}, err
+	}
+	return made, nil
+}
+
+// ensureType makes the type if it is not there.
+func (r *Registry) ensureType(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := checkName("thingTypeName", name); err != nil {
+		return err
+	}
+	if _, err := r.ThingType(name); err == nil {
+		return nil
+	}
+	return r.submit(ctx, "", func(tx *transaction) error {
+		if r.types[name] != nil {
+			return nil
+		}
+		_, err := r.planCreateType(tx, ThingTypeInput{Name: name})
+		return err
+	})
+}
+
+func (r *Registry) planCreateType(tx *transaction, in ThingTypeInput) (ThingType, error) {
+	if len(r.types) >= r.opts.MaxThingTypes {
+		return ThingType{}, refuse(Limit, "this gateway takes at most %d thing types; delete some or raise the limit", r.opts.MaxThingTypes)
+	}
+	uuid, err := newUUID(r.opts.Rand)
+	if err != nil {
+		return ThingType{}, err
+	}
+	made := ThingType{
+		Name: in.Name, UUID: uuid, Description: in.Description,
+		SearchableAttributes: slices.Clone(in.SearchableAttributes), CreatedMs: r.nowMs(),
+	}
+	tx.PutTypes = append(tx.PutTypes, made)
+	tx.memory = append(tx.memory, func() { r.types[made.Name] = &typeRecord{name: made.Name, typ: made} })
+	return made, nil
 }
 
 // ThingType returns the type of that name, or NotFound.
 func (r *Registry) ThingType(name string) (ThingType, error) {
-	return ThingType{}, refuse(Busy, "not yet")
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if typ := r.types[name]; typ != nil {
+		return typ.typ, nil
+	}
+	if err := checkName("thingTypeName", name); err != nil {
+		return ThingType{}, err
+	}
+	return ThingType{}, errNoType(name)
 }
 
 // DeprecateThingType stops new things of the type (undo: allows them again). Existing things keep it.
 // Deprecating a deprecated type keeps its date.
 func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo bool) error {
-	return refuse(Busy, "not yet")
+	if err := checkName("thingTypeName", name); err != nil {
+		return err
+	}
+	return r.submit(ctx, "", func(tx *transaction) error {
+		typ := r.types[name]
+		if typ == nil {
+			return errNoType(name)
+		}
+		if typ.typ.Deprecated == !undo {
+			return nil
+		}
+		changed := typ.typ
+		changed.Deprecated, changed.DeprecatedMs = !undo, 0
+		if !undo {
+			changed.DeprecatedMs = r.nowMs()
+		}
+		tx.PutTypes = append(tx.PutTypes, changed)
+		tx.memory = append(tx.memory, func() { typ.typ = changed })
+		return nil
+	})
 }
 
 // DeleteThingType deletes a type that no thing has and that was deprecated at least TypeDeleteAfter ago; else Invalid.
 func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
-	return refuse(Busy, "not yet")
+	if err := checkName("thingTypeName", name); err != nil {
+		return err
+	}
+	return r.submit(ctx, "", func(tx *transaction) error {
+		typ := r.types[name]
+		if typ == nil {
+			return errNoType(name)
+		}
+		if !typ.typ.Deprecated {
+			return refuse(Invalid, "thing type %q is not deprecated; deprecate it, wait %s, then delete it", name, r.opts.TypeDeleteAfter)
+		}
+		since := time.Duration(r.nowMs()-typ.typ.DeprecatedMs) * time.Millisecond
+		if since < r.opts.TypeDeleteAfter {
+			return refuse(Invalid, "thing type %q was deprecated %s ago; it can be deleted after %s",
+				name, since.Round(time.Second), r.opts.TypeDeleteAfter)
+		}
+		if typ.things > 0 {
+			return refuse(Invalid, "thing type %q is used by %d things; give them another type or delete them", name, typ.things)
+		}
+		tx.DeleteTypes = append(tx.DeleteTypes, name)
+		tx.memory = append(tx.memory, func() { delete(r.types, name) })
+		return nil
+	})
+}
+
+func errNoType(name string) error { return refuse(NotFound, "thing type %q does not exist", name) }
+
+func checkTypeInput(in ThingTypeInput) error {
+	if err := checkName("thingTypeName", in.Name); err != nil {
+		return err
+	}
+	if n := utf8.RuneCountInString(in.Description); n > MaxDescriptionLen {
+		return refuse(Invalid, "thingTypeDescription: at most %d characters, it has %d", MaxDescriptionLen, n)
+	}
+	for i, c := range in.Description {
+		if c != ' ' && (unicode.IsSpace(c) || !unicode.IsGraphic(c)) || c == utf8.RuneError {
+			return refuse(Invalid, "thingTypeDescription: has %q at position %d; allowed are printable characters and the space", c, i)
+		}
+	}
+	if n := len(in.SearchableAttributes); n > MaxSearchableAttributes {
+		return refuse(Invalid, "searchableAttributes: at most %d, these are %d", MaxSearchableAttributes, n)
+	}
+	for i, key := range in.SearchableAttributes {
+		if err := checkText("searchableAttributes", key, 1, MaxAttributeKeyLen, "_.,@/:#-"); err != nil {
+			return err
+		}
+		if slices.Contains(in.SearchableAttributes[:i], key) {
+			return refuse(Invalid, "searchableAttributes: %q is there twice", key)
+		}
+	}
+	return nil
+}
+
+func sameSet(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,6 +1,6 @@
 // Package store keeps the registry, the identities and the accounts in SQL. It is the only package that speaks it.
 //
-// One file per domain (things.go, pki.go, account.go) implements the small Store interface which that domain
+// One file per domain (things.go, identity.go, account.go) implements the small Store interface which that domain
 // declares. One text per query, with $n placeholders that SQLite and PostgreSQL both read; times are BIGINT Unix
 // milliseconds, documents are TEXT. Writes go through one connection, so that SQLite never answers "busy"; reads
 // have a pool of their own.
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,12 @@ type DB struct {
 // A database whose schema is newer than this binary is refused, not touched. synchronous=FULL: a commit that
 // returned is on disk.
 func Open(ctx context.Context, path string) (*DB, error) {
+	// Made here, so that secrets are nobody else's to read; SQLite gives its -wal and -shm files the same mode.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	file.Close()
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=busy_timeout(10000)&_txlock=immediate"
 	write, err := sql.Open("sqlite", dsn)
@@ -68,7 +75,8 @@ func (db *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
 		return err
 	}
 	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		tx.Rollback() // its error could only say that the failed statement rolled back already
+		return err
 	}
 	return tx.Commit()
 }
