@@ -16,7 +16,7 @@ import (
 	"muster/tsdb"
 )
 
-// outside says that a payload is good JSON but beyond what decode takes.
+// errOutside says that a payload is good JSON but beyond what decode takes.
 var errOutside = errors.New("outside of the limits")
 
 // oracle is the plain twin of the decoder: encoding/json's tokens, flattened. It returns per row its columns by name, in
@@ -126,7 +126,7 @@ func (o *oracle) object(row map[string]any, prefix string, depth int) error {
 	return err
 }
 
-// widen doubles runes so that each byte of the text stays one character.
+// widen puts a ? for each byte beyond ASCII, so that strings.Map sees bytes.
 func widen(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
