@@ -8,6 +8,8 @@
 // topicfilter/ the text of the filter itself is matched against the resource.
 package policy
 
+import "strings"
+
 // DefaultMaxChars is AWS IoT's limit for a document, white space not counted.
 const DefaultMaxChars = 2048
 
@@ -28,20 +30,57 @@ const DefaultDocument = `{
   ]
 }`
 
+// action is a bit for each action.
+type action uint8
+
+const (
+	connect action = 1 << iota
+	publish
+	retainPublish
+	subscribe
+	receive
+)
+
+var actionNames = [...]struct {
+	name   string
+	action action
+}{
+	{"iot:Connect", connect},
+	{"iot:Publish", publish},
+	{"iot:RetainPublish", retainPublish},
+	{"iot:Subscribe", subscribe},
+	{"iot:Receive", receive},
+}
+
+// class is the kind of a resource, the part of the ARN before the slash.
+type class uint8
+
+const (
+	client class = iota
+	topic
+	topicFilter
+	classes
+)
+
+var classNames = [classes]string{"client", "topic", "topicfilter"}
+
 // Policy is a parsed document. Immutable, shared by all things that have it.
 type Policy struct {
 	statements []statement
+	attributes []string // keys of thing attributes that it uses
 }
 
-type statement struct{}
-
-// Parse reads a policy document of at most DefaultMaxChars characters. Errors name the statement, the field and what is allowed.
-func Parse(document []byte) (*Policy, error) { return ParseLimit(document, DefaultMaxChars) }
-
-// ParseLimit is Parse with another limit of characters, white space not counted.
-func ParseLimit(document []byte, maxChars int) (*Policy, error) { return &Policy{}, nil }
+type statement struct {
+	deny      bool
+	actions   action
+	resources [classes][]pattern
+}
 
 // Vars are the values of policy variables for one connection.
+//
+// An empty value, and in an Allow statement one with any of * ? + # $ (or, but for attributes, a slash), is not
+// substituted: a resource that uses it matches nothing. So no value can widen what a policy allows, be it in the
+// policy's wildcards or in MQTT's.
 type Vars struct {
 	ClientID      string            // ${iot:ClientId}
 	ThingName     string            // ${iot:Connection.Thing.ThingName}
@@ -52,24 +91,72 @@ type Vars struct {
 // Rights is what one connection may do: policies bound to its values. Safe for concurrent use.
 type Rights struct {
 	policies []*Policy
-	vars     Vars
+	values   values
 }
 
-// Compile binds policies to the values of one connection. It copies what it needs of vars.
-func Compile(policies []*Policy, vars Vars) *Rights { return &Rights{policies: policies, vars: vars} }
+// Compile binds policies to the values of one connection: a few words per thing, as the patterns stay in the
+// policies. It keeps the slice, and of vars only what the policies use.
+func Compile(policies []*Policy, vars Vars) *Rights {
+	r := &Rights{policies: policies}
+	r.values.fixed[clientID] = oneLevel(vars.ClientID)
+	r.values.fixed[thingName] = oneLevel(vars.ThingName)
+	r.values.fixed[thingTypeName] = oneLevel(vars.ThingTypeName)
+	for _, p := range policies {
+		for _, key := range p.attributes {
+			r.values.attributes = append(r.values.attributes, boundAttribute{key, anyLevels(vars.Attributes[key])})
+		}
+	}
+	return r
+}
 
 // Connect says whether the client id may connect (iot:Connect on client/).
-func (r *Rights) Connect(clientID string) bool { return false }
+func (r *Rights) Connect(clientID string) bool { return r.allows(connect, client, clientID) }
 
 // Publish says whether a message may be published to topic (iot:Publish on topic/).
-func (r *Rights) Publish(topic string) bool { return false }
+func (r *Rights) Publish(name string) bool { return r.allows(publish, topic, name) }
 
 // Retain says whether a retained message may be published to topic: iot:Publish and iot:RetainPublish on topic/.
-func (r *Rights) Retain(topic string) bool { return false }
+func (r *Rights) Retain(name string) bool {
+	return r.allows(publish, topic, name) && r.allows(retainPublish, topic, name)
+}
 
 // Subscribe says whether filter may be subscribed to: iot:Subscribe on topicfilter/, matched against the text of the
 // filter; of a shared subscription $share/<group>/<filter> it is the inner filter.
-func (r *Rights) Subscribe(filter string) bool { return false }
+func (r *Rights) Subscribe(filter string) bool {
+	const share = "$share/"
+	// Brokers differ in whether the case of $share matters; a filter must not get past a deny by its case.
+	if len(filter) >= len(share) && strings.EqualFold(filter[:len(share)], share) {
+		group, inner, ok := strings.Cut(filter[len(share):], "/")
+		if !ok || group == "" || inner == "" || strings.ContainsAny(group, "+#") {
+			return false
+		}
+		filter = inner
+	}
+	return r.allows(subscribe, topicFilter, filter)
+}
 
 // Receive says whether a message of topic may be delivered (iot:Receive on topic/).
-func (r *Rights) Receive(topic string) bool { return false }
+func (r *Rights) Receive(name string) bool { return r.allows(receive, topic, name) }
+
+// allows evaluates all statements. It allocates nothing.
+func (r *Rights) allows(a action, c class, name string) bool {
+	allowed := false
+	for _, p := range r.policies {
+		for i := range p.statements {
+			s := &p.statements[i]
+			if s.actions&a == 0 || allowed && !s.deny {
+				continue
+			}
+			for _, pattern := range s.resources[c] {
+				if pattern.match(name, &r.values, s.deny) {
+					if s.deny {
+						return false
+					}
+					allowed = true
+					break
+				}
+			}
+		}
+	}
+	return allowed
+}
