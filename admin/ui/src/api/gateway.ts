@@ -1,0 +1,71 @@
+// The gateway's resources, one function each. Screens call these and never build a path of their own.
+import { call } from './client';
+import type { AllowEntry, AuditLine, Me, Overview, PromSeries, Role, ThingDetail, ThingPage, Token, TwinField } from './contract';
+
+export const me = () => call<Me>('/api/me', { probing: true });
+export const setupNeeded = () => call<{ needed: boolean }>('/api/setup', { probing: true });
+export const setup = (body: { code: string; username: string; password: string }) =>
+  call<Me>('/api/setup', { method: 'POST', body, probing: true });
+export const login = (body: { username: string; password: string } | { code: string }) =>
+  call<Me>('/api/login', { method: 'POST', body, probing: true });
+export const logout = () => call<void>('/api/logout', { method: 'POST', probing: true });
+
+export const overview = (signal?: AbortSignal) => call<Overview>('/api/overview', { signal });
+
+export interface ThingQuery {
+  q?: string;
+  state?: string;
+  type?: string;
+  sort?: string;
+  limit?: number;
+  cursor?: string;
+}
+
+export function things(query: ThingQuery, signal?: AbortSignal): Promise<ThingPage> {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined && value !== '') params.set(name, String(value));
+  return call<ThingPage>(`/api/things?${params}`, { signal });
+}
+
+const thingPath = (name: string) => `/api/things/${encodeURIComponent(name)}`;
+export const thing = (name: string, signal?: AbortSignal) => call<ThingDetail>(thingPath(name), { signal });
+export const twin = (name: string, signal?: AbortSignal) =>
+  call<{ fields: TwinField[] }>(`${thingPath(name)}/twin`, { signal }).then((answer) => answer.fields ?? []);
+
+/** Times in whole seconds. */
+export async function queryRange(query: string, range: { start: number; end: number; step: number }, signal?: AbortSignal): Promise<PromSeries[]> {
+  const form = new URLSearchParams({ query, start: String(range.start), end: String(range.end), step: String(range.step) });
+  const answer = await call<{ data: { result: PromSeries[] } }>('/prometheus/api/v1/query_range', {
+    method: 'POST',
+    body: form.toString(),
+    contentType: 'application/x-www-form-urlencoded',
+    signal,
+  });
+  return answer.data.result;
+}
+
+export interface RowError {
+  line: number;
+  message: string;
+}
+
+export interface AllowPage {
+  allowed: AllowEntry[];
+  nextCursor: string;
+}
+
+export const allowList = (cursor: string, signal?: AbortSignal) =>
+  call<AllowPage>(`/api/allow?limit=200${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal });
+export const allow = (entries: Pick<AllowEntry, 'thingName' | 'spkiSha256' | 'thingTypeName'>[]) =>
+  call<{ added: number }>('/api/allow', { method: 'POST', body: entries });
+export const allowCsv = (text: string) =>
+  call<{ added: number; rowErrors: RowError[] | null }>('/api/allow', { method: 'POST', body: text, contentType: 'text/csv' });
+export const disallow = (key: string) => call<void>(`/api/allow/${key}`, { method: 'DELETE' });
+
+export const tokens = (signal?: AbortSignal) => call<{ tokens: Token[] }>('/api/tokens', { signal }).then((answer) => answer.tokens ?? []);
+export const makeToken = (body: { name: string; role: Role; days: number }) =>
+  call<{ token: string }>('/api/tokens', { method: 'POST', body });
+export const removeToken = (id: string) => call<void>(`/api/tokens/${encodeURIComponent(id)}`, { method: 'DELETE' });
+
+export const audit = (limit: number, signal?: AbortSignal) =>
+  call<{ lines: AuditLine[] }>(`/api/audit?limit=${limit}`, { signal }).then((answer) => answer.lines ?? []);

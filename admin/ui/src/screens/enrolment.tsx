@@ -1,0 +1,316 @@
+// The allow-list: which keys may enrol, as which thing.
+import { ActionIcon, Button, TextInput, Tooltip } from '@mantine/core';
+import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
+import { IconTrash, IconUpload } from '@tabler/icons-react';
+import { useRef, useState } from 'react';
+import { Link } from 'wouter';
+import { sentence } from '../api/client';
+import type { AllowEntry } from '../api/contract';
+import * as gateway from '../api/gateway';
+import { Confirm } from '../parts/confirm';
+import { Command, CopyButton } from '../parts/copy';
+import { StatusText } from '../parts/glyph';
+import { Placeholder } from '../parts/late';
+import { Problem } from '../parts/problem';
+import { Ago } from '../parts/time';
+import { useTitle } from '../parts/title';
+import { toastDone, toastError } from '../parts/toast';
+import { useMe } from '../shell/session';
+import { addresses } from '../text/addresses';
+import { count, plural } from '../text/format';
+import './enrolment.css';
+
+export function Enrolment() {
+  useTitle('Enrolment');
+  const me = useMe();
+  const mayWrite = me.role !== 'viewer';
+  const list = useInfiniteQuery({
+    queryKey: ['allow'],
+    queryFn: ({ pageParam, signal }) => gateway.allowList(pageParam, signal),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.nextCursor || undefined,
+    refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) <= 2 ? 10_000 : false),
+  });
+  const entries = list.data?.pages.flatMap((page) => page.allowed ?? []) ?? [];
+  return (
+    <div className="page">
+      <header className="page-head">
+        <h1>Enrolment</h1>
+        <p className="muted">A device enrols itself if its key is on this list. Its private key never leaves it.</p>
+      </header>
+      {mayWrite && <Add />}
+      <section className="section" aria-labelledby="allowed">
+        <div className="section-head">
+          <h2 id="allowed">Allowed keys</h2>
+          {list.data && (
+            <span className="muted">
+              {count(entries.length)}
+              {list.hasNextPage ? ' and more' : ''}
+            </span>
+          )}
+        </div>
+        {list.error ? (
+          <Problem error={list.error} retry={() => list.refetch()} />
+        ) : !list.data ? (
+          <Placeholder rows={6} />
+        ) : entries.length === 0 ? (
+          <Explain />
+        ) : (
+          <>
+            <AllowTable entries={entries} mayWrite={mayWrite} />
+            {list.hasNextPage && (
+              <Button mt={12} onClick={() => list.fetchNextPage()} disabled={list.isFetching}>
+                Show more
+              </Button>
+            )}
+          </>
+        )}
+      </section>
+      {entries.length > 0 && (
+        <section className="section" aria-labelledby="how">
+          <div className="section-head">
+            <h2 id="how">How a device gets in</h2>
+          </div>
+          <Explain />
+        </section>
+      )}
+    </div>
+  );
+}
+
+function Explain() {
+  const { origin } = addresses(location);
+  return (
+    <div className="enrol-how">
+      <div>
+        <p>On the device, make the key. This prints the hash of its public half:</p>
+        <Command text="muster agent key --thing lamp-1" />
+      </div>
+      <div>
+        <p>Allow that hash here, then start the agent. It enrols, connects and sends:</p>
+        <Command text={`muster agent --gateway ${origin} --thing lamp-1`} />
+      </div>
+    </div>
+  );
+}
+
+const hex64 = /^[0-9a-f]{64}$/;
+
+/** A hash as people paste it: with colons, spaces, capitals or a prefix. */
+function cleanHash(text: string): string {
+  return text
+    .trim()
+    .toLowerCase()
+    .replace(/^sha-?256[:=]/, '')
+    .replace(/[:\s]/g, '');
+}
+
+function Add() {
+  const client = useQueryClient();
+  const file = useRef<HTMLInputElement>(null);
+  const [thingName, setThingName] = useState('');
+  const [thingTypeName, setThingTypeName] = useState('');
+  const [hash, setHash] = useState('');
+  const [busy, setBusy] = useState(false);
+  const [over, setOver] = useState(false);
+  const [rowErrors, setRowErrors] = useState<gateway.RowError[]>([]);
+  const spkiSha256 = cleanHash(hash);
+  const hashError = hash && !hex64.test(spkiSha256) ? 'want 64 hexadecimal digits' : undefined;
+
+  const run = async (work: () => Promise<string>) => {
+    setBusy(true);
+    try {
+      toastDone(await work());
+      await client.invalidateQueries({ queryKey: ['allow'] });
+    } catch (cause) {
+      toastError(cause);
+    }
+    setBusy(false);
+  };
+
+  const add = () =>
+    run(async () => {
+      await gateway.allow([{ thingName: thingName.trim(), spkiSha256, thingTypeName: thingTypeName.trim() }]);
+      setThingName('');
+      setHash('');
+      return `${thingName.trim()} may enrol.`;
+    });
+
+  const addFile = (chosen: File | undefined) => {
+    if (!chosen) return;
+    setRowErrors([]);
+    void run(async () => {
+      const answer = await gateway.allowCsv(await chosen.text());
+      setRowErrors(answer.rowErrors ?? []);
+      return `${count(answer.added)} ${plural(answer.added, 'key')} of ${chosen.name} may enrol.`;
+    });
+  };
+
+  return (
+    <section
+      className="section enrol-add"
+      aria-labelledby="add"
+      data-over={over}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(event) => {
+        event.preventDefault();
+        setOver(false);
+        addFile(event.dataTransfer.files[0]);
+      }}
+    >
+      <div className="section-head">
+        <h2 id="add">Allow a key</h2>
+      </div>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void add();
+        }}
+      >
+        <TextInput label="Thing" placeholder="lamp-1" spellCheck={false} value={thingName} onChange={(event) => setThingName(event.currentTarget.value)} />
+        <TextInput
+          label="Type, if wanted"
+          placeholder="street-light"
+          spellCheck={false}
+          value={thingTypeName}
+          onChange={(event) => setThingTypeName(event.currentTarget.value)}
+        />
+        <TextInput
+          className="enrol-hash"
+          label="SHA-256 of the public key"
+          placeholder="64 hexadecimal digits"
+          spellCheck={false}
+          error={hashError}
+          value={hash}
+          onChange={(event) => setHash(event.currentTarget.value)}
+          styles={{ input: { fontFamily: 'var(--mono)' } }}
+        />
+        <Button type="submit" variant="filled" disabled={busy || !thingName.trim() || !hex64.test(spkiSha256)}>
+          Allow
+        </Button>
+        <Button leftSection={<IconUpload size={16} stroke={1.5} />} disabled={busy} onClick={() => file.current?.click()}>
+          CSV file
+        </Button>
+        <input
+          ref={file}
+          type="file"
+          accept=".csv,text/csv"
+          hidden
+          aria-label="CSV file of keys"
+          onChange={(event) => {
+            addFile(event.currentTarget.files?.[0]);
+            event.currentTarget.value = '';
+          }}
+        />
+      </form>
+      <p className="muted enrol-hint">
+        Many at once: drop a CSV file here, with the header <code>thingName,spkiSha256,thingTypeName</code>.
+      </p>
+      {rowErrors.length > 0 && (
+        <div className="note" role="alert">
+          <p>
+            {count(rowErrors.length)} {plural(rowErrors.length, 'row was', 'rows were')} not taken:
+          </p>
+          <ul className="row-errors">
+            {rowErrors.slice(0, 20).map((each) => (
+              <li key={each.line}>
+                <span className="muted">line {each.line}</span> {sentence(each.message)}
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+    </section>
+  );
+}
+
+function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: boolean }) {
+  const client = useQueryClient();
+  const [leaving, setLeaving] = useState<AllowEntry>();
+  const remove = async (entry: AllowEntry) => {
+    setLeaving(undefined);
+    try {
+      await gateway.disallow(entry.spkiSha256);
+      toastDone(`The key of ${entry.thingName} is no longer allowed.`);
+      await client.invalidateQueries({ queryKey: ['allow'] });
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+  return (
+    <>
+      <table className="grid">
+        <thead>
+          <tr>
+            <th>Thing</th>
+            <th>State</th>
+            <th>Type</th>
+            <th>SHA-256 of the public key</th>
+            <th>Added</th>
+            <th>
+              <span className="unseen">Actions</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {entries.map((entry) => (
+            <tr key={entry.spkiSha256}>
+              <td className="mono">{entry.usedMs > 0 ? <Link href={`/fleet/${encodeURIComponent(entry.thingName)}`}>{entry.thingName}</Link> : entry.thingName}</td>
+              <td>
+                {entry.usedMs > 0 ? (
+                  <StatusText status="ok">
+                    enrolled <Ago ms={entry.usedMs} />
+                  </StatusText>
+                ) : (
+                  <StatusText status="busy">waiting for the device</StatusText>
+                )}
+              </td>
+              <td>{entry.thingTypeName || <span className="muted">–</span>}</td>
+              <td className="fill">
+                <span className="enrol-key">
+                  <code className="clip">{entry.spkiSha256}</code>
+                  <CopyButton text={entry.spkiSha256} what={`the hash of ${entry.thingName}`} />
+                </span>
+              </td>
+              <td>
+                <Ago ms={entry.addedMs} />
+              </td>
+              <td className="right">
+                {mayWrite && (
+                  <Tooltip label="Remove from the list">
+                    <ActionIcon size={26} aria-label={`Remove the key of ${entry.thingName}`} onClick={() => setLeaving(entry)}>
+                      <IconTrash size={16} stroke={1.5} />
+                    </ActionIcon>
+                  </Tooltip>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <Confirm
+        open={leaving !== undefined}
+        title="Remove this key?"
+        action="Remove"
+        onCancel={() => setLeaving(undefined)}
+        onConfirm={() => leaving && void remove(leaving)}
+      >
+        <p>
+          {leaving && leaving.usedMs > 0 ? (
+            <>
+              <b>{leaving.thingName}</b> keeps the certificate it has; the key cannot enrol again.
+            </>
+          ) : (
+            <>
+              The device with this key can no longer enrol as <b>{leaving?.thingName}</b>.
+            </>
+          )}
+        </p>
+      </Confirm>
+    </>
+  );
+}

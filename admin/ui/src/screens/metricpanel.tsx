@@ -1,0 +1,176 @@
+import { ActionIcon, SegmentedControl, Tooltip } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { IconChartLine, IconTable, IconZoomReset } from '@tabler/icons-react';
+import { serverNow } from '../api/client';
+import type { TwinField } from '../api/contract';
+import * as gateway from '../api/gateway';
+import { CopyButton } from '../parts/copy';
+import { LazyChart } from '../parts/lazychart';
+import { Problem } from '../parts/problem';
+import { count, measured, moment, plural, span as spanText, unitOf, utc } from '../text/format';
+import { ofThing } from '../text/promql';
+import { type DeviceView, type Range, raster, rangeSeconds, ranges } from '../text/urlstate';
+
+interface MetricPanelProps {
+  thing: string;
+  metric: string;
+  field: TwinField | undefined;
+  view: DeviceView;
+  change: (part: Partial<DeviceView>) => void;
+}
+
+const maxPoints = 720;
+const tableRows = 500;
+
+/** One column of a thing over the range of the URL, drawn or as a table. */
+export function MetricPanel({ thing, metric, field, view, change }: MetricPanelProps) {
+  const query = ofThing(metric, thing);
+  const { range, zoom } = view;
+  const data = useQuery({
+    queryKey: ['range', query, range, zoom],
+    queryFn: async ({ signal }) => {
+      const now = Math.floor(serverNow() / 1000);
+      const span = zoom ?? { from: now - rangeSeconds[range], to: now };
+      const grid = raster(span.from, span.to, maxPoints);
+      const answer = await gateway.queryRange(query, grid, signal);
+      return { span, ...onGrid(answer[0]?.values ?? [], grid) };
+    },
+    // What lies in the past for good is asked once.
+    refetchInterval: zoom ? false : 10_000,
+    placeholderData: (before) => before,
+  });
+
+  const unit = unitOf(metric);
+  const format = (value: number) => (unit ? `${measured(value)} ${unit}` : measured(value));
+  const values = data.data?.values.filter((value) => value !== null) ?? [];
+  const stepped = field?.kind === 'bool';
+  return (
+    <section className="metric" aria-labelledby="metric">
+      <div className="section-head metric-head">
+        <h2 id="metric" className="mono">
+          {metric}
+        </h2>
+        <Summary values={values} format={format} />
+        <span className="spread" />
+        {zoom && (
+          <Tooltip label="Back to the whole range">
+            <ActionIcon aria-label="Back to the whole range" onClick={() => change({ zoom: undefined })}>
+              <IconZoomReset size={16} stroke={1.5} />
+            </ActionIcon>
+          </Tooltip>
+        )}
+        <SegmentedControl
+          aria-label="Range"
+          value={zoom ? '' : range}
+          onChange={(value) => change({ range: value as Range, zoom: undefined })}
+          data={[...ranges]}
+        />
+        <CopyButton text={query} what="as PromQL" />
+        <Tooltip label={view.asTable ? 'Show as chart' : 'Show as table'}>
+          <ActionIcon aria-label={view.asTable ? 'Show as chart' : 'Show as table'} onClick={() => change({ asTable: !view.asTable })}>
+            {view.asTable ? <IconChartLine size={16} stroke={1.5} /> : <IconTable size={16} stroke={1.5} />}
+          </ActionIcon>
+        </Tooltip>
+      </div>
+      {data.error && !data.data ? (
+        <Problem error={data.error} retry={() => data.refetch()} />
+      ) : !data.data ? (
+        <div className="metric-space" />
+      ) : values.length === 0 ? (
+        <p className="metric-space muted">
+          No value in {zoom ? 'this part of the time line' : `the last ${spanText(rangeSeconds[range])}`}. Take a longer range.
+        </p>
+      ) : view.asTable ? (
+        <Table metric={metric} times={data.data.times} values={data.data.values} format={format} />
+      ) : (
+        <LazyChart
+          times={data.data.times}
+          series={[{ label: metric, values: data.data.values, color: 1, stepped }]}
+          height={340}
+          label={`${metric} of ${thing}, ${moment(data.data.span.from * 1000)} to ${moment(data.data.span.to * 1000)}; the table view has the values`}
+          format={format}
+          span={data.data.span}
+          onBrush={(from, to) => change({ zoom: { from, to } })}
+        />
+      )}
+      <p className="metric-query">
+        <code className="clip">{query}</code>
+        <span className="muted">{zoom ? `${moment(zoom.from * 1000)} to ${moment(zoom.to * 1000)}` : 'drag over the chart to zoom'}</span>
+      </p>
+    </section>
+  );
+}
+
+function Summary({ values, format }: { values: number[]; format: (value: number) => string }) {
+  if (values.length === 0) return null;
+  let low = Infinity;
+  let high = -Infinity;
+  let sum = 0;
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+    sum += value;
+  }
+  const parts: [string, number][] = [
+    ['now', values[values.length - 1]!],
+    ['min', low],
+    ['mean', sum / values.length],
+    ['max', high],
+  ];
+  return (
+    <span className="metric-summary">
+      {parts.map(([name, value]) => (
+        <span key={name}>
+          <span className="muted">{name}</span> {format(name === 'mean' ? Number(value.toPrecision(4)) : value)}
+        </span>
+      ))}
+    </span>
+  );
+}
+
+function Table({ metric, times, values, format }: { metric: string; times: number[]; values: (number | null)[]; format: (value: number) => string }) {
+  const rows = times
+    .map((at, index) => ({ at, value: values[index] ?? null }))
+    .filter((row): row is { at: number; value: number } => row.value !== null)
+    .reverse();
+  const left = rows.length - tableRows;
+  return (
+    <div className="metric-table" tabIndex={0} role="region" aria-label={`Values of ${metric}`}>
+      <table className="grid">
+        <thead>
+          <tr>
+            <th>Time</th>
+            <th className="right">{metric}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, tableRows).map(({ at, value }) => (
+            <tr key={at}>
+              <td title={utc(at * 1000)}>{moment(at * 1000)}</td>
+              <td className="right">{format(value)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {left > 0 && (
+        <p className="muted">
+          {count(left)} older {plural(left, 'row')}: take a shorter range to see them.
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** Puts samples on the raster they were asked on, with null where there is none, so that the chart shows the gap. */
+function onGrid(samples: [number, string][], { start, end, step }: { start: number; end: number; step: number }) {
+  const times: number[] = [];
+  const values: (number | null)[] = [];
+  let next = 0;
+  for (let at = start; at <= end; at += step) {
+    while (next < samples.length && samples[next]![0] < at) next++;
+    const value = samples[next]?.[0] === at ? Number(samples[next]![1]) : Number.NaN;
+    times.push(at);
+    values.push(Number.isFinite(value) ? value : null);
+  }
+  return { times, values };
+}

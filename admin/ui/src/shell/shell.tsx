@@ -1,0 +1,261 @@
+// The frame around every screen: top bar with the one search box, rail with the places there are, the page.
+import { ActionIcon, Menu, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
+import { useQueryClient } from '@tanstack/react-query';
+import {
+  IconFingerprint,
+  IconCheck,
+  IconChevronDown,
+  IconHistory,
+  IconInfoCircle,
+  IconKey,
+  IconLayoutDashboard,
+  IconList,
+  IconLogout,
+  IconMoon,
+  IconSearch,
+  IconSun,
+  type Icon,
+} from '@tabler/icons-react';
+import { useEffect, useRef, useState } from 'react';
+import { Link, useLocation, useSearchParams } from 'wouter';
+import * as gateway from '../api/gateway';
+import { useNow } from '../live/clock';
+import { followOverview, useLive } from '../live/overview';
+import { Glyph, type Status } from '../parts/glyph';
+import { toastError } from '../parts/toast';
+import { age, count } from '../text/format';
+import { readFleet, writeFleet } from '../text/urlstate';
+import { setDensity, useDensity } from '../theme/preferences';
+import { useMe } from './session';
+import './shell.css';
+
+export function Shell({ children }: { children: React.ReactNode }) {
+  useEffect(followOverview, []);
+  return (
+    <div className="shell">
+      <a className="skip" href="#main">
+        Skip to the page
+      </a>
+      <header className="topbar">
+        <Link href="/" className="brand" aria-label="muster: overview">
+          <Mark />
+          <span>muster</span>
+        </Link>
+        <SearchBox />
+        <span className="spread" />
+        <Liveness />
+        <SchemeButton />
+        <UserMenu />
+      </header>
+      <Rail />
+      <main id="main" tabIndex={-1}>
+        {children}
+      </main>
+    </div>
+  );
+}
+
+/** A roll call: eight that are there, one that is not. */
+function Mark() {
+  const dots = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => ({ x: 3 + column * 6, y: 3 + row * 6 })));
+  return (
+    <svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true">
+      {dots.map(({ x, y }, index) =>
+        index === 5 ? (
+          <circle key={index} cx={x} cy={y} r="1.6" fill="none" stroke="currentColor" strokeWidth="1.2" />
+        ) : (
+          <circle key={index} cx={x} cy={y} r="2.2" fill="currentColor" />
+        ),
+      )}
+    </svg>
+  );
+}
+
+/** One text for the whole product: it is the fleet list's filter, and from any other page it leads there. */
+function SearchBox() {
+  const [path, navigate] = useLocation();
+  const [params] = useSearchParams();
+  const inFleet = path === '/fleet';
+  const view = readFleet(params);
+  const asked = inFleet ? view.q : '';
+  const [text, setText] = useState(asked);
+  const input = useRef<HTMLInputElement>(null);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+
+  useEffect(() => {
+    if (document.activeElement !== input.current) setText(asked);
+  }, [asked, inFleet]);
+
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+      event.preventDefault();
+      input.current?.focus();
+      input.current?.select();
+    };
+    document.addEventListener('keydown', onKey);
+    return () => document.removeEventListener('keydown', onKey);
+  }, []);
+
+  const ask = (q: string, replace: boolean) => {
+    clearTimeout(timer.current);
+    const current = inFleet ? readFleet(new URLSearchParams(location.search)) : {};
+    const query = writeFleet({ ...current, q }).toString();
+    navigate(query ? `/fleet?${query}` : '/fleet', { replace });
+  };
+
+  return (
+    <form
+      role="search"
+      className="search"
+      onSubmit={(event) => {
+        event.preventDefault();
+        ask(text.trim(), inFleet);
+      }}
+    >
+      <IconSearch size={16} stroke={1.5} aria-hidden="true" />
+      <input
+        ref={input}
+        type="search"
+        aria-label="Search the fleet"
+        placeholder="Search things by name, type or attribute"
+        autoComplete="off"
+        spellCheck={false}
+        value={text}
+        onChange={(event) => {
+          const value = event.target.value;
+          setText(value);
+          clearTimeout(timer.current);
+          if (inFleet) timer.current = setTimeout(() => ask(value.trim(), true), 150);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === 'Escape') input.current?.blur();
+        }}
+      />
+      <kbd aria-hidden="true">/</kbd>
+    </form>
+  );
+}
+
+/** Whether keys belong to a field that is being written in. */
+export function typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+}
+
+/** Says whether the figures are current, and how old they are when not. */
+function Liveness() {
+  const { overview, receivedMs } = useLive();
+  useNow(); // this line ages
+  if (!receivedMs) return null;
+  const old = Date.now() - receivedMs;
+  const [status, text]: [Status, string] =
+    old > 5000 ? ['warn', `figures ${age(receivedMs, Date.now())} old`] : overview?.ready ? ['ok', 'live'] : ['bad', 'not ready'];
+  return (
+    <span className="liveness" role="status" title={overview?.readyReason || undefined}>
+      <Glyph status={status} />
+      {text}
+    </span>
+  );
+}
+
+function SchemeButton() {
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme('light');
+  const other = scheme === 'dark' ? 'light' : 'dark';
+  return (
+    <Tooltip label={`Switch to ${other}`}>
+      <ActionIcon aria-label={`Switch to the ${other} theme`} onClick={() => setColorScheme(other)}>
+        {scheme === 'dark' ? <IconSun size={16} stroke={1.5} /> : <IconMoon size={16} stroke={1.5} />}
+      </ActionIcon>
+    </Tooltip>
+  );
+}
+
+function UserMenu() {
+  const me = useMe();
+  const client = useQueryClient();
+  const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const density = useDensity();
+  const tick = (chosen: boolean) => (chosen ? <IconCheck size={14} stroke={1.5} /> : <span className="no-tick" />);
+
+  const leave = async () => {
+    try {
+      await gateway.logout();
+      client.clear();
+      client.setQueryData(['me'], 'login');
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+
+  return (
+    <Menu position="bottom-end" width={200}>
+      <Menu.Target>
+        <UnstyledButton className="user">
+          {me.username}
+          <IconChevronDown size={14} stroke={1.5} aria-hidden="true" />
+        </UnstyledButton>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>Role: {me.role}</Menu.Label>
+        <Menu.Divider />
+        <Menu.Label>Theme</Menu.Label>
+        {(['auto', 'light', 'dark'] as const).map((scheme) => (
+          <Menu.Item key={scheme} leftSection={tick(colorScheme === scheme)} onClick={() => setColorScheme(scheme)}>
+            {scheme === 'auto' ? 'As the system' : scheme === 'light' ? 'Light' : 'Dark'}
+          </Menu.Item>
+        ))}
+        <Menu.Label>Rows</Menu.Label>
+        {(['normal', 'compact'] as const).map((each) => (
+          <Menu.Item key={each} leftSection={tick(density === each)} onClick={() => setDensity(each)}>
+            {each === 'normal' ? 'Normal' : 'Compact'}
+          </Menu.Item>
+        ))}
+        <Menu.Divider />
+        <Menu.Item leftSection={<IconLogout size={14} stroke={1.5} />} onClick={leave}>
+          Sign out
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+function Rail() {
+  const { overview } = useLive();
+  const me = useMe();
+  return (
+    <nav className="rail" aria-label="Main">
+      <ul>
+        <Place href="/" label="Overview" icon={IconLayoutDashboard} exact />
+        <Place href="/fleet" label="Fleet" icon={IconList} figure={overview && count(overview.things)} />
+        <Place href="/enrolment" label="Enrolment" icon={IconFingerprint} />
+      </ul>
+      <h2>Settings</h2>
+      <ul>
+        {me.role === 'admin' && <Place href="/tokens" label="Access tokens" icon={IconKey} />}
+        <Place href="/audit" label="Audit" icon={IconHistory} />
+        <Place href="/about" label="This gateway" icon={IconInfoCircle} />
+      </ul>
+      <span className="spread" />
+      <p className="rail-foot clip" title={location.host}>
+        {location.host}
+        {overview && <span className="muted"> {overview.version}</span>}
+      </p>
+    </nav>
+  );
+}
+
+function Place({ href, label, icon: Glyph, figure, exact = false }: { href: string; label: string; icon: Icon; figure?: string; exact?: boolean }) {
+  const [path] = useLocation();
+  const here = exact ? path === href : path === href || path.startsWith(href + '/');
+  return (
+    <li>
+      <Link href={href} className="place" aria-current={here ? 'page' : undefined}>
+        <Glyph size={16} stroke={1.5} aria-hidden="true" />
+        <span className="place-label">{label}</span>
+        {figure !== undefined && <span className="place-figure">{figure}</span>}
+      </Link>
+    </li>
+  );
+}
+
