@@ -73,11 +73,10 @@ func (a *Accounts) Session(ctx context.Context, secret string) (Principal, error
 	if err != nil {
 		return Principal{}, err
 	}
-	now := a.nowMs()
-	if !ok || now-s.SeenMs >= a.sessionTTL.idle.Milliseconds() || now-s.CreatedMs >= a.sessionTTL.absolute.Milliseconds() {
+	if !ok || !a.holds(s) {
 		return Principal{}, ended
 	}
-	if now-s.SeenMs >= touchEvery {
+	if now := a.nowMs(); now-s.SeenMs >= touchEvery {
 		if err := a.store.TouchSession(ctx, digest, now); err != nil {
 			return Principal{}, err
 		}
@@ -88,4 +87,16 @@ func (a *Accounts) Session(ctx context.Context, secret string) (Principal, error
 // Logout ends the session. A secret that is no session is no error.
 func (a *Accounts) Logout(ctx context.Context, secret string) error {
 	return a.store.DeleteSession(ctx, sha256.Sum256([]byte(secret)))
+}
+
+// SessionAlive says whether the session still holds. It does not count as a request of the session: a stream that
+// stays open does not keep it from ending.
+func (a *Accounts) SessionAlive(ctx context.Context, secret string) (bool, error) {
+	s, ok, err := a.store.Session(ctx, sha256.Sum256([]byte(secret)))
+	return ok && a.holds(s), err
+}
+
+func (a *Accounts) holds(s Session) bool {
+	now := a.nowMs()
+	return now-s.SeenMs < a.sessionTTL.idle.Milliseconds() && now-s.CreatedMs < a.sessionTTL.absolute.Milliseconds()
 }

@@ -1,0 +1,149 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"muster/pki"
+	"muster/registry"
+	"muster/tsdb"
+)
+
+type thingOutput struct {
+	ThingName     string            `json:"thingName"`
+	ThingTypeName string            `json:"thingTypeName"`
+	Attributes    map[string]string `json:"attributes"`
+	Connected     bool              `json:"connected"`
+	SinceMs       int64             `json:"sinceMs"`
+	LastSeenMs    int64             `json:"lastSeenMs"`
+	Remote        string            `json:"remote"`
+	Reason        string            `json:"reason"`
+	Version       int64             `json:"version"`
+}
+
+func (s *Server) thingOut(t registry.Thing) thingOutput {
+	link := s.registry.Connectivity(t.ID)
+	attributes := t.Attributes
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
+	return thingOutput{
+		ThingName: t.Name, ThingTypeName: t.TypeName, Attributes: attributes, Version: t.Version,
+		Connected: link.Connected, SinceMs: link.SinceMs, LastSeenMs: link.LastSeenMs, Remote: link.Remote, Reason: link.Reason,
+	}
+}
+
+const defaultPage = 100
+
+// intArg reads a whole number from the query; fallback where it is not given.
+func intArg(c *call, name string, fallback, least, most int) (int, error) {
+	text := string(c.http.QueryArgs().Peek(name))
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, invalid("%s must be a whole number from %d to %d, not %q", name, least, most, short(text))
+	}
+	return n, nil
+}
+
+func searchThings(ctx context.Context, s *Server, c *call) (any, error) {
+	begin := time.Now()
+	limit, err := intArg(c, "limit", defaultPage, 1, registry.MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	arg := func(name string) string { return string(c.http.QueryArgs().Peek(name)) }
+	things, total, next, err := s.registry.Search(ctx, registry.SearchInput{
+		Text: arg("q"), State: arg("state"), TypeName: arg("type"), Sort: arg("sort"), Cursor: arg("cursor"), Limit: limit,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]thingOutput, 0, len(things))
+	for _, t := range things {
+		out = append(out, s.thingOut(t))
+	}
+	return struct {
+		Things     []thingOutput `json:"things"`
+		Total      int           `json:"total"`
+		NextCursor string        `json:"nextCursor"`
+		TookMs     float64       `json:"tookMs"`
+	}{out, total, next, float64(time.Since(begin).Microseconds()) / 1000}, nil
+}
+
+type certificateOutput struct {
+	CertificateID string     `json:"certificateId"`
+	Status        pki.Status `json:"status"`
+	NotAfterMs    int64      `json:"notAfterMs"`
+}
+
+func getThing(ctx context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	certificates := []certificateOutput{}
+	if s.opts.Identity != nil {
+		known, err := s.opts.Identity.Certificates(ctx, t.Name)
+		if err != nil {
+			return nil, fmt.Errorf("certificates of %q: %w", t.Name, err)
+		}
+		for _, k := range known {
+			certificates = append(certificates, certificateOutput{k.ID, k.Status, k.NotAfterMs})
+		}
+	}
+	return struct {
+		thingOutput
+		ThingID      string              `json:"thingId"`
+		CreatedMs    int64               `json:"createdMs"`
+		Certificates []certificateOutput `json:"certificates"`
+	}{s.thingOut(t), t.UUID, t.CreatedMs, certificates}, nil
+}
+
+type fieldOutput struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`  // number, bool or string
+	Value  any    `json:"value"` // NaN and the infinities, which JSON has not, as strings
+	TimeMs int64  `json:"timeMs"`
+}
+
+func getTwin(_ context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	out := []fieldOutput{}
+	if s.opts.Telemetry != nil {
+		for _, f := range s.opts.Telemetry.Twin(nil, tsdb.ThingID(t.ID)) {
+			out = append(out, fieldOut(f))
+		}
+	}
+	return map[string]any{"fields": out}, nil
+}
+
+func fieldOut(f tsdb.Field) fieldOutput {
+	out := fieldOutput{Name: f.Name, Kind: "number", Value: f.Number, TimeMs: f.TimeMs}
+	switch {
+	case f.Kind == tsdb.Bool:
+		out.Kind, out.Value = "bool", f.Number != 0
+	case f.Kind == tsdb.String:
+		out.Kind, out.Value = "string", f.Text
+	case math.IsNaN(f.Number) || math.IsInf(f.Number, 0):
+		out.Value = strconv.FormatFloat(f.Number, 'g', -1, 64)
+	}
+	return out
+}
+
+func getAudit(_ context.Context, s *Server, c *call) (any, error) {
+	limit, err := intArg(c, "limit", defaultPage, 1, 10_000)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := s.audit.Newest(limit)
+	return map[string]any{"lines": lines}, err
+}

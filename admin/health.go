@@ -1,0 +1,65 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+)
+
+// notReady returns why this gateway does not take work now, "" when it does.
+func (s *Server) notReady(ctx context.Context) string {
+	if ctx.Err() != nil || s.ctx.Err() != nil {
+		return "the gateway is stopping"
+	}
+	if s.opts.Telemetry != nil {
+		if err := s.opts.Telemetry.Ready(); err != nil {
+			return err.Error()
+		}
+	}
+	if s.opts.NotReady != nil {
+		return s.opts.NotReady()
+	}
+	return ""
+}
+
+func getHealth(context.Context, *Server, *call) (any, error) {
+	return map[string]string{"status": "ok"}, nil
+}
+
+func getReady(ctx context.Context, s *Server, c *call) (any, error) {
+	if reason := s.notReady(ctx); reason != "" {
+		return written{}, writeJSON(c, fasthttp.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason})
+	}
+	return map[string]any{"ready": true}, nil
+}
+
+func getMetrics(_ context.Context, s *Server, c *call) (any, error) {
+	var text bytes.Buffer
+	s.opts.Metrics.WritePrometheus(&text)
+	metrics.WriteProcessMetrics(&text)
+	c.http.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	c.http.SetBody(text.Bytes())
+	return written{}, nil
+}
+
+// residentBytes returns the resident memory of this process, 0 where /proc does not tell.
+func residentBytes() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}

@@ -1,0 +1,321 @@
+package admin
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"muster/registry"
+)
+
+// awsBody makes a handler of a function that takes a body in AWS's form: an empty one is {}, unknown fields are for
+// newer clients and are left aside.
+func awsBody[T any](f func(ctx context.Context, s *Server, c *call, in T) (any, error)) handler {
+	return func(ctx context.Context, s *Server, c *call) (any, error) {
+		var in T
+		if text := c.http.PostBody(); len(text) > 0 {
+			if err := json.Unmarshal(text, &in); err != nil {
+				return nil, &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "InvalidRequestException",
+					message: "the body is not the JSON of " + c.op + ": " + strings.TrimPrefix(err.Error(), "json: ")}
+			}
+		}
+		return f(ctx, s, c, in)
+	}
+}
+
+// empty is the answer of operations that return nothing: AWS sends {}.
+type empty struct{}
+
+// epochSeconds is a time as AWS's control plane writes it: seconds with three decimals.
+type epochSeconds int64 // Unix ms
+
+func (t epochSeconds) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%d.%03d", t/1000, t%1000), nil
+}
+
+const (
+	defaultMaxResults = 250
+	pageTokenPrefix   = "v1:"
+)
+
+// page reads maxResults and nextToken.
+func page(c *call) (after string, limit int, err error) {
+	if limit, err = intArg(c, "maxResults", defaultMaxResults, 1, registry.MaxPage); err != nil {
+		return "", 0, err
+	}
+	token := string(c.http.QueryArgs().Peek("nextToken"))
+	if token == "" {
+		return "", limit, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	after, ok := strings.CutPrefix(string(text), pageTokenPrefix)
+	if err != nil || !ok {
+		return "", 0, invalid("nextToken is not one that this gateway gave")
+	}
+	return after, limit, nil
+}
+
+func pageToken(next string) string {
+	if next == "" {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenPrefix + next))
+}
+
+// exists adds to a conflict what AWS's has: id and ARN of the resource that is in the way.
+func exists(err error, id, arn string) error {
+	if e, ok := errors.AsType[*registry.Error](err); ok && e.Kind == registry.Conflict {
+		return &apiError{status: fasthttp.StatusConflict, kind: e.Kind.String(), awsType: "ResourceAlreadyExistsException",
+			message: e.Message, fields: map[string]string{"resourceId": id, "resourceArn": arn}}
+	}
+	return err
+}
+
+type attributePayload struct {
+	Attributes map[string]string `json:"attributes"`
+	Merge      bool              `json:"merge"`
+}
+
+type createThingInput struct {
+	ThingTypeName    string           `json:"thingTypeName"`
+	AttributePayload attributePayload `json:"attributePayload"`
+	BillingGroupName string           `json:"billingGroupName"`
+}
+
+func createThing(ctx context.Context, s *Server, c *call, in createThingInput) (any, error) {
+	if in.BillingGroupName != "" {
+		return nil, invalid("this gateway has no billing groups: leave billingGroupName out")
+	}
+	name := c.labels[0]
+	t, err := s.registry.CreateThing(ctx, registry.ThingInput{Name: name, TypeName: in.ThingTypeName, Attributes: in.AttributePayload.Attributes})
+	if err != nil {
+		return nil, exists(err, name, s.registry.ThingARN(name))
+	}
+	return struct {
+		ThingName string `json:"thingName"`
+		ThingARN  string `json:"thingArn"`
+		ThingID   string `json:"thingId"`
+	}{t.Name, s.registry.ThingARN(t.Name), t.UUID}, nil
+}
+
+func describeThing(_ context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		DefaultClientID string            `json:"defaultClientId"`
+		ThingName       string            `json:"thingName"`
+		ThingID         string            `json:"thingId"`
+		ThingARN        string            `json:"thingArn"`
+		ThingTypeName   string            `json:"thingTypeName,omitempty"`
+		Attributes      map[string]string `json:"attributes"`
+		Version         int64             `json:"version"`
+	}{t.Name, t.Name, t.UUID, s.registry.ThingARN(t.Name), t.TypeName, orEmpty(t.Attributes), t.Version}, nil
+}
+
+func orEmpty(attributes map[string]string) map[string]string {
+	if attributes == nil {
+		return map[string]string{}
+	}
+	return attributes
+}
+
+type updateThingInput struct {
+	ThingTypeName    string            `json:"thingTypeName"`
+	AttributePayload *attributePayload `json:"attributePayload"`
+	ExpectedVersion  int64             `json:"expectedVersion"`
+	RemoveThingType  bool              `json:"removeThingType"`
+}
+
+func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (any, error) {
+	update := registry.ThingUpdate{
+		Name: c.labels[0], TypeName: in.ThingTypeName, RemoveType: in.RemoveThingType, ExpectedVersion: in.ExpectedVersion,
+	}
+	if in.AttributePayload != nil {
+		update.Attributes, update.Merge = orEmpty(in.AttributePayload.Attributes), in.AttributePayload.Merge
+	}
+	_, err := s.registry.UpdateThing(ctx, update)
+	return empty{}, err
+}
+
+func deleteThing(ctx context.Context, s *Server, c *call) (any, error) {
+	expected := int64(0)
+	if text := string(c.http.QueryArgs().Peek("expectedVersion")); text != "" {
+		var err error
+		if expected, err = strconv.ParseInt(text, 10, 64); err != nil || expected < 1 {
+			return nil, invalid("expectedVersion must be a whole number from 1")
+		}
+	}
+	return empty{}, s.registry.DeleteThing(ctx, c.labels[0], expected)
+}
+
+func listThings(ctx context.Context, s *Server, c *call) (any, error) {
+	after, limit, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	args := c.http.QueryArgs()
+	filter := registry.ListFilter{
+		TypeName:             string(args.Peek("thingTypeName")),
+		AttributeName:        string(args.Peek("attributeName")),
+		AttributeValue:       string(args.Peek("attributeValue")),
+		AttributeValuePrefix: string(args.Peek("usePrefixAttributeValue")) == "true",
+	}
+	if filter.AttributeName == "" && filter.AttributeValue != "" {
+		return nil, invalid("attributeValue needs attributeName")
+	}
+	things, next, err := s.registry.List(ctx, filter, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	type item struct {
+		ThingName     string            `json:"thingName"`
+		ThingTypeName string            `json:"thingTypeName,omitempty"`
+		ThingARN      string            `json:"thingArn"`
+		Attributes    map[string]string `json:"attributes"`
+		Version       int64             `json:"version"`
+	}
+	items := make([]item, 0, len(things))
+	for _, t := range things {
+		items = append(items, item{t.Name, t.TypeName, s.registry.ThingARN(t.Name), orEmpty(t.Attributes), t.Version})
+	}
+	return struct {
+		Things    []item `json:"things"`
+		NextToken string `json:"nextToken,omitempty"`
+	}{items, pageToken(next)}, nil
+}
+
+type thingTypeProperties struct {
+	Description          string          `json:"thingTypeDescription,omitempty"`
+	SearchableAttributes []string        `json:"searchableAttributes"`
+	MQTT5                json.RawMessage `json:"mqtt5Configuration,omitempty"`
+}
+
+type thingTypeMetadata struct {
+	Deprecated      bool          `json:"deprecated"`
+	DeprecationDate *epochSeconds `json:"deprecationDate,omitempty"`
+	CreationDate    epochSeconds  `json:"creationDate"`
+}
+
+func typeOut(t registry.ThingType) (thingTypeProperties, thingTypeMetadata) {
+	properties := thingTypeProperties{Description: t.Description, SearchableAttributes: t.SearchableAttributes}
+	if properties.SearchableAttributes == nil {
+		properties.SearchableAttributes = []string{}
+	}
+	metadata := thingTypeMetadata{Deprecated: t.Deprecated, CreationDate: epochSeconds(t.CreatedMs)}
+	if t.Deprecated {
+		at := epochSeconds(t.DeprecatedMs)
+		metadata.DeprecationDate = &at
+	}
+	return properties, metadata
+}
+
+type createThingTypeInput struct {
+	Properties thingTypeProperties `json:"thingTypeProperties"`
+}
+
+func createThingType(ctx context.Context, s *Server, c *call, in createThingTypeInput) (any, error) {
+	if len(in.Properties.MQTT5) > 0 && string(in.Properties.MQTT5) != "null" {
+		return nil, invalid("this gateway does not propagate attributes: leave mqtt5Configuration out")
+	}
+	name := c.labels[0]
+	t, err := s.registry.CreateThingType(ctx, registry.ThingTypeInput{
+		Name: name, Description: in.Properties.Description, SearchableAttributes: in.Properties.SearchableAttributes,
+	})
+	if err != nil {
+		return nil, exists(err, name, s.registry.ThingTypeARN(name))
+	}
+	return struct {
+		ThingTypeName string `json:"thingTypeName"`
+		ThingTypeARN  string `json:"thingTypeArn"`
+		ThingTypeID   string `json:"thingTypeId"`
+	}{t.Name, s.registry.ThingTypeARN(t.Name), t.UUID}, nil
+}
+
+func describeThingType(_ context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.ThingType(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	properties, metadata := typeOut(t)
+	return struct {
+		ThingTypeName string              `json:"thingTypeName"`
+		ThingTypeID   string              `json:"thingTypeId"`
+		ThingTypeARN  string              `json:"thingTypeArn"`
+		Properties    thingTypeProperties `json:"thingTypeProperties"`
+		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+	}{t.Name, t.UUID, s.registry.ThingTypeARN(t.Name), properties, metadata}, nil
+}
+
+func listThingTypes(ctx context.Context, s *Server, c *call) (any, error) {
+	after, limit, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	types, next, err := s.registry.ListThingTypes(ctx, string(c.http.QueryArgs().Peek("thingTypeName")), after, limit)
+	if err != nil {
+		return nil, err
+	}
+	type item struct {
+		ThingTypeName string              `json:"thingTypeName"`
+		ThingTypeARN  string              `json:"thingTypeArn"`
+		Properties    thingTypeProperties `json:"thingTypeProperties"`
+		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+	}
+	items := make([]item, 0, len(types))
+	for _, t := range types {
+		properties, metadata := typeOut(t)
+		items = append(items, item{t.Name, s.registry.ThingTypeARN(t.Name), properties, metadata})
+	}
+	return struct {
+		ThingTypes []item `json:"thingTypes"`
+		NextToken  string `json:"nextToken,omitempty"`
+	}{items, pageToken(next)}, nil
+}
+
+type deprecateInput struct {
+	Undo bool `json:"undoDeprecate"`
+}
+
+func deprecateThingType(ctx context.Context, s *Server, c *call, in deprecateInput) (any, error) {
+	return empty{}, s.registry.DeprecateThingType(ctx, c.labels[0], in.Undo)
+}
+
+func deleteThingType(ctx context.Context, s *Server, c *call) (any, error) {
+	return empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
+}
+
+// describeEndpoint answers the address as the caller reached it, with the port of the devices' listener. AWS answers a
+// host name only; here the port is needed, because it may be any.
+func describeEndpoint(_ context.Context, s *Server, c *call) (any, error) {
+	host := string(c.http.Request.Header.Host())
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	kind := string(c.http.QueryArgs().Peek("endpointType"))
+	address := host
+	switch kind {
+	case "", "iot:Data", "iot:Data-ATS", "iot:Data-Beta":
+		if s.opts.MQTTAddr == nil {
+			return nil, notFound("this gateway has no listener for devices")
+		}
+		_, port, err := net.SplitHostPort(s.opts.MQTTAddr().String())
+		if err != nil {
+			return nil, err
+		}
+		address = net.JoinHostPort(name, port)
+	case "iot:Jobs":
+	default:
+		return nil, invalid("endpointType %q is not one that this gateway has: iot:Data-ATS, iot:Data, iot:Jobs", short(kind))
+	}
+	return map[string]string{"endpointAddress": address}, nil
+}

@@ -1,0 +1,159 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+
+	"muster/registry/account"
+)
+
+// scope is a right that a route needs.
+type scope uint8
+
+const (
+	open     scope = iota // nobody needs to be known
+	read                  // see the fleet and its telemetry
+	fleet                 // change things and thing types
+	identity              // pre-authorize keys, revoke certificates
+	auditing              // read the audit log
+	accounts              // users, tokens, access keys
+	loopback              // read, or a program on this machine
+)
+
+// allows is the whole authorization: which role has which right.
+func allows(role account.Role, need scope) bool {
+	switch need {
+	case open:
+		return true
+	case read, loopback:
+		return role != ""
+	case fleet:
+		return role == account.Operator || role == account.Admin
+	case identity, auditing:
+		return role == account.Security || role == account.Admin
+	case accounts:
+		return role == account.Admin
+	}
+	return false
+}
+
+// route is a row of a table. A segment {x} of the pattern stands for any one segment of a path.
+type route struct {
+	method  string
+	pattern string
+	op      string // name in metrics and audit lines
+	scope   scope
+	audited bool // a line for every answer, not only for refusals
+	handle  handler
+	// readsByPost marks a POST that changes nothing: a cookie is enough, without X-Muster.
+	readsByPost bool
+}
+
+// handler answers a call: a value that becomes JSON, nil for no content, or written when it answered itself.
+type handler func(ctx context.Context, s *Server, c *call) (any, error)
+
+// written says that a handler has written the answer.
+type written struct{}
+
+// created is an answer with status 201.
+type created struct{ body any }
+
+// body makes a handler of a function that takes a JSON body.
+func body[T any](f func(ctx context.Context, s *Server, c *call, in T) (any, error)) handler {
+	return func(ctx context.Context, s *Server, c *call) (any, error) {
+		var in T
+		if err := decodeStrict(c.http.PostBody(), &in); err != nil {
+			return nil, err
+		}
+		return f(ctx, s, c, in)
+	}
+}
+
+// decodeStrict reads one JSON value into v. Fields that v does not have are refused: a typing error must not be
+// taken for a default.
+func decodeStrict(text []byte, v any) error {
+	if len(text) == 0 {
+		return invalid("the request needs a JSON body")
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return invalid("the body is not the JSON this request takes: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if decoder.More() {
+		return invalid("the body has more than one JSON value")
+	}
+	return nil
+}
+
+// table finds the route of a request.
+type table struct {
+	name   string
+	byPath map[pathKey][]compiled
+}
+
+type pathKey struct {
+	first    string // the first segment, so that few rows are compared
+	segments int
+}
+
+type compiled struct {
+	route    *route
+	segments []string
+}
+
+func newTable(name string, rows []route) *table {
+	t := &table{name: name, byPath: map[pathKey][]compiled{}}
+	for i := range rows {
+		segments := strings.Split(strings.TrimPrefix(rows[i].pattern, "/"), "/")
+		key := pathKey{segments[0], len(segments)}
+		t.byPath[key] = append(t.byPath[key], compiled{&rows[i], segments})
+	}
+	return t
+}
+
+// match returns the route of method and the decoded segments of a path, and what the {x} of its pattern stand for.
+// known is true when the path is there with another method.
+func (t *table) match(method string, segments []string) (r *route, labels []string, known bool) {
+	for _, c := range t.byPath[pathKey{segments[0], len(segments)}] {
+		labels, ok := matchSegments(c.segments, segments)
+		if !ok {
+			continue
+		}
+		known = true
+		if c.route.method == method {
+			return c.route, labels, true
+		}
+	}
+	return nil, nil, known
+}
+
+func matchSegments(pattern, segments []string) (labels []string, ok bool) {
+	for i, p := range pattern {
+		if strings.HasPrefix(p, "{") {
+			labels = append(labels, segments[i])
+		} else if p != segments[i] {
+			return nil, false
+		}
+	}
+	return labels, true
+}
+
+// errEncoding is the error for a path that cannot be decoded.
+var errEncoding = errors.New("the path has a percent sign that is no encoding")
+
+// splitPath cuts a path as it was on the wire into decoded segments. An encoded slash stays inside its segment.
+func splitPath(path string) ([]string, error) {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, s := range segments {
+		decoded, err := url.PathUnescape(s)
+		if err != nil {
+			return nil, errEncoding
+		}
+		segments[i] = decoded
+	}
+	return segments, nil
+}

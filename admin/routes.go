@@ -1,0 +1,60 @@
+package admin
+
+// apiRoutes are the routes at the root. What matches none of them and names no resource of the API is a file of the UI.
+var apiRoutes = []route{
+	{method: "GET", pattern: "/healthz", op: "health", scope: open, handle: getHealth},
+	{method: "GET", pattern: "/readyz", op: "ready", scope: open, handle: getReady},
+	{method: "GET", pattern: "/metrics", op: "metrics", scope: loopback, handle: getMetrics},
+
+	{method: "GET", pattern: "/api/setup", op: "needsSetup", scope: open, handle: getSetup},
+	{method: "POST", pattern: "/api/setup", op: "setup", scope: open, audited: true, handle: body(postSetup)},
+	{method: "POST", pattern: "/api/login", op: "login", scope: open, audited: true, handle: body(postLogin)},
+	{method: "POST", pattern: "/api/logout", op: "logout", scope: read, audited: true, handle: postLogout},
+	{method: "GET", pattern: "/api/me", op: "me", scope: read, handle: getMe},
+
+	{method: "GET", pattern: "/api/overview", op: "overview", scope: read, handle: getOverview},
+	{method: "GET", pattern: "/api/overview/live", op: "overviewLive", scope: read, handle: getOverviewLive},
+	{method: "GET", pattern: "/api/things", op: "searchThings", scope: read, handle: searchThings},
+	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read, handle: getThing},
+	{method: "GET", pattern: "/api/things/{thingName}/twin", op: "getTwin", scope: read, handle: getTwin},
+
+	{method: "GET", pattern: "/api/allow", op: "listAllowed", scope: identity, handle: listAllowed},
+	{method: "POST", pattern: "/api/allow", op: "allow", scope: identity, audited: true, handle: postAllow},
+	{method: "DELETE", pattern: "/api/allow/{spkiSha256}", op: "removeAllowed", scope: identity, audited: true, handle: deleteAllowed},
+	{method: "POST", pattern: "/api/certificates/{certificateId}/revoke", op: "revokeCertificate", scope: identity, audited: true, handle: revokeCertificate},
+	{method: "GET", pattern: "/api/audit", op: "listAudit", scope: auditing, handle: getAudit},
+
+	{method: "GET", pattern: "/api/users", op: "listUsers", scope: accounts, handle: listUsers},
+	{method: "POST", pattern: "/api/users", op: "createUser", scope: accounts, audited: true, handle: body(createUser)},
+	{method: "PATCH", pattern: "/api/users/{username}", op: "changeUser", scope: accounts, audited: true, handle: body(changeUser)},
+	{method: "DELETE", pattern: "/api/users/{username}", op: "deleteUser", scope: accounts, audited: true, handle: deleteUser},
+	{method: "GET", pattern: "/api/tokens", op: "listTokens", scope: accounts, handle: listTokens},
+	{method: "POST", pattern: "/api/tokens", op: "createToken", scope: accounts, audited: true, handle: body(createToken)},
+	{method: "DELETE", pattern: "/api/tokens/{id}", op: "deleteToken", scope: accounts, audited: true, handle: deleteToken},
+	{method: "GET", pattern: "/api/access-keys", op: "listAccessKeys", scope: accounts, handle: listAccessKeys},
+	{method: "POST", pattern: "/api/access-keys", op: "createAccessKey", scope: accounts, audited: true, handle: body(createAccessKey)},
+	{method: "DELETE", pattern: "/api/access-keys/{id}", op: "deleteAccessKey", scope: accounts, audited: true, handle: deleteAccessKey},
+
+	{method: "GET", pattern: "/.well-known/est/cacerts", op: "estCACerts", scope: open, handle: estCACerts},
+	{method: "GET", pattern: "/.well-known/est/csrattrs", op: "estAttrs", scope: open, handle: estAttrs},
+	{method: "POST", pattern: "/.well-known/est/simpleenroll", op: "estEnroll", scope: open, audited: true, handle: estEnroll},
+	{method: "POST", pattern: "/.well-known/est/simplereenroll", op: "estReenroll", scope: open, audited: true, handle: estReenroll},
+	{method: "GET", pattern: "/pki/crl", op: "crl", scope: open, handle: getCRL},
+	{method: "GET", pattern: "/mqtt", op: "mqttWebSocket", scope: open, handle: getMQTT},
+}
+
+// iotRoutes are AWS IoT's control plane (service model iot, 2015-05-28), served at the root to requests signed for the
+// service iot, and under /iot to tokens and sessions.
+var iotRoutes = []route{
+	{method: "POST", pattern: "/things/{thingName}", op: "CreateThing", scope: fleet, audited: true, handle: awsBody(createThing)},
+	{method: "GET", pattern: "/things/{thingName}", op: "DescribeThing", scope: read, handle: describeThing},
+	{method: "PATCH", pattern: "/things/{thingName}", op: "UpdateThing", scope: fleet, audited: true, handle: awsBody(updateThing)},
+	{method: "DELETE", pattern: "/things/{thingName}", op: "DeleteThing", scope: fleet, audited: true, handle: deleteThing},
+	{method: "GET", pattern: "/things", op: "ListThings", scope: read, handle: listThings},
+	{method: "POST", pattern: "/thing-types/{thingTypeName}", op: "CreateThingType", scope: fleet, audited: true, handle: awsBody(createThingType)},
+	{method: "GET", pattern: "/thing-types/{thingTypeName}", op: "DescribeThingType", scope: read, handle: describeThingType},
+	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: listThingTypes},
+	{method: "POST", pattern: "/thing-types/{thingTypeName}/deprecate", op: "DeprecateThingType", scope: fleet, audited: true, handle: awsBody(deprecateThingType)},
+	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: deleteThingType},
+	{method: "GET", pattern: "/endpoint", op: "DescribeEndpoint", scope: read, handle: describeEndpoint},
+}

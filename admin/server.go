@@ -1,0 +1,250 @@
+// Package admin is where people and programs talk to a gateway: the HTTP listener with the JSON API of the UI, the
+// control plane in AWS IoT's shape, the Prometheus HTTP API, enrolment (EST), health, metrics and the UI's files.
+//
+// It owns no facts: it asks the registry, the telemetry store, the identity service and the accounts, and joins them.
+// It owns who may do what (route.go, caller.go) and the audit log. All routes are rows of tables; a row says method,
+// path, operation and scope, and metrics and audit lines follow from it. It is the only package that uses fasthttp.
+//
+// Goroutines: fasthttp's workers, and one that counts rates once a second and feeds the live overview (live.go).
+// Open starts none; Serve starts them; Shutdown ends and awaits them.
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+
+	"muster/admin/audit"
+	"muster/admin/sigv4"
+	"muster/registry"
+	"muster/registry/account"
+	"muster/tsdb"
+	"muster/tsdb/vfs"
+)
+
+// Telemetry is what admin asks the twin store.
+type Telemetry interface {
+	Twin(dst []tsdb.Field, thing tsdb.ThingID) []tsdb.Field
+	Stats() tsdb.Stats
+	Ready() error
+}
+
+// Traffic is what the devices' side has counted since its start.
+type Traffic struct {
+	Messages uint64 // received
+	Refused  uint64 // connections and messages refused
+}
+
+// Options are what Open needs. Addr or Listener, TLS, DataDir, FS, Clock, Accounts and Registry are required; what is
+// nil of the others is not served.
+type Options struct {
+	Addr     string       // ":8443"; port 0 takes a free one
+	Listener net.Listener // instead of Addr, without TLS; Shutdown closes it
+	TLS      *tls.Config
+	DataDir  string // of audit.log and the setup code
+	FS       vfs.FS
+	Clock    vfs.Clock
+	Log      *slog.Logger
+	Metrics  *metrics.Set
+	Version  string
+
+	Accounts  *account.Accounts
+	Registry  *registry.Registry
+	Telemetry Telemetry
+	Identity  Identity
+	// Query answers a request of the Prometheus HTTP API; path follows /prometheus.
+	Query func(ctx context.Context, method, path string, form url.Values) (status int, contentType string, body []byte)
+	// Traffic must be cheap: it is called once a second.
+	Traffic func() Traffic
+	// MQTT takes over a connection that was upgraded at /mqtt and returns when it ended. The TLS state is in reach by
+	// interface{ ConnectionState() tls.ConnectionState }.
+	MQTT func(net.Conn)
+	// MQTTAddr is the address of the devices' listener, for DescribeEndpoint.
+	MQTTAddr func() net.Addr
+	// NotReady says why the gateway as a whole is not ready, beyond Telemetry.Ready; nil or "" where it is.
+	NotReady func() string
+	UI       fs.FS // the built UI, rooted at index.html
+
+	HSTS             bool          // only where the certificate is one that browsers trust for this name on all ports
+	ReadTimeout      time.Duration // for a whole request, handshake included; default 15 s
+	WriteTimeout     time.Duration // for an answer; default 60 s
+	IdleTimeout      time.Duration // between requests; default 2 min
+	QueryTimeout     time.Duration // for a PromQL query; default 10 s
+	MaxConnsPerAddr  int           // default 256
+	MaxConns         int           // default 4096
+	MaxLiveListeners int           // open live overviews; default 64
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.TLS == nil || o.FS == nil || o.Clock == nil || o.Accounts == nil || o.Registry == nil {
+		return o, errors.New("BUG: admin needs TLS, FS, Clock, Accounts and Registry")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Traffic == nil {
+		o.Traffic = func() Traffic { return Traffic{} }
+	}
+	orDuration := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	orDuration(&o.ReadTimeout, 15*time.Second)
+	orDuration(&o.WriteTimeout, time.Minute)
+	orDuration(&o.IdleTimeout, 2*time.Minute)
+	orDuration(&o.QueryTimeout, 10*time.Second)
+	orInt := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	orInt(&o.MaxConnsPerAddr, 256)
+	orInt(&o.MaxConns, 4096)
+	orInt(&o.MaxLiveListeners, 64)
+	return o, nil
+}
+
+const (
+	handlerTimeout = 30 * time.Second
+	// Bodies: a stranger may send what a login or a certificate request needs; who has a credential may send more.
+	strangerBody = 64 << 10
+	knownBody    = 1 << 20
+	csvBody      = 8 << 20
+	headerBytes  = 16 << 10
+)
+
+// Server is the open HTTP side. Its methods are safe for concurrent use.
+type Server struct {
+	opts     Options
+	log      *slog.Logger
+	accounts *account.Accounts
+	registry *registry.Registry
+	listener *listener
+	http     *fasthttp.Server
+	audit    *audit.Log
+	verifier *sigv4.Verifier
+	live     *live
+	static   *static
+	api      *table // at the root
+	iot      *table // AWS IoT's control plane
+
+	started time.Time
+	ids     string // prefix of request ids, new with each start
+	lastID  atomic.Uint64
+	refusal *refusals
+
+	ctx    context.Context // ends with Shutdown
+	cancel context.CancelFunc
+	served sync.WaitGroup
+}
+
+// Open binds the listener and opens the audit log. Nothing is served before Serve.
+func Open(opts Options) (*Server, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
+		verifier: sigv4.New(), started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
+		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes),
+	}
+	prefix := make([]byte, 4)
+	if _, err := rand.Read(prefix); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	s.ids = hex.EncodeToString(prefix)
+	if opts.UI != nil {
+		if s.static, err = openStatic(opts.UI); err != nil {
+			return nil, fmt.Errorf("read the UI's files: %w", err)
+		}
+	}
+	if s.audit, err = audit.Open(opts.FS, opts.DataDir, opts.Clock); err != nil {
+		return nil, err
+	}
+	raw := opts.Listener
+	if raw == nil {
+		if raw, err = net.Listen("tcp", opts.Addr); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen for HTTP at %s: %w (is another program there? choose another http.addr)", opts.Addr, err), s.audit.Close())
+		}
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.listener = newListener(raw, opts.TLS, opts.MaxConnsPerAddr, opts.Metrics.GetOrCreateCounter("muster_admin_connections_refused_total"))
+	s.live = newLive(s)
+	s.http = &fasthttp.Server{
+		Handler:            s.serve,
+		HeaderReceived:     s.limits,
+		ErrorHandler:       s.unreadable,
+		ReadTimeout:        opts.ReadTimeout,
+		WriteTimeout:       opts.WriteTimeout,
+		IdleTimeout:        opts.IdleTimeout,
+		Concurrency:        opts.MaxConns,
+		MaxRequestBodySize: strangerBody,
+		ReadBufferSize:     headerBytes,
+		CloseOnShutdown:    true,
+		Logger:             silent{},
+		// The Date header comes from our clock: clients of SigV4 set theirs by it.
+		NoDefaultDate:                true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		DisablePreParseMultipartForm: true,
+		SecureErrorLogMessage:        true,
+	}
+	return s, nil
+}
+
+// silent drops fasthttp's own log: it writes a line for every client that goes away.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+// Addr returns the address that is listened on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve starts to serve and returns at once. An error that ends the listener goes to the log.
+func (s *Server) Serve() {
+	s.served.Go(s.live.run)
+	s.served.Go(func() {
+		if err := s.http.Serve(s.listener); err != nil && s.ctx.Err() == nil {
+			s.log.Error("HTTP listener ended", "err", err)
+		}
+	})
+}
+
+// Shutdown takes no more connections, ends the live streams, waits for running requests until ctx ends, and closes
+// the audit log. It is called once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.cancel()
+	err := s.http.ShutdownWithContext(ctx)
+	if err != nil {
+		err = fmt.Errorf("HTTP requests still running at shutdown: %w", err)
+		s.listener.closeAll()
+	}
+	err = errors.Join(err, ignoreClosed(s.listener.Close()))
+	s.served.Wait()
+	return errors.Join(err, s.audit.Close())
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
