@@ -1,0 +1,44 @@
+// Package bench measures how many devices a gateway carries, and checks that it keeps what it has acknowledged.
+//
+// It knows brokers by their network alone (MQTT bytes, TLS, HTTP, /proc), so that it measures others by the same yardstick, and
+// imports no package of the server. Each sub-command is bounded in time and ends by itself; its goroutines end with it.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+const help = `Usage: muster bench COMMAND [flags]
+
+Commands:
+  fleet     simulate devices, count acknowledgements, report latency and the broker's cost
+  crash     kill a gateway under load again and again, and look for every acknowledged sample
+  compare   give muster and mosquitto the same load in turn
+
+Examples:
+  muster bench fleet --addr 127.0.0.1:1883 --devices 1000 --rate 1 --duration 30s
+  muster bench crash --kills 100 --seed 1
+  muster bench compare --devices 1000 --rate 1 --rounds 3
+
+muster bench COMMAND --help lists the flags of a command.
+`
+
+// Main runs the sub-command that args names, until it is done or ctx is cancelled, and returns the exit code: 0, 1 if the
+// measured thing failed (a message lost, a connection refused), 2 if the arguments are wrong.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, help)
+		return 2
+	}
+	switch args[0] {
+	case "fleet":
+		return fleetCommand(ctx, args[1:], stdout, stderr)
+	case "-h", "-help", "--help", "help":
+		fmt.Fprint(stdout, help)
+		return 0
+	}
+	fmt.Fprintf(stderr, "bench: unknown command %q\n%s", args[0], help)
+	return 2
+}
