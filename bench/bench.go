@@ -35,6 +35,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "fleet":
 		return fleetCommand(ctx, args[1:], stdout, stderr)
+	case "crash":
+		return crashCommand(ctx, args[1:], stdout, stderr)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(stdout, help)
 		return 0
