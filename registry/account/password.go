@@ -59,7 +59,9 @@ type wordlist map[string]bool
 // isCommon says whether password, without its digits and signs, is nothing but up to three words of the list, the
 // user's name, or letters in the order of the alphabet or a keyboard row. Both arguments are in lower case.
 func (w wordlist) isCommon(user, password string) bool {
-	for _, plain := range []string{onlyLetters(password), onlyLetters(unleet.Replace(password))} {
+	// "P@ssw0rd!2026": the digits and signs at the ends are no letters in disguise, those inside may be.
+	inner := strings.TrimFunc(password, func(r rune) bool { return !unicode.IsLetter(r) })
+	for _, plain := range []string{onlyLetters(password), onlyLetters(unleet.Replace(inner))} {
 		if len(plain) < 4 || w.isSentence(user, plain) {
 			return true
 		}
