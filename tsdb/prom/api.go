@@ -26,16 +26,15 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/util/annotations"
-)
 
-// Clock tells the time.
-type Clock interface{ Now() time.Time }
+	"muster/tsdb/vfs"
+)
 
 // Options of an API. The zero value of each bound means its default.
 type Options struct {
 	Log     *slog.Logger // default: discards
 	Metrics *metrics.Set // default: one of its own
-	Clock   Clock        // default: the machine's
+	Clock   vfs.Clock    // default: the machine's
 	Version string       // of muster, shown as the build's revision
 
 	Timeout        time.Duration // of one request, waiting for a slot included; 10 s
@@ -93,7 +92,7 @@ func New(store Store, dir Directory, opts Options) *API {
 		opts.Metrics = metrics.NewSet()
 	}
 	if opts.Clock == nil {
-		opts.Clock = systemClock{}
+		opts.Clock = vfs.SystemClock{}
 	}
 	setDefault(&opts.Timeout, 10*time.Second)
 	setDefault(&opts.Lookback, 5*time.Minute)
@@ -125,7 +124,7 @@ func New(store Store, dir Directory, opts Options) *API {
 		MaxSamples:               opts.MaxSamples,
 		Timeout:                  opts.Timeout,
 		LookbackDelta:            opts.Lookback,
-		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
+		NoStepSubqueryIntervalFn: func(int64) int64 { return subqueryStep.Milliseconds() },
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
 		Parser:                   a.parser,
@@ -153,10 +152,6 @@ func New(store Store, dir Directory, opts Options) *API {
 	}
 	return a
 }
-
-type systemClock struct{}
-
-func (systemClock) Now() time.Time { return time.Now() }
 
 func setDefault[T int | time.Duration](v *T, otherwise T) {
 	if *v <= 0 {
@@ -223,8 +218,12 @@ func (a *API) Query(ctx context.Context, query string, at time.Time) (parser.Val
 		return nil, err
 	}
 	defer a.gate.leave()
-	q, err := a.engine.NewInstantQuery(ctx, a.queryable, nil, query, at)
+	data := &scope{queryable: a.queryable}
+	q, err := a.engine.NewInstantQuery(ctx, data, nil, query, at)
 	if err != nil {
+		return nil, err
+	}
+	if err := data.admit(q.Statement()); err != nil {
 		return nil, err
 	}
 	// Not closed: Close gives the points back to the engine, and they are the caller's now.

@@ -42,6 +42,8 @@ func (p boundedParser) ParseExpr(text string) (parser.Expr, error) {
 			err = fmt.Errorf("query is nested more than %d levels deep; split it", maxQueryDepth)
 		} else if v, ok := node.(*parser.VectorSelector); ok {
 			err = checkMatchers(v.LabelMatchers)
+		} else if c, ok := node.(*parser.Call); ok && c.Func.Name == "label_replace" && len(literal(c.Args[4])) > maxRegexBytes {
+			err = fmt.Errorf("regular expression of label_replace is longer than %d bytes; shorten it", maxRegexBytes)
 		}
 		return err
 	})
@@ -68,7 +70,7 @@ func checkText(text string) error {
 	if len(text) > maxQueryBytes {
 		return fmt.Errorf("query is longer than %d bytes; split it", maxQueryBytes)
 	}
-	depth, operators := 0, 0
+	depth, operators, ops, start := 0, 0, 0, 0
 	var quote byte
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -77,9 +79,12 @@ func checkText(text string) error {
 				i++
 			} else if c == quote {
 				quote = 0
+				if ops += regexOps(text[start : i+1]); ops > maxRegexOps {
+					return fmt.Errorf("regular expressions compile to more than %d operations; use fewer repetitions", maxRegexOps)
+				}
 			}
 		case c == '"' || c == '\'' || c == '`':
-			quote = c
+			quote, start = c, i
 		case c == '(' || c == '[' || c == '{':
 			depth++
 		case c == ')' || c == ']' || c == '}':

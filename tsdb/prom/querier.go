@@ -36,7 +36,7 @@ type limitError struct{ text string }
 
 func (e *limitError) Error() string { return e.text }
 
-// queryable is storage.Queryable over the store. Safe for concurrent use.
+// queryable makes queriers over the store. Safe for concurrent use.
 type queryable struct {
 	store          Store
 	dir            Directory
@@ -44,11 +44,7 @@ type queryable struct {
 	maxBufferBytes int
 }
 
-// Querier implements storage.Queryable. minMs and maxMs are both included; they are narrowed to what the store may hold.
-func (q *queryable) Querier(minMs, maxMs int64) (storage.Querier, error) {
-	return q.querier(minMs, maxMs), nil
-}
-
+// querier returns a querier of the times from minMs to maxMs, both included, narrowed to what the store may hold.
 func (q *queryable) querier(minMs, maxMs int64) *querier {
 	return &querier{
 		queryable: q,
@@ -65,6 +61,7 @@ type querier struct {
 	things       thingCache
 	walks        uint32
 	series       int // selected so far
+	labelBytes   int // that functions of the query may add to each of them
 	ids          []tsdb.ThingID
 	texts        tsdb.StringSamples
 	heldBytes    atomic.Int64 // by buffers of iterators
@@ -102,6 +99,9 @@ func (q *querier) Select(
 	add := func(s series, name string, thing []Label) error {
 		if q.series++; q.series > q.maxSeries {
 			return &limitError{fmt.Sprintf("the query selects more than %d series (query.max-series); narrow its label matchers", q.maxSeries)}
+		}
+		if int64(q.series)*int64(q.labelBytes) > maxLabelBytes {
+			return &limitError{fmt.Sprintf("label_replace or label_join over %d series may make more than %d MiB of labels; aggregate first", q.series, maxLabelBytes>>20)}
 		}
 		s.sel = sel
 		s.lset = seriesLabels(&builder, name, thing, s.info, s.text)

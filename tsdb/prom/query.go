@@ -27,11 +27,12 @@ func (a *API) query(ctx context.Context, form url.Values, dst []byte) ([]byte, a
 	if err != nil {
 		return dst, nil, err
 	}
-	q, err := a.engine.NewInstantQuery(ctx, a.queryable, opts, form.Get("query"), at)
+	data := &scope{queryable: a.queryable}
+	q, err := a.engine.NewInstantQuery(ctx, data, opts, form.Get("query"), at)
 	if err != nil {
 		return dst, nil, badParam("query", err)
 	}
-	return a.run(ctx, q, form, dst)
+	return a.run(ctx, q, data, form, dst)
 }
 
 // queryRange answers /query_range: steps from start to end, both included.
@@ -62,16 +63,20 @@ func (a *API) queryRange(ctx context.Context, form url.Values, dst []byte) ([]by
 	if err != nil {
 		return dst, nil, err
 	}
-	q, err := a.engine.NewRangeQuery(ctx, a.queryable, opts, form.Get("query"), start, end, step)
+	data := &scope{queryable: a.queryable}
+	q, err := a.engine.NewRangeQuery(ctx, data, opts, form.Get("query"), start, end, step)
 	if err != nil {
 		return dst, nil, badParam("query", err)
 	}
-	return a.run(ctx, q, form, dst)
+	return a.run(ctx, q, data, form, dst)
 }
 
-// run evaluates q and appends {"resultType":...,"result":...}.
-func (a *API) run(ctx context.Context, q promql.Query, form url.Values, dst []byte) ([]byte, annotations.Annotations, error) {
+// run evaluates q on data and appends {"resultType":...,"result":...}.
+func (a *API) run(ctx context.Context, q promql.Query, data *scope, form url.Values, dst []byte) ([]byte, annotations.Annotations, error) {
 	defer q.Close()
+	if err := data.admit(q.Statement()); err != nil {
+		return dst, nil, err
+	}
 	limit, err := limitParam(form)
 	if err != nil {
 		return dst, nil, err
