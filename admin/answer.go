@@ -72,7 +72,7 @@ func describe(err error) *apiError {
 			registry.Conflict: {fasthttp.StatusConflict, "ResourceAlreadyExistsException"},
 			registry.Stale:    {fasthttp.StatusConflict, "VersionConflictException"},
 			registry.Invalid:  {fasthttp.StatusBadRequest, "InvalidRequestException"},
-			registry.Limit:    {fasthttp.StatusGone, "LimitExceededException"}, // 410: AWS IoT's model
+			registry.Limit:    {fasthttp.StatusGone, "LimitExceededException"},     // 410: AWS IoT's model
 			registry.Denied:   {fasthttp.StatusForbidden, "UnauthorizedException"}, // AWS's is 401
 			registry.Busy:     {fasthttp.StatusServiceUnavailable, "ServiceUnavailableException"},
 		}

@@ -28,7 +28,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"muster/admin/audit"
-	"muster/admin/sigv4"
 	"muster/registry"
 	"muster/registry/account"
 	"muster/tsdb"
@@ -139,7 +138,6 @@ type Server struct {
 	listener *listener
 	http     *fasthttp.Server
 	audit    *audit.Log
-	verifier *sigv4.Verifier
 	live     *live
 	static   *static
 	api      *table // at the root
@@ -163,7 +161,7 @@ func Open(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
-		verifier: sigv4.New(), started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
+		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
 		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes),
 	}
 	prefix := make([]byte, 4)

@@ -2,7 +2,7 @@
 //
 // It rebuilds the request from the signed headers, signs it with the AWS SDK's own signer and the secret of the key,
 // and compares. Signatures in the query (presigned URLs) and streamed payload hashes are refused.
-// It keeps no state but the signer's cache of derived keys and is safe for concurrent use.
+// It keeps no state and is safe for concurrent use.
 package sigv4
 
 import (
@@ -73,12 +73,6 @@ type authorization struct {
 	signature  string
 }
 
-// Verifier verifies. Make it with New.
-type Verifier struct{ signer *v4.Signer }
-
-// New returns a Verifier.
-func New() *Verifier { return &Verifier{v4.NewSigner()} }
-
 // Parse reads whose key and which service the request claims, before anything is proved.
 func Parse(header string) (Credential, error) {
 	a, err := parse(header)
@@ -122,7 +116,7 @@ func parse(header string) (authorization, error) {
 
 // Verify proves that r was signed with secret by somebody whose clock is right, and that its body is the signed one.
 // The error is an *Error.
-func (v *Verifier) Verify(ctx context.Context, r Request, secret string, now time.Time) error {
+func Verify(ctx context.Context, r Request, secret string, now time.Time) error {
 	a, err := parse(r.Header.Get("Authorization"))
 	if err != nil {
 		return err
@@ -164,7 +158,9 @@ func (v *Verifier) Verify(ctx context.Context, r Request, secret string, now tim
 		}
 	}
 	credentials := aws.Credentials{AccessKeyID: a.credential.KeyID, SecretAccessKey: secret}
-	if err := v.signer.SignHTTP(ctx, credentials, rebuilt, payload, a.credential.Service, a.credential.Region, at); err != nil {
+	// A new signer each time: one that is kept remembers the key it derived by access key id and day, and would go on to
+	// take a secret that was replaced.
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, rebuilt, payload, a.credential.Service, a.credential.Region, at); err != nil {
 		return fmt.Errorf("sign for comparison: %w", err)
 	}
 	ours, err := parse(rebuilt.Header.Get("Authorization"))
