@@ -1,0 +1,466 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"muster/ingest/lane"
+)
+
+// First bytes of acknowledgements.
+const (
+	puback  = 4 << 4
+	pubrec  = 5 << 4
+	pubrel  = 6<<4 | 2
+	pubcomp = 7 << 4
+)
+
+// Reason codes that the broker gives.
+const (
+	codeNotAuthorized = 0x87
+	codeInternal      = 0x83
+	codeQuota         = 0x97
+	codeNotFound      = 0x92
+)
+
+var errNotAuthorized = lane.Violation{Code: codeNotAuthorized, Return: 0x05, Reason: "not authorized"}
+
+var errSessionsLog = lane.Violation{Code: codeInternal, Reason: "sessions cannot be written to disk"}
+
+// admitTimeout bounds how long the gate may take to know a client.
+const admitTimeout = 5 * time.Second
+
+// link is one connection and the session it serves. It implements lane.Handler.
+type link struct {
+	b      *Broker
+	c      *lane.Conn
+	cert   *x509.Certificate
+	remote netip.AddrPort
+
+	// Set by Connect, before the session knows the link.
+	grant       lane.Grant
+	session     *session // nil: none was opened
+	window      int      // messages in flight to the client
+	maxPacket   uint32   // 0: no limit
+	wantsExpiry bool     // the client's session expiry was not 0
+
+	ready bool // the CONNACK is queued; guarded by session.mu
+
+	mu   sync.Mutex // guards what follows
+	will *will
+	gone bool // closed was run
+}
+
+// will is what is published when the connection ends without a word.
+type will struct {
+	m        *message
+	delaySec uint32
+}
+
+// takeWill returns the will, once.
+func (l *link) takeWill() *will {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.will
+	l.will = nil
+	return w
+}
+
+// Connect implements lane.Handler.
+func (l *link) Connect(info *lane.Connect) error {
+	b := l.b
+	client := info.ClientID
+	if client == "" && l.cert == nil {
+		client = b.newClientID()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), admitTimeout)
+	grant, err := b.gate.Admit(ctx, Claim{ClientID: client, Cert: l.cert, Remote: l.remote})
+	cancel()
+	if err != nil {
+		b.env.Refuse("not admitted")
+		b.log.Info("client not admitted", "remote", l.remote, "client", client, "err", err)
+		return errNotAuthorized
+	}
+	if client == "" {
+		client = grant.ThingName
+	}
+	if !grant.Rights.Connect(client) {
+		b.env.Refuse("client id not allowed")
+		b.log.Info("client id not allowed", "remote", l.remote, "thing", grant.ThingName, "client", client)
+		return errNotAuthorized
+	}
+	l.grant = grant
+	if err := l.takeConnect(info, client); err != nil {
+		return err
+	}
+	expiry := l.sessionExpiry(info)
+	present, err := b.attach(l, client, grant, info.Clean, expiry)
+	if err != nil {
+		return err
+	}
+	l.sendConnack(info, client, present, expiry)
+	l.c.Open(grant, info.Keepalive)
+	l.session.open(l)
+	return nil
+}
+
+// takeConnect keeps the client's limits and its will, if it may publish that (EMQX #8978: wills need the same check).
+func (l *link) takeConnect(info *lane.Connect, client string) error {
+	l.window = min(int(info.ReceiveMaximum), l.b.env.Limits.InFlight)
+	l.maxPacket = info.MaxPacketBytes
+	l.wantsExpiry = info.SessionExpirySec > 0
+	if info.Will == nil {
+		return nil
+	}
+	if !mayPublish(&l.grant, info.Will.Topic, info.Will.Retain) {
+		l.b.env.Refuse("will not allowed")
+		return errNotAuthorized
+	}
+	m, delay := l.b.newMessage(info.Will, client)
+	l.will = &will{m: m, delaySec: delay}
+	return nil
+}
+
+// sessionExpiry returns how long the session outlives its connection, in seconds, capped.
+func (l *link) sessionExpiry(info *lane.Connect) uint32 {
+	longest := uint32(l.b.limits.SessionExpiry / time.Second)
+	switch {
+	case info.Version == 5:
+		return min(info.SessionExpirySec, longest)
+	case info.Clean:
+		return 0
+	}
+	return longest
+}
+
+// sendConnack accepts the client and tells a v5 one our limits (v5 section 3.2.2.3).
+func (l *link) sendConnack(info *lane.Connect, client string, present bool, expirySec uint32) {
+	flags := byte(0)
+	if present {
+		flags = 1
+	}
+	if info.Version < 5 {
+		_, _ = l.c.Write([]byte{2 << 4, 2, flags, 0}) // it only fails when the connection ends
+		return
+	}
+	limits := &l.b.env.Limits
+	var props []byte
+	if expirySec != info.SessionExpirySec {
+		props = binary.BigEndian.AppendUint32(append(props, 17), expirySec)
+	}
+	props = binary.BigEndian.AppendUint16(append(props, 33), uint16(limits.InFlight))
+	props = binary.BigEndian.AppendUint32(append(props, 39), uint32(limits.PacketBytes))
+	props = binary.BigEndian.AppendUint16(append(props, 34), uint16(limits.TopicAliases))
+	if info.ClientID == "" { // [MQTT-3.2.2-16]
+		props = binary.BigEndian.AppendUint16(append(props, 18), uint16(len(client)))
+		props = append(props, client...)
+	}
+	packet := appendVar([]byte{2 << 4}, 2+varLen(len(props))+len(props))
+	packet = append(packet, flags, 0)
+	packet = append(appendVar(packet, len(props)), props...)
+	_, _ = l.c.Write(packet) // it only fails when the connection ends
+}
+
+// closed ends the link, once: the session goes on without it, the will fires unless the client said goodbye.
+func (l *link) closed(reason error) {
+	l.mu.Lock()
+	again := l.gone
+	l.gone = true
+	l.mu.Unlock()
+	if again || l.session == nil {
+		return
+	}
+	w := l.takeWill()
+	if reason == lane.ErrDisconnected { // [MQTT-3.14.4-3]
+		w = nil
+	}
+	l.b.detach(l, w, reason)
+}
+
+// Room implements lane.Handler.
+func (l *link) Room() {
+	s := l.session
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l {
+		s.pump()
+	}
+}
+
+// Fanout implements lane.Handler.
+func (l *link) Fanout(p *lane.Publish) {
+	m, _ := l.b.newMessage(p, l.session.client)
+	l.b.route(m)
+}
+
+// newMessage copies p, which belongs to a connection's buffer.
+func (b *Broker) newMessage(p *lane.Publish, client string) (m *message, delaySec uint32) {
+	m = &message{topic: p.Topic, origin: client, payload: bytes.Clone(p.Payload), qos: p.QoS, retain: p.Retain}
+	props, expirySec, delaySec := lane.ForwardProperties(nil, p.Properties)
+	m.props = props
+	if expirySec > 0 {
+		m.expiresAt = b.clock.Now().Unix() + int64(expirySec)
+	}
+	return m, delaySec
+}
+
+// Publish implements lane.Handler.
+func (l *link) Publish(p *lane.Publish) error {
+	if !mayPublish(&l.grant, p.Topic, p.Retain) {
+		l.b.env.Refuse("publish not allowed")
+		// 3.1.1 has no way to say no, and an acknowledgement would be a lie: the connection ends, as with AWS IoT.
+		if l.c.Version() < 5 {
+			return errNotAuthorized
+		}
+		l.answer(p, codeNotAuthorized, "not authorized")
+		return nil
+	}
+	if p.QoS == 2 {
+		again, err := l.session.receiving(p.ID, l.b.env.Limits.InFlight)
+		if err != nil || again {
+			l.answer(p, 0, "")
+			return err
+		}
+	}
+	code, reason, err := l.accept(p)
+	if err != nil {
+		return err
+	}
+	l.answer(p, code, reason)
+	return nil
+}
+
+// accept stores, retains and delivers p, and returns when all of that which must survive is on disk.
+func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
+	if code, reason, err = l.c.StoreTelemetry(p); err != nil {
+		return 0, "", err
+	}
+	wait := false
+	if code == 0 {
+		m, _ := l.b.newMessage(p, l.session.client)
+		if p.Retain {
+			if !l.b.retain(m) {
+				return l.refusedRetained(p)
+			}
+			wait = true
+		}
+		wait = l.b.route(m) || wait
+	}
+	// Noted after the delivery: a crash between the two repeats the message, the other way round would lose it. PUBREC with
+	// an error ends the exchange, so then there is nothing to note [MQTT-4.3.3-9]; 3.1.1 has no such PUBREC.
+	if p.QoS == 2 && (code == 0 || l.c.Version() < 5) {
+		l.c.SetHeld(l.session.noteReceived(p.ID))
+		wait = true
+	}
+	if p.QoS == 0 || !wait {
+		return code, reason, nil
+	}
+	if l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+		return 0, "", l.b.refuse(errSessionsLog)
+	}
+	return code, reason, nil
+}
+
+// refusedRetained decides on a message for which the retained quotas have no room: no false acknowledgement.
+func (l *link) refusedRetained(p *lane.Publish) (code byte, reason string, err error) {
+	if p.QoS > 0 && l.c.Version() < 5 {
+		return 0, "", lane.Violation{Code: codeQuota, Reason: "too many retained messages"}
+	}
+	return codeQuota, "too many retained messages", nil
+}
+
+func (l *link) answer(p *lane.Publish, code byte, reason string) {
+	switch p.QoS {
+	case 1:
+		l.c.Ack(p.ID, code, reason)
+	case 2:
+		_, _ = l.c.Write(lane.AppendAck(nil, pubrec, p.ID, code, reason, l.c.Version(), true)) // it only fails when the connection ends
+	}
+}
+
+// Packet implements lane.Handler.
+func (l *link) Packet(first byte, body []byte) error {
+	switch kind := first >> 4; kind {
+	case puback >> 4, pubrec >> 4, pubcomp >> 4:
+		l.session.acknowledged(l, kind, packetID(body), reasonCode(body))
+	case pubrel >> 4:
+		l.released(packetID(body))
+	case packets.Subscribe:
+		return l.subscribe(body)
+	case packets.Unsubscribe:
+		return l.unsubscribe(body)
+	case packets.Disconnect:
+		return l.disconnect(body)
+	}
+	return nil
+}
+
+func packetID(body []byte) uint16 { return binary.BigEndian.Uint16(body) }
+
+func reasonCode(body []byte) byte {
+	if len(body) > 2 {
+		return body[2]
+	}
+	return 0
+}
+
+func (l *link) released(id uint16) {
+	code := byte(0)
+	known, held := l.session.release(id)
+	if !known {
+		code = codeNotFound
+	}
+	l.c.SetHeld(held)
+	_, _ = l.c.Write(lane.AppendAck(nil, pubcomp, id, code, "", l.c.Version(), true)) // it only fails when the connection ends
+}
+
+// subscribe grants what the rights allow, answers, and sends the retained messages (v5 section 3.8.4).
+func (l *link) subscribe(body []byte) error {
+	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}}
+	if err := pk.SubscribeDecode(bytes.Clone(body)); err != nil { // its strings point into what it is given
+		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "subscribe not decoded"})
+	}
+	codes := make([]byte, len(pk.Filters))
+	existed := make([]bool, len(pk.Filters))
+	subs := make([]subscription, len(pk.Filters))
+	for i, f := range pk.Filters {
+		subs[i] = subscription{filter: f.Filter, id: f.Identifier, qos: f.Qos, retainHandling: f.RetainHandling, noLocal: f.NoLocal, retainAsPublished: f.RetainAsPublished}
+		codes[i], existed[i] = l.grantSubscription(subs[i])
+	}
+	if l.session.kept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+		return l.b.refuse(errSessionsLog)
+	}
+	l.sendSubscribed(9<<4, pk.PacketID, codes)
+	for i, sub := range subs {
+		if codes[i] < 0x80 {
+			l.sendRetained(sub, existed[i])
+		}
+	}
+	return nil
+}
+
+func (l *link) grantSubscription(sub subscription) (code byte, existed bool) {
+	s := l.session
+	refused := byte(0x80) // 3.1.1 knows no other failure
+	if !l.grant.Rights.Subscribe(plainFilter(sub.filter)) {
+		l.b.env.Refuse("subscribe not allowed")
+		if l.c.Version() == 5 {
+			refused = codeNotAuthorized
+		}
+		return refused, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.link != l {
+		return refused, false
+	}
+	_, existed = s.subs[sub.filter]
+	if !existed && len(s.subs) >= l.b.limits.Subscriptions {
+		l.b.env.Refuse("too many subscriptions")
+		if l.c.Version() == 5 {
+			refused = codeQuota
+		}
+		return refused, false
+	}
+	s.subs[sub.filter] = sub
+	l.b.index.add(s.client, sub, !existed)
+	if s.kept() {
+		l.b.journal.put(subscriptionKey(s.client, sub.filter), encodeSubscription(sub))
+	}
+	return sub.qos, existed
+}
+
+// sendSubscribed sends a SUBACK or UNSUBACK.
+func (l *link) sendSubscribed(first byte, id uint16, codes []byte) {
+	head := 2
+	if l.c.Version() == 5 {
+		head = 3 // no properties
+	}
+	packet := appendVar([]byte{first}, head+len(codes))
+	packet = append(packet, byte(id>>8), byte(id))
+	if l.c.Version() == 5 {
+		packet = append(packet, 0)
+	}
+	_, _ = l.c.Write(append(packet, codes...)) // it only fails when the connection ends
+}
+
+// sendRetained sends the retained messages of a new subscription (v5 section 3.3.1.3); shared ones get none (4.8.2).
+func (l *link) sendRetained(sub subscription, existed bool) {
+	if sub.retainHandling == 2 || sub.retainHandling == 1 && existed || plainFilter(sub.filter) != sub.filter {
+		return
+	}
+	t := target{qos: sub.qos}
+	if sub.id > 0 {
+		t.ids = []int{sub.id}
+	}
+	now := l.b.clock.Now()
+	for _, m := range l.b.retained.matching(sub.filter) {
+		if !m.expired(now) {
+			l.session.deliver(m, &t, true)
+		}
+	}
+}
+
+func (l *link) unsubscribe(body []byte) error {
+	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}}
+	if err := pk.UnsubscribeDecode(bytes.Clone(body)); err != nil { // its strings point into what it is given
+		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "unsubscribe not decoded"})
+	}
+	codes := make([]byte, len(pk.Filters))
+	for i, f := range pk.Filters {
+		codes[i] = l.dropSubscription(f.Filter)
+	}
+	if l.session.kept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+		return l.b.refuse(errSessionsLog)
+	}
+	if l.c.Version() < 5 {
+		codes = nil // v3.1.1 section 3.11.3: no payload
+	}
+	l.sendSubscribed(11<<4, pk.PacketID, codes)
+	return nil
+}
+
+func (l *link) dropSubscription(filter string) (code byte) {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.subs[filter]; !ok {
+		return 0x11 // no subscription existed
+	}
+	delete(s.subs, filter)
+	l.b.index.remove(s.client, filter)
+	l.b.journal.delete(subscriptionKey(s.client, filter))
+	return 0
+}
+
+// disconnect handles the client's goodbye (v5 section 3.14). With a reason code other than 0 its will is published.
+func (l *link) disconnect(body []byte) error {
+	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Disconnect, Remaining: len(body)}}
+	if err := pk.DisconnectDecode(bytes.Clone(body)); err != nil {
+		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "disconnect not decoded"})
+	}
+	if pk.Properties.SessionExpiryIntervalFlag {
+		expiry := pk.Properties.SessionExpiryInterval
+		if expiry > 0 && !l.wantsExpiry {
+			return l.b.refuse(lane.Violation{Code: 0x82, Reason: "session expiry set at disconnect"}) // v5 section 3.14.2.2.2
+		}
+		l.session.setExpiry(min(expiry, uint32(l.b.limits.SessionExpiry/time.Second)))
+	}
+	if len(body) > 0 && body[0] != 0 {
+		return errGoodbye
+	}
+	return lane.ErrDisconnected
+}
+
+// errGoodbye is a DISCONNECT that asks for the will, or tells of an error of the client.
+var errGoodbye = lane.Violation{Reason: "disconnected by the client with a reason code"}

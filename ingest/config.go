@@ -1,0 +1,48 @@
+package ingest
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"muster/ingest/broker"
+	"muster/ingest/lane"
+)
+
+// Config are the settings of the front door. A zero field means its default.
+type Config struct {
+	HelloTimeout  time.Duration // pauses of a client during TLS handshake and CONNECT, together; 5 s
+	WriteTimeout  time.Duration // a client that reads nothing for so long is cut off; 30 s
+	MaxConns      int           // 100,000
+	MaxHandshakes int           // that compute at the same time; 2 per core
+	// AddressRate is how many connections per second one address may make, AddressBurst how many at once: 1,000 and 20,000. A
+	// fleet often comes through one address (NAT, a load test); a single-site gateway may want 50 and 500.
+	AddressRate  float64
+	AddressBurst int
+	Packets      lane.Limits   // what a packet may be; lane.DefaultLimits
+	Sessions     broker.Limits // what sessions may hold; broker.DefaultLimits
+}
+
+// complete fills in the defaults and checks the ranges.
+func (c Config) complete() (Config, error) {
+	setDefault(&c.HelloTimeout, 5*time.Second)
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.MaxConns, 100_000)
+	setDefault(&c.MaxHandshakes, 2*runtime.GOMAXPROCS(0))
+	setDefault(&c.AddressRate, 1000)
+	setDefault(&c.AddressBurst, 20_000)
+	setDefault(&c.Packets, lane.DefaultLimits())
+	setDefault(&c.Sessions, broker.DefaultLimits())
+	if c.HelloTimeout < 0 || c.WriteTimeout < 0 || c.MaxConns < 0 || c.MaxHandshakes < 0 || c.AddressRate < 0 || c.AddressBurst < 0 {
+		return c, fmt.Errorf("ingest settings must not be negative: %+v", c)
+	}
+	return c, nil
+}
+
+// setDefault gives a zero *value its default.
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}

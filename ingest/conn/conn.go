@@ -1,0 +1,289 @@
+// Package conn accepts connections: it limits how many come from one address and at all, finishes the TLS handshake within a
+// deadline, and hands each connection to the server in a goroutine of its own, where a panic ends that connection only.
+//
+// It knows nothing of MQTT. Every goroutine that it starts has ended when Wait returns.
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Options of New. All are required.
+type Options struct {
+	Log     *slog.Logger
+	Metrics *metrics.Set
+	// Serve serves one connection until it ends and closes it. Its read deadline is the one by which the client must have
+	// said who it is. cert is the verified client certificate, nil without TLS.
+	Serve func(conn net.Conn, cert *x509.Certificate)
+	// Refused counts a connection that was turned away, by reason.
+	Refused func(reason string)
+
+	HelloTimeout  time.Duration // what a client may take, all its pauses together, for the handshake and its first packet
+	MaxConns      int
+	MaxHandshakes int     // handshakes that compute at the same time
+	AddressRate   float64 // new connections per second of one address
+	AddressBurst  int
+}
+
+// Door is where connections come in, over all listeners.
+type Door struct {
+	opts   Options
+	rates  *addressRates
+	hands  chan struct{} // a token per handshake that computes
+	total  *metrics.Counter
+	panics *metrics.Counter
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows
+	conns     map[net.Conn]struct{}
+	listeners []*Listener
+	closed    bool
+}
+
+// New returns a Door without listeners.
+func New(opts Options) *Door {
+	d := &Door{
+		opts:   opts,
+		rates:  newAddressRates(opts.AddressRate, opts.AddressBurst),
+		hands:  make(chan struct{}, opts.MaxHandshakes),
+		total:  opts.Metrics.GetOrCreateCounter(`muster_ingest_connections_total`),
+		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
+		conns:  make(map[net.Conn]struct{}),
+	}
+	opts.Metrics.NewGauge(`muster_ingest_connections`, func() float64 { return float64(d.Open()) })
+	return d
+}
+
+// Listener accepts on one address.
+type Listener struct {
+	door *Door
+	tcp  net.Listener
+	tls  *tls.Config // nil: plain
+}
+
+// Listen binds addr; a nil config is a plain listener. Accept does the rest.
+func (d *Door) Listen(addr string, config *tls.Config) (*Listener, error) {
+	tcp, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w; another program may use the port: choose another address", addr, err)
+	}
+	l := &Listener{door: d, tcp: tcp, tls: config}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listeners = append(d.listeners, l)
+	return l, nil
+}
+
+// Addr returns the bound address.
+func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
+
+// Accept accepts until Close.
+func (l *Listener) Accept() {
+	pause := time.Duration(0)
+	for {
+		raw, err := l.tcp.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors, or a client that is gone already: the next may do better.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			l.door.opts.Log.Warn("connection not accepted", "err", err)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		l.door.admit(raw, l.tls)
+	}
+}
+
+// admit turns raw away or serves it in a goroutine.
+func (d *Door) admit(raw net.Conn, config *tls.Config) {
+	if !d.rates.allow(addrOf(raw), time.Now()) {
+		d.opts.Refused("address rate")
+		_ = raw.Close() // turned away
+		return
+	}
+	if !d.enter(raw) {
+		_ = raw.Close() // the same
+		return
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetNoDelay(true) // the default of Go; said because acks are small
+		_ = tcp.SetKeepAlivePeriod(time.Minute)
+	}
+	go func() {
+		defer d.leave(raw)
+		if config == nil {
+			_ = raw.SetDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
+			d.opts.Serve(raw, nil)
+			return
+		}
+		d.serveTLS(raw, config)
+	}()
+}
+
+// Adopt serves a connection that another listener has accepted, until it ends. cert is its verified client certificate.
+func (d *Door) Adopt(conn net.Conn, cert *x509.Certificate) {
+	if !d.enter(conn) {
+		_ = conn.Close() // turned away
+		return
+	}
+	defer d.leave(conn)
+	_ = conn.SetReadDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
+	d.opts.Serve(conn, cert)
+}
+
+func (d *Door) enter(raw net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	if len(d.conns) >= d.opts.MaxConns {
+		d.opts.Refused("too many connections")
+		return false
+	}
+	d.conns[raw] = struct{}{}
+	d.total.Inc()
+	d.wg.Add(1)
+	return true
+}
+
+// leave is deferred around all work of a connection: it also stops a panic there.
+func (d *Door) leave(raw net.Conn) {
+	if p := recover(); p != nil {
+		d.panics.Inc()
+		d.opts.Log.Error("panic in a connection, which ends", "err", p, "remote", raw.RemoteAddr(), "stack", string(debug.Stack()))
+	}
+	_ = raw.Close() // mostly closed already
+	d.mu.Lock()
+	delete(d.conns, raw)
+	d.mu.Unlock()
+	d.wg.Done()
+}
+
+func (d *Door) serveTLS(raw net.Conn, config *tls.Config) {
+	hello := &helloConn{Conn: raw, door: d, left: d.opts.HelloTimeout}
+	conn := tls.Server(hello, config)
+	ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
+	defer cancel()
+	hello.acquire()
+	err := conn.HandshakeContext(ctx)
+	hello.done()
+	if err != nil {
+		d.opts.Refused("tls handshake")
+		d.opts.Log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)
+		return
+	}
+	var cert *x509.Certificate
+	if certs := conn.ConnectionState().PeerCertificates; len(certs) > 0 {
+		cert = certs[0]
+	}
+	// A TLS listener is for certificates; the plain rules must never apply to a client that came without one.
+	if cert == nil {
+		d.opts.Refused("no client certificate")
+		_ = conn.Close() // turned away
+		return
+	}
+	_ = raw.SetDeadline(time.Now().Add(max(hello.left, minFirstPacket))) // an error here is one of the first read too
+	d.opts.Serve(conn, cert)
+}
+
+const (
+	// maxHandshake bounds the whole handshake with the waiting for a processor, which is not the client's fault.
+	maxHandshake = time.Minute
+	// minFirstPacket is left for the first packet however slow the handshake was.
+	minFirstPacket = time.Second
+)
+
+// helloConn is a connection during its handshake. It holds one of the tokens that bound how many handshakes compute, but not
+// while it waits for the peer, or four idle peers would stop all others; and it counts the time the peer takes.
+type helloConn struct {
+	net.Conn
+	door *Door
+	left time.Duration
+	over bool
+}
+
+func (c *helloConn) acquire() { c.door.hands <- struct{}{} }
+
+// done ends the handshake: the token is given back, and reads and writes go straight through.
+func (c *helloConn) done() {
+	<-c.door.hands
+	c.over = true
+}
+
+func (c *helloConn) Read(b []byte) (int, error) {
+	if c.over {
+		return c.Conn.Read(b)
+	}
+	<-c.door.hands
+	defer c.acquire()
+	start := time.Now()
+	if err := c.Conn.SetDeadline(start.Add(c.left)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(b)
+	c.left -= time.Since(start)
+	return n, err
+}
+
+func addrOf(raw net.Conn) netip.Addr {
+	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// Open returns how many connections there are now.
+func (d *Door) Open() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns)
+}
+
+// Total returns how many connections were ever let in.
+func (d *Door) Total() uint64 { return d.total.Get() }
+
+// Close stops accepting. Connections go on.
+func (d *Door) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	for _, l := range d.listeners {
+		_ = l.tcp.Close() // a listener that cannot be closed accepts nothing either: enter says no
+	}
+}
+
+// Wait returns when every connection has ended; those that have not when ctx ends are closed.
+func (d *Door) Wait(ctx context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		d.wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	for raw := range d.conns {
+		_ = raw.Close() // given up
+	}
+	d.mu.Unlock()
+	<-ended
+}

@@ -1,0 +1,239 @@
+// Package ingest is the front door: devices connect here over MQTT 3.1.1 and 5, and their telemetry is on disk before it is
+// acknowledged.
+//
+// A connection comes in through package conn (limits, TLS), is read by package lane (framing, screening, telemetry straight
+// into the store) and belongs to a session of package broker (everything else of MQTT). Who may come in and what a client
+// may do is decided by the Gate and the Rights that main.go joins to the registry.
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"muster/ingest/broker"
+	"muster/ingest/conn"
+	"muster/ingest/lane"
+	"muster/tsdb"
+	"muster/tsdb/vfs"
+)
+
+// What the registry and the identity service implement, and what they are told.
+type (
+	// Claim is what a connection says of itself.
+	Claim = broker.Claim
+	// Gate decides who may come in.
+	Gate = broker.Gate
+	// Grant is who a connection is and what it may do.
+	Grant = lane.Grant
+	// Rights answer for every packet, for ever: a change of policy needs no new connection.
+	Rights = lane.Rights
+	// Presence is told when a thing gets its first connection and when it loses its last.
+	Presence = broker.Presence
+	// Sample is a malformed payload that was kept.
+	Sample = lane.Sample
+)
+
+// Options of Open.
+type Options struct {
+	Store    *tsdb.Store
+	Gate     Gate
+	Presence Presence
+	TLS      *tls.Config // must require and verify client certificates; nil: no TLS listener
+	Addr     string      // of the TLS listener; port 0: any
+	// PlainAddr is for development and load tests: no TLS, the client id is the thing's name. Empty: none. Addresses other
+	// than loopback are refused unless PlainAnywhere.
+	PlainAddr     string
+	PlainAnywhere bool
+	Dir           string // folder of the session log, made if missing
+	FS            vfs.FS
+	Clock         vfs.Clock
+	Log           *slog.Logger
+	Metrics       *metrics.Set
+	Config        Config
+}
+
+// Server is the front door. Safe for concurrent use.
+type Server struct {
+	env    *lane.Env
+	broker *broker.Broker
+	door   *conn.Door
+	tls    *conn.Listener // nil: none
+	plain  *conn.Listener // nil: none
+	wg     sync.WaitGroup
+	once   sync.Once
+	done   chan struct{} // closed when Shutdown has ended
+	err    error         // of Shutdown
+}
+
+// Open reads the sessions that were kept and binds the listeners. Nothing is accepted before Serve.
+func Open(opts Options) (*Server, error) {
+	cfg, err := opts.Config.complete()
+	if err != nil {
+		return nil, err
+	}
+	if opts.PlainAddr != "" && !opts.PlainAnywhere {
+		if err := checkLoopback(opts.PlainAddr); err != nil {
+			return nil, err
+		}
+	}
+	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
+	b, err := broker.Open(broker.Options{Env: env, Gate: opts.Gate, Presence: opts.Presence, Dir: opts.Dir, FS: opts.FS,
+		Clock: opts.Clock, Log: opts.Log, Metrics: opts.Metrics, Limits: cfg.Sessions})
+	if err != nil {
+		return nil, fmt.Errorf("open sessions: %w", err)
+	}
+	s := &Server{env: env, broker: b, done: make(chan struct{})}
+	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse,
+		HelloTimeout: cfg.HelloTimeout, MaxConns: cfg.MaxConns, MaxHandshakes: cfg.MaxHandshakes,
+		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst})
+	if opts.TLS != nil {
+		s.tls, err = s.door.Listen(opts.Addr, opts.TLS)
+	}
+	if err == nil && opts.PlainAddr != "" {
+		s.plain, err = s.door.Listen(opts.PlainAddr, nil)
+	}
+	if err != nil {
+		s.door.Close()
+		return nil, errors.Join(err, b.Close())
+	}
+	return s, nil
+}
+
+// checkLoopback says whether addr can be reached from this machine only.
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("mqtt.plain-addr %q: %w", addr, err)
+	}
+	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("mqtt.plain-addr %q is not a loopback address: without TLS anybody could be any device; use 127.0.0.1, or mqtt.plain-anywhere in a closed network", addr)
+}
+
+// Addr returns the address of the TLS listener, nil if there is none.
+func (s *Server) Addr() net.Addr { return addrOf(s.tls) }
+
+// PlainAddr returns the address of the plain listener, nil if there is none.
+func (s *Server) PlainAddr() net.Addr { return addrOf(s.plain) }
+
+func addrOf(l *conn.Listener) net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
+
+// Serve accepts connections until Shutdown has ended.
+func (s *Server) Serve() {
+	for _, l := range []*conn.Listener{s.tls, s.plain} {
+		if l != nil {
+			s.wg.Go(l.Accept)
+		}
+	}
+	s.wg.Wait()
+	<-s.done
+}
+
+// ServeConn serves MQTT on a connection that someone else has accepted (MQTT over WebSocket), until it ends. conn's client
+// certificate is looked for in its TLS state; without one it is refused.
+func (s *Server) ServeConn(conn net.Conn) {
+	cert := clientCert(conn)
+	if cert == nil {
+		s.env.Refuse("no client certificate")
+		_ = conn.Close() // turned away
+		return
+	}
+	s.door.Adopt(conn, cert)
+}
+
+// clientCert finds the client certificate of a connection that has a TLS state, or wraps one that has.
+func clientCert(c net.Conn) *x509.Certificate {
+	for c != nil {
+		if t, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
+			if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+				return certs[0]
+			}
+			return nil
+		}
+		inner, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = inner.NetConn()
+	}
+	return nil
+}
+
+// Shutdown stops accepting, acknowledges what is on disk, tells v5 clients, closes every connection and syncs the sessions.
+// What is not done when ctx ends is cut off. The store must still be open. A second call waits for the first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.once.Do(func() {
+		defer close(s.done)
+		s.door.Close()
+		s.broker.Drain(ctx)
+		s.door.Wait(ctx)
+		s.err = s.broker.Close()
+	})
+	<-s.done
+	return s.err
+}
+
+// Kick closes the connections of a thing now: it was deleted, or its certificate revoked. reason is what a v5 client reads.
+func (s *Server) Kick(thingName, reason string) { s.broker.Kick(thingName, reason) }
+
+// Malformed returns the last malformed payloads, newest first.
+func (s *Server) Malformed() []Sample { return s.env.Malformed() }
+
+// Stats are counters since the start, but for Connections.
+type Stats struct {
+	Connections      int // sessions that are connected now
+	ConnectionsTotal uint64
+	Refused          uint64            // connections, packets and requests that were turned away
+	RefusedBy        map[string]uint64 // the same by reason
+	Messages         uint64            // PUBLISH that came in
+	MessagesLane     uint64            // PUBLISH that were telemetry, straight into the store
+	MessagesBroker   uint64            // all other PUBLISH
+	BytesIn          uint64
+	BytesOut         uint64
+	PublishesOut     uint64
+	Dropped          uint64 // messages that a subscriber did not get: its queue was full, it was slow or away
+	Malformed        uint64 // payloads
+	Acks             uint64 // PUBACKs
+	Panics           uint64
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	sent, dropped := s.broker.Published()
+	refusedBy := s.env.Refused()
+	refused := uint64(0)
+	for _, n := range refusedBy {
+		refused += n
+	}
+	return Stats{
+		Connections:      s.broker.Connected(),
+		ConnectionsTotal: s.door.Total(),
+		Refused:          refused,
+		RefusedBy:        refusedBy,
+		Messages:         s.env.MessagesLane.Get() + s.env.MessagesBroker.Get(),
+		MessagesLane:     s.env.MessagesLane.Get(),
+		MessagesBroker:   s.env.MessagesBroker.Get(),
+		BytesIn:          s.env.BytesIn.Get(),
+		BytesOut:         s.env.BytesOut.Get(),
+		PublishesOut:     sent,
+		Dropped:          dropped,
+		Malformed:        s.env.MalformedPayloads.Get(),
+		Acks:             s.env.Acks.Get(),
+		Panics:           s.env.Panics.Get(),
+	}
+}

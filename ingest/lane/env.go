@@ -1,0 +1,154 @@
+package lane
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"muster/ingest/decode"
+	"muster/tsdb"
+	"muster/tsdb/vfs"
+)
+
+// Rights says what the holder of a grant may do. Implementations are safe for concurrent use and may change their mind at
+// any time: they are asked for every packet.
+type Rights interface {
+	Connect(clientID string) bool
+	Publish(topic string) bool
+	Retain(topic string) bool
+	Subscribe(filter string) bool
+	Receive(topic string) bool
+}
+
+// Grant is who a connection is and what it may do.
+type Grant struct {
+	Thing     tsdb.ThingID
+	ThingName string
+	Rights    Rights
+}
+
+// Env is what all connections of one server share. All of it is safe for concurrent use.
+type Env struct {
+	Store        *tsdb.Store
+	Clock        vfs.Clock // time of arrival; the deadlines of sockets follow the real clock
+	Log          *slog.Logger
+	Limits       Limits
+	WriteTimeout time.Duration // a client that reads nothing for so long is cut off
+	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
+	Fanout atomic.Int64
+
+	MessagesLane, MessagesBroker    *metrics.Counter // PUBLISH in
+	BytesIn, BytesOut, Acks, Panics *metrics.Counter
+	MalformedPayloads, RowsRefused  *metrics.Counter
+	set                             *metrics.Set
+	decoders                        chan *decode.Decoder // free ones; more are made when it is empty
+	mu                              sync.Mutex           // guards refused, samples, nextSample
+	refused                         map[string]*metrics.Counter
+	samples                         []Sample
+	nextSample                      int
+	dict                            *tsdb.Dict
+}
+
+// Sample is one malformed payload, kept so that a person can see what a device sends.
+type Sample struct {
+	At      time.Time
+	Thing   string
+	Topic   string
+	Reason  string
+	Payload []byte // its first 256 bytes
+}
+
+const (
+	maxSamples     = 100
+	maxSampleBytes = 256
+)
+
+// NewEnv fills in the parts of an Env that it makes itself. decoders bounds how many idle decoders are kept.
+func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.Set, limits Limits, writeTimeout time.Duration, decoders int) *Env {
+	return &Env{
+		Store:             store,
+		Clock:             clock,
+		Log:               log,
+		Limits:            limits,
+		WriteTimeout:      writeTimeout,
+		MessagesLane:      set.GetOrCreateCounter(`muster_ingest_messages_total{path="lane"}`),
+		MessagesBroker:    set.GetOrCreateCounter(`muster_ingest_messages_total{path="broker"}`),
+		BytesIn:           set.GetOrCreateCounter(`muster_ingest_bytes_total{direction="in"}`),
+		BytesOut:          set.GetOrCreateCounter(`muster_ingest_bytes_total{direction="out"}`),
+		Acks:              set.GetOrCreateCounter(`muster_ingest_acks_total`),
+		Panics:            set.GetOrCreateCounter(`muster_ingest_panics_total`),
+		MalformedPayloads: set.GetOrCreateCounter(`muster_ingest_malformed_payloads_total`),
+		RowsRefused:       set.GetOrCreateCounter(`muster_ingest_rows_refused_total`),
+		set:               set,
+		decoders:          make(chan *decode.Decoder, decoders),
+		refused:           make(map[string]*metrics.Counter),
+		dict:              store.Dict(),
+	}
+}
+
+// Refuse counts something refused. reason is one of a fixed few: it becomes a label.
+func (e *Env) Refuse(reason string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	counter := e.refused[reason]
+	if counter == nil {
+		counter = e.set.GetOrCreateCounter(fmt.Sprintf("muster_ingest_refused_total{reason=%q}", reason))
+		e.refused[reason] = counter
+	}
+	counter.Inc()
+}
+
+// Refused returns how often each reason was counted.
+func (e *Env) Refused() map[string]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	counts := make(map[string]uint64, len(e.refused))
+	for reason, counter := range e.refused {
+		counts[reason] = counter.Get()
+	}
+	return counts
+}
+
+// Malformed returns the last malformed payloads, newest first.
+func (e *Env) Malformed() []Sample {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := make([]Sample, 0, len(e.samples))
+	for i := range e.samples {
+		list = append(list, e.samples[(e.nextSample-1-i+2*len(e.samples))%len(e.samples)])
+	}
+	return list
+}
+
+func (e *Env) keepSample(s Sample) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.samples) < maxSamples {
+		e.samples = append(e.samples, s)
+		e.nextSample = len(e.samples) % maxSamples
+		return
+	}
+	e.samples[e.nextSample] = s
+	e.nextSample = (e.nextSample + 1) % maxSamples
+}
+
+// acquireDecoder borrows a decoder: its buffers cost too much to keep one per idle connection.
+func (e *Env) acquireDecoder() *decode.Decoder {
+	select {
+	case d := <-e.decoders:
+		return d
+	default:
+		return decode.New(e.dict)
+	}
+}
+
+func (e *Env) releaseDecoder(d *decode.Decoder) {
+	select {
+	case e.decoders <- d:
+	default:
+	}
+}
