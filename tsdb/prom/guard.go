@@ -26,25 +26,29 @@ const (
 // scope is the queryable of one query, with what its text says about its cost.
 type scope struct {
 	*queryable
-	labelBytes int // that functions may add to a series; 0 without such functions
+	labelBytes int   // that functions may add to a series; 0 without such functions
+	lookbackMs int64 // how old a sample of a vector selector may be
+	plain      bool  // no subqueries: vector selectors are evaluated at the steps of the query and nowhere else
 }
 
 // Querier implements storage.Queryable.
 func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
 	q := s.querier(minMs, maxMs)
-	q.labelBytes = s.labelBytes
+	q.labelBytes, q.lookbackMs, q.plain = s.labelBytes, s.lookbackMs, s.plain
 	return q, nil
 }
 
 // admit refuses a statement that the engine could not evaluate in bounded memory, and notes its cost.
 func (s *scope) admit(stmt parser.Statement) error {
 	eval := stmt.(*parser.EvalStmt)
+	s.lookbackMs, s.plain = eval.LookbackDelta.Milliseconds(), true
 	var err error
 	parser.Inspect(eval.Expr, func(node parser.Node, path []parser.Node) error {
 		sub, ok := node.(*parser.SubqueryExpr)
 		if !ok {
 			return err
 		}
+		s.plain = false
 		span := eval.End.Sub(eval.Start) + sub.Range
 		for _, n := range path {
 			if outer, ok := n.(*parser.SubqueryExpr); ok {

@@ -3,6 +3,7 @@ package prom
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -15,6 +16,7 @@ const (
 	maxQueryBytes = 64 << 10
 	maxQueryDepth = 128
 	maxQueryNodes = 4096
+	maxQueryWords = 8192 // words and operators; the parser takes quadratic time in the length of a chain of operators
 	maxRegexBytes = 8 << 10
 	maxSelectors  = 64 // match[] parameters of one request
 )
@@ -65,15 +67,20 @@ func (p boundedParser) ParseMetricSelector(text string) ([]*labels.Matcher, erro
 	return matchers, checkMatchers(matchers)
 }
 
-// checkText bounds the text before it is parsed: its length, and how deep brackets and signs could nest.
+// checkText bounds the text before it is parsed, which cannot be interrupted: its length, how deep brackets nest, how many
+// words and operators it has, and the patterns in it.
 func checkText(text string) error {
 	if len(text) > maxQueryBytes {
 		return fmt.Errorf("query is longer than %d bytes; split it", maxQueryBytes)
 	}
-	depth, operators, ops, start := 0, 0, 0, 0
+	depth, words, ops, start := 0, 0, 0, 0
 	var quote byte
+	inWord := false
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
+		c := text[i]
+		wasWord := inWord
+		inWord = quote == 0 && (c == '_' || c == ':' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+		switch {
 		case quote != 0:
 			if c == '\\' && quote != '`' {
 				i++
@@ -89,14 +96,14 @@ func checkText(text string) error {
 			depth++
 		case c == ')' || c == ']' || c == '}':
 			depth--
-		case c == '-' || c == '+':
-			operators++
+		case inWord && !wasWord, strings.IndexByte("+-*/%^=<>!", c) >= 0:
+			words++
 		}
 		if depth > maxQueryDepth {
 			return fmt.Errorf("query is nested more than %d levels deep; split it", maxQueryDepth)
 		}
-		if operators > maxQueryNodes {
-			return fmt.Errorf("query has more than %d parts; split it", maxQueryNodes)
+		if words > maxQueryWords {
+			return fmt.Errorf("query has more than %d words and operators; split it", maxQueryWords)
 		}
 	}
 	return nil

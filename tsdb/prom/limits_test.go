@@ -85,7 +85,10 @@ func TestLimits(t *testing.T) {
 	f(Options{MaxResultBytes: 600}, `power_w[10m]`, "", 422, `query.max-result`)
 	f(Options{MaxResultBytes: 600}, `power_w{thing="lamp-1"}`, "", 200, `lamp-1`)
 	// texts
-	f(Options{}, strings.Repeat("-", maxQueryNodes+1)+"1", "", 400, `more than 4096 parts`)
+	f(Options{}, "1"+strings.Repeat("*1", maxQueryWords/2), "", 400, `more than 8192 words and operators`)
+	f(Options{}, "a"+strings.Repeat(" or a", maxQueryWords/2), "", 400, `more than 8192 words and operators`)
+	f(Options{}, `absent(x{a="`+strings.Repeat("*1 ", maxQueryWords)+`"})`, "", 200, `"1"`)
+	f(Options{}, "scalar("+strings.Repeat("vector(1)+", maxQueryDepth-8)+"vector(1))", "", 200, `"121"`)
 	f(Options{}, strings.Repeat("-", maxQueryDepth+1)+"power_w", "", 400, `nested more than 128 levels`)
 	f(Options{}, strings.Repeat("(", maxQueryDepth+1)+"1", "", 400, `nested more than 128 levels`)
 	f(Options{}, "1"+strings.Repeat("*1", maxQueryDepth+1), "", 400, `nested more than 128 levels`)

@@ -61,7 +61,9 @@ type querier struct {
 	things       thingCache
 	walks        uint32
 	series       int // selected so far
-	labelBytes   int // that functions of the query may add to each of them
+	labelBytes   int // these three are those of scope; zero where nothing is evaluated
+	lookbackMs   int64
+	plain        bool
 	ids          []tsdb.ThingID
 	texts        tsdb.StringSamples
 	heldBytes    atomic.Int64 // by buffers of iterators
@@ -72,23 +74,32 @@ type selection struct {
 	q            *querier
 	ctx          context.Context // of the query: ends the reads when the client has gone
 	minMs, maxMs int64
+	// Where stepMs is not 0, samples count only at firstMs + n*stepMs, each time the last one at or before.
+	firstMs, stepMs int64
 }
 
 // Close implements storage.Querier.
 func (q *querier) Close() error { return nil }
 
 // Select implements storage.Querier. Series of numbers are listed without reading a sample; those of strings need their
-// values. Where only the last sample at or before the end counts (an instant vector selector), the store's live twin
+// values. Where only the last sample at or before the end counts (a vector selector at one time), the store's live twin
 // answers if its sample is in range, and nothing is decoded.
 func (q *querier) Select(
 	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
 ) storage.SeriesSet {
 	sel := &selection{q: q, ctx: ctx, minMs: q.minMs, maxMs: q.maxMs}
-	noSamples, instant, limit := false, false, 0
+	instant, limit := false, 0
 	if hints != nil {
 		sel.minMs, sel.maxMs = max(hints.Start, q.minMs), min(hints.End, q.maxMs)
-		noSamples = hints.Func == seriesFunc
-		instant = !noSamples && hints.Step == 0 && hints.Range == 0
+		noSamples := hints.Func == seriesFunc
+		if !noSamples && hints.Range == 0 && q.lookbackMs > 0 {
+			// The engine asks for one lookback time before the first evaluation, less the sample that is just too old.
+			first := hints.Start + q.lookbackMs - 1
+			instant = first == hints.End
+			if q.plain && !instant {
+				sel.firstMs, sel.stepMs = first, hints.Step
+			}
+		}
 		if !sortSeries {
 			limit = hints.Limit
 		}
@@ -185,9 +196,11 @@ func (q *querier) LabelNames(
 	names := map[string]struct{}{}
 	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
 		if t.info {
-			texts, err := q.textsOf(ctx, id, t, q.minMs, q.maxMs)
-			if err != nil || len(texts) == 0 {
-				return walkOn, err
+			if t.valueMatchers != nil {
+				texts, err := q.textsOf(ctx, id, t, q.minMs, q.maxMs)
+				if err != nil || len(texts) == 0 {
+					return walkOn, err
+				}
 			}
 			names[valueLabel] = struct{}{}
 		}

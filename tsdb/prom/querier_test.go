@@ -207,6 +207,47 @@ func TestInstantUsesLast(t *testing.T) {
 	f(`rate(energy_total[5m])`, 3)
 }
 
+// TestSteps asks for the same range with and without a subquery in the text: with one, samples between two steps are not
+// left out before the engine sees them. The answers must agree.
+func TestSteps(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	store := openStore(t)
+	w := writer{t, store}
+	at := now.UnixMilli()
+	for i := range 2000 {
+		if at += 1 + rng.Int64N(3000); rng.IntN(50) == 0 {
+			at += rng.Int64N(600_000)
+		}
+		w.row(1, at, "n", i, "s", [...]string{"x", "y", "z"}[i/5%3])
+	}
+	w.sync()
+	api := New(store, fleet{1: {name: "a"}}, Options{})
+	span := at - now.UnixMilli()
+	answer := func(query string, form url.Values) string {
+		form.Set("query", query)
+		resp := api.Serve(context.Background(), "GET", "/api/v1/query_range", form)
+		if resp.Status != 200 {
+			t.Fatalf("%s: %s", query, resp.Body)
+		}
+		return string(resp.Body)
+	}
+	for range 200 {
+		start := now.UnixMilli() + rng.Int64N(span)
+		step := 1 + rng.Int64N(100_000)
+		end := min(start+rng.Int64N(1000*step), at+100_000)
+		seconds := func(ms int64) []string { return []string{fmt.Sprintf("%.3f", float64(ms)/1000)} }
+		form := url.Values{"start": seconds(start), "end": seconds(max(start, end)), "step": seconds(step), "lookback_delta": seconds(1 + rng.Int64N(400_000))}
+		for _, query := range []string{"n", "s_info", "timestamp(n)", "n offset 17s", "n - (n offset -3s)", "n @ start()", "count_over_time(n[1m]) + n"} {
+			const nothing = " or absent_over_time(vector(0)[1m:1m])"
+			if got, want := answer(query, form), answer(query+nothing, form); got != want {
+				t.Fatalf("%s %v\n got %.500s\nwant %.500s", query, form, got, want)
+			}
+		}
+	}
+}
+
 type countReads struct {
 	Store
 	n *int

@@ -136,10 +136,11 @@ func (it *sampleIterator) load(fromMs int64) chunkenc.ValueType {
 			return chunkenc.ValNone
 		}
 		toMs := min(fromMs+it.spanMs-1, sel.maxMs)
-		if it.err = it.read(fromMs, toMs); it.err != nil {
+		var n int
+		if n, it.err = it.read(fromMs, toMs); it.err != nil {
 			return chunkenc.ValNone
 		}
-		it.spanMs = nextSpan(it.spanMs, toMs-fromMs+1, len(it.times))
+		it.spanMs = nextSpan(it.spanMs, toMs-fromMs+1, n)
 		fromMs = toMs + 1
 		it.nextMs = fromMs
 		if len(it.times) > 0 {
@@ -160,26 +161,37 @@ func nextSpan(spanMs, tookMs int64, n int) int64 {
 	return min(max(tookMs*windowSamples/int64(n), 1000), wider)
 }
 
-// read decodes [fromMs, toMs] into times and values.
-func (it *sampleIterator) read(fromMs, toMs int64) error {
+// read decodes [fromMs, toMs] into times and values, and returns how many samples the store had there.
+func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 	s, q := it.s, it.s.sel.q
-	if !s.info {
-		err := q.store.Read(&it.numbers, s.thing, s.metric, fromMs, toMs)
-		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
-		if err == nil {
-			err = it.account()
+	var n int
+	if s.info {
+		if err := q.store.ReadStrings(&it.texts, s.thing, s.metric, fromMs, toMs); err != nil {
+			return 0, q.readError(err, s)
 		}
-		return q.readError(err, s)
+		n = len(it.texts.TimesMs)
+		it.mark()
+	} else {
+		if err := q.store.Read(&it.numbers, s.thing, s.metric, fromMs, toMs); err != nil {
+			return 0, q.readError(err, s)
+		}
+		n = len(it.numbers.TimesMs)
 	}
-	if err := q.store.ReadStrings(&it.texts, s.thing, s.metric, fromMs, toMs); err != nil {
-		return q.readError(err, s)
+	it.times, it.values = it.numbers.TimesMs, it.numbers.Values
+	if s.sel.stepMs > 0 {
+		left := thin(it.times, it.values, s.sel.firstMs, s.sel.stepMs)
+		it.times, it.values = it.times[:left], it.values[:left]
 	}
-	// 1 while the value is that of the series; a staleness marker where another value takes its place, so that a new
-	// value shows at once and not beside the old one for the lookback time.
+	return n, it.account()
+}
+
+// mark makes numbers of texts: 1 while the value is that of the series; a staleness marker where another value takes its
+// place, so that a new value shows at once and not beside the old one for the lookback time.
+func (it *sampleIterator) mark() {
 	times, values := it.numbers.TimesMs[:0], it.numbers.Values[:0]
 	for i, text := range it.texts.Values {
 		switch {
-		case text == s.text:
+		case text == it.s.text:
 			times, values = append(times, it.texts.TimesMs[i]), append(values, 1)
 			it.on = true
 		case it.on:
@@ -188,8 +200,23 @@ func (it *sampleIterator) read(fromMs, toMs int64) error {
 		}
 	}
 	it.numbers.TimesMs, it.numbers.Values = times, values
-	it.times, it.values = times, values
-	return it.account()
+}
+
+// thin keeps, of the samples between two steps, the last: the one that counts at the later step. It works in place and
+// returns how many are left. Times ascend; steps are at firstMs + n*stepMs, n >= 0.
+func thin(times []int64, values []float64, firstMs, stepMs int64) int {
+	left, edge := 0, firstMs
+	for i, ms := range times {
+		if i+1 < len(times) && times[i+1] <= edge {
+			continue
+		}
+		times[left], values[left] = ms, values[i]
+		left++
+		if i+1 < len(times) {
+			edge = firstMs + (times[i+1]-firstMs+stepMs-1)/stepMs*stepMs
+		}
+	}
+	return left
 }
 
 // account tells the query how much the iterator's buffers have grown. The engine keeps one iterator per selector as a

@@ -1,0 +1,56 @@
+package prom
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"testing"
+
+	"muster/tsdb"
+	"muster/tsdb/vfs"
+)
+
+// openBench returns an API over things lamps of two hours at a sample per ten seconds with 50 ms jitter: the data of the
+// figures in docs/benchmarks.md.
+func openBench(b *testing.B, things int) *API {
+	b.Helper()
+	store := openStore(b)
+	w := writer{b, store}
+	dir := fleet{}
+	rng := rand.New(rand.NewPCG(7, 7))
+	for i := range things {
+		dir[tsdb.ThingID(i)] = fleetThing{fmt.Sprintf("lamp-%06d", i), []Label{{"city", fmt.Sprint("city-", i%20)}, {"thing_type", "street-light"}}}
+	}
+	for step := range 720 {
+		ms := now.UnixMilli() - int64(720-step)*10_000
+		for i := range things {
+			w.row(tsdb.ThingID(i), ms+rng.Int64N(100)-50, "power_w", deci(400+rng.IntN(30)), "energy_total", step*(i%7+1))
+		}
+	}
+	w.sync()
+	return New(store, dir, Options{Clock: vfs.NewManual(now)})
+}
+
+// BenchmarkQuery measures answers over 1,800 series from request to JSON.
+func BenchmarkQuery(b *testing.B) {
+	api := openBench(b, 1800)
+	from, to := fmt.Sprint(now.Unix()-3600), fmt.Sprint(now.Unix())
+	f := func(name, path string, form url.Values, wantBytes int) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				resp := api.Serve(context.Background(), "GET", path, form)
+				if resp.Status != 200 || len(resp.Body) < wantBytes {
+					b.Fatalf("%d %.200s", resp.Status, resp.Body)
+				}
+			}
+		})
+	}
+	f("avg_by_city_1h", "/api/v1/query_range", url.Values{"query": {"avg by (city) (power_w)"}, "start": {from}, "end": {to}, "step": {"60"}}, 20*61*20)
+	f("topk_rate", "/api/v1/query", url.Values{"query": {"topk(10, rate(energy_total[5m]))"}}, 10*100)
+	f("last_one", "/api/v1/query", url.Values{"query": {`power_w{thing="lamp-000042"}`}}, 100)
+	f("last_all", "/api/v1/query", url.Values{"query": {`power_w`}}, 1800*100)
+	f("count_all", "/api/v1/query", url.Values{"query": {`count(power_w)`}}, 20)
+	f("series", "/api/v1/series", url.Values{"match[]": {`power_w`}}, 1800*80)
+}
