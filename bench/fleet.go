@@ -63,7 +63,7 @@ type fleet struct {
 	tlsFiles   tlsSettings
 	telemetry  telemetry
 	payload    int
-	progress   io.Writer
+	progress   io.Writer // told when the devices are connected
 
 	phase atomic.Int32
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // run connects the fleet, sends, waits for the last answers and disconnects. It ends early, with an error, when ctx is cancelled.
@@ -39,6 +41,8 @@ func (f *fleet) run(ctx context.Context) (fleetResult, error) {
 	if len(devices) == 0 {
 		return r, fmt.Errorf("no device could connect: %w", connectErr)
 	}
+	fmt.Fprintf(f.progress, "%d of %d devices connected in %v, measuring for %v after %v\n",
+		r.Connected, r.Devices, round(r.ConnectTime), f.duration, f.warmup)
 	var idle usage
 	if f.pid != 0 {
 		if idle, err = readUsage(f.pid); err != nil {
@@ -231,7 +235,7 @@ func (f *fleet) split(devices []*device) ([]*loop, error) {
 	for i, share := range shares {
 		l, err := newLoop(f, share)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, closeLoops(loops[:i]))
 		}
 		if f.rate > 0 {
 			l.stepNs = 1e9 / (f.rate * float64(len(share)))
@@ -240,6 +244,14 @@ func (f *fleet) split(devices []*device) ([]*loop, error) {
 		loops[i] = l
 	}
 	return loops, nil
+}
+
+// closeLoops closes what loops have opened themselves; their devices stay.
+func closeLoops(loops []*loop) (err error) {
+	for _, l := range loops {
+		err = errors.Join(err, unix.Close(l.epoll))
+	}
+	return err
 }
 
 func closeAll(devices []*device) {
