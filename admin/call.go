@@ -44,6 +44,9 @@ func (s *Server) serve(http *fasthttp.RequestCtx) {
 		id:     fmt.Sprintf("%s-%06x", s.ids, s.lastID.Add(1)),
 		remote: addressOf(http.RemoteAddr()),
 	}
+	if isLocal(http) {
+		c.who = localCaller
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("panic while serving a request", "request", c.id, "op", c.op, "panic", p, "stack", string(debug.Stack()))

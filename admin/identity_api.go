@@ -17,6 +17,8 @@ type Identity interface {
 	AllowList
 	Certificates(ctx context.Context, thingName string) ([]pki.Certificate, error)
 	Revoke(ctx context.Context, certificateID string) error
+	Refused() []pki.RefusedKey
+	RevokeThing(ctx context.Context, thingName string) error
 	CRL() []byte
 }
 
@@ -151,12 +153,43 @@ func deleteAllowed(ctx context.Context, s *Server, c *call) (any, error) {
 	return nil, identity.RemoveAllowed(ctx, key)
 }
 
+// listRefused answers the keys that asked for enrolment lately and did not get it.
+func listRefused(_ context.Context, s *Server, _ *call) (any, error) {
+	identity, err := s.identityOf()
+	if err != nil {
+		return nil, err
+	}
+	type refusedKey struct {
+		SPKISHA256  string `json:"spkiSha256"`
+		CommonName  string `json:"commonName"` // as its certificate claims
+		Remote      string `json:"remote"`
+		Reason      string `json:"reason"`
+		FirstSeenMs int64  `json:"firstSeenMs"`
+		LastSeenMs  int64  `json:"lastSeenMs"`
+		Count       uint64 `json:"count"`
+	}
+	out := []refusedKey{}
+	for _, k := range identity.Refused() {
+		out = append(out, refusedKey{k.Key.String(), k.CommonName, k.Remote, k.Reason, k.FirstSeenMs, k.LastSeenMs, k.Count})
+	}
+	return map[string]any{"refused": out}, nil
+}
+
 func revokeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
 	}
 	return nil, identity.Revoke(ctx, c.labels[0])
+}
+
+// revokeThing revokes every certificate of a thing and blocks their keys.
+func revokeThing(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, err := s.identityOf()
+	if err != nil {
+		return nil, err
+	}
+	return nil, identity.RevokeThing(ctx, c.labels[0])
 }
 
 // peer returns the certificate that the client showed at the handshake. TLS proved that it has the key.
@@ -191,18 +224,18 @@ func estCACerts(_ context.Context, s *Server, c *call) (any, error) {
 func estAttrs(context.Context, *Server, *call) (any, error) { return nil, nil }
 
 func estEnroll(ctx context.Context, s *Server, c *call) (any, error) {
-	return enroll(c, s, func(identity Identity, cert *x509.Certificate) ([]byte, error) {
+	return enroll(ctx, c, s, func(ctx context.Context, identity Identity, cert *x509.Certificate) ([]byte, error) {
 		return identity.Enroll(ctx, cert, c.http.PostBody())
 	})
 }
 
 func estReenroll(ctx context.Context, s *Server, c *call) (any, error) {
-	return enroll(c, s, func(identity Identity, cert *x509.Certificate) ([]byte, error) {
+	return enroll(ctx, c, s, func(ctx context.Context, identity Identity, cert *x509.Certificate) ([]byte, error) {
 		return identity.Reenroll(ctx, cert, c.http.PostBody())
 	})
 }
 
-func enroll(c *call, s *Server, issue func(Identity, *x509.Certificate) ([]byte, error)) (any, error) {
+func enroll(ctx context.Context, c *call, s *Server, issue func(context.Context, Identity, *x509.Certificate) ([]byte, error)) (any, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -213,7 +246,7 @@ func enroll(c *call, s *Server, issue func(Identity, *x509.Certificate) ([]byte,
 	}
 	c.target = cert.Subject.CommonName
 	c.who.Via = "certificate"
-	answer, err := issue(identity, cert)
+	answer, err := issue(pki.WithRemote(ctx, c.http.RemoteAddr().String()), identity, cert)
 	if err != nil {
 		return nil, err
 	}

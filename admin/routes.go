@@ -21,9 +21,12 @@ var apiRoutes = []route{
 	{method: "GET", pattern: "/api/allow", op: "listAllowed", scope: identity, handle: listAllowed},
 	{method: "POST", pattern: "/api/allow", op: "allow", scope: identity, audited: true, handle: postAllow},
 	{method: "DELETE", pattern: "/api/allow/{spkiSha256}", op: "removeAllowed", scope: identity, audited: true, handle: deleteAllowed},
+	{method: "GET", pattern: "/api/refused", op: "listRefused", scope: identity, handle: listRefused},
 	{method: "POST", pattern: "/api/certificates/{certificateId}/revoke", op: "revokeCertificate", scope: identity, audited: true, handle: revokeCertificate},
+	{method: "POST", pattern: "/api/things/{thingName}/revoke", op: "revokeThing", scope: identity, audited: true, handle: revokeThing},
 	{method: "GET", pattern: "/api/audit", op: "listAudit", scope: auditing, handle: getAudit},
 
+	{method: "POST", pattern: "/api/login-links", op: "createLoginLink", scope: accounts, audited: true, handle: body(postLoginLink)},
 	{method: "GET", pattern: "/api/users", op: "listUsers", scope: accounts, handle: listUsers},
 	{method: "POST", pattern: "/api/users", op: "createUser", scope: accounts, audited: true, handle: body(createUser)},
 	{method: "PATCH", pattern: "/api/users/{username}", op: "changeUser", scope: accounts, audited: true, handle: body(changeUser)},

@@ -52,13 +52,15 @@ type Traffic struct {
 type Options struct {
 	Addr     string       // ":8443"; port 0 takes a free one
 	Listener net.Listener // instead of Addr, without TLS; Shutdown closes it
-	TLS      *tls.Config
-	DataDir  string // of audit.log and the setup code
-	FS       vfs.FS
-	Clock    vfs.Clock
-	Log      *slog.Logger
-	Metrics  *metrics.Set
-	Version  string
+	// LocalSocket is the path of a Unix socket that serves the same to whoever may open it, with the role admin; "": none.
+	LocalSocket string
+	TLS         *tls.Config
+	DataDir     string // of audit.log and the setup code
+	FS          vfs.FS
+	Clock       vfs.Clock
+	Log         *slog.Logger
+	Metrics     *metrics.Set
+	Version     string
 
 	Accounts  *account.Accounts
 	Registry  *registry.Registry
@@ -137,6 +139,8 @@ type Server struct {
 	registry *registry.Registry
 	listener *listener
 	http     *fasthttp.Server
+	local    net.Listener     // nil: none
+	localAPI *fasthttp.Server // of local
 	audit    *audit.Log
 	live     *live
 	static   *static
@@ -183,6 +187,11 @@ func Open(opts Options) (*Server, error) {
 			return nil, errors.Join(fmt.Errorf("listen for HTTP at %s: %w (is another program there? choose another http.addr)", opts.Addr, err), s.audit.Close())
 		}
 	}
+	if opts.LocalSocket != "" {
+		if s.local, err = listenLocal(opts.LocalSocket); err != nil { // the gateway works without; its own commands do not
+			s.log.Warn("muster admin and muster query will not reach this gateway", "err", err)
+		}
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.listener = newListener(raw, opts.TLS, opts.MaxConnsPerAddr, opts.Metrics.GetOrCreateCounter("muster_admin_connections_refused_total"))
 	s.live = newLive(s)
@@ -205,6 +214,11 @@ func Open(opts Options) (*Server, error) {
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 	}
+	// Who may open the local socket is known from the start, so that a large body needs no look at the header.
+	s.localAPI = &fasthttp.Server{
+		Handler: s.serve, ReadTimeout: opts.ReadTimeout, WriteTimeout: opts.WriteTimeout, IdleTimeout: opts.IdleTimeout,
+		MaxRequestBodySize: csvBody, CloseOnShutdown: true, Logger: silent{}, NoDefaultServerHeader: true, NoDefaultContentType: true,
+	}
 	return s, nil
 }
 
@@ -219,6 +233,13 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Serve starts to serve and returns at once. An error that ends the listener goes to the log.
 func (s *Server) Serve() {
 	s.served.Go(s.live.run)
+	if s.local != nil {
+		s.served.Go(func() {
+			if err := s.localAPI.Serve(s.local); err != nil && s.ctx.Err() == nil {
+				s.log.Error("local socket ended", "err", err)
+			}
+		})
+	}
 	s.served.Go(func() {
 		if err := s.http.Serve(s.listener); err != nil && s.ctx.Err() == nil {
 			s.log.Error("HTTP listener ended", "err", err)
@@ -231,6 +252,9 @@ func (s *Server) Serve() {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.cancel()
 	err := s.http.ShutdownWithContext(ctx)
+	if s.local != nil {
+		err = errors.Join(err, s.localAPI.ShutdownWithContext(ctx), ignoreClosed(s.local.Close()))
+	}
 	if err != nil {
 		err = fmt.Errorf("HTTP requests still running at shutdown: %w", err)
 		s.listener.closeAll()
