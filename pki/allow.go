@@ -166,7 +166,6 @@ func (a *Authority) AllowCSV(ctx context.Context, text io.Reader) (added int, ro
 			bad(line, err.Error())
 			continue
 		}
-		seen[entry.Key] = line
 		entry.AddedMs = nowMs
 		if refusal := a.checkAllowable(ctx, entry); refusal != nil {
 			if !errors.As(refusal, new(*Error)) {
@@ -175,6 +174,7 @@ func (a *Authority) AllowCSV(ctx context.Context, text io.Reader) (added int, ro
 			bad(line, refusal.Error())
 			continue
 		}
+		seen[entry.Key] = line
 		if batch = append(batch, entry); len(batch) == allowBatch {
 			if err := a.allow(ctx, batch); err != nil {
 				return added, rowErrors, err
