@@ -194,8 +194,8 @@ func (w *words) since(first int) []string {
 
 func (w *words) count() int { return len(*w.list.Load()) }
 
-// restore sets the word of an id while the store is recovered: ids come in ascending order, an id that is there
-// already must have the same word.
+// restore sets the word of an id while the store is recovered. An id that is there already must have the same word; ids
+// that are skipped were in a damaged part of the log.
 func (w *words) restore(id uint32, word string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -206,11 +206,18 @@ func (w *words) restore(id uint32, word string) error {
 			return fmt.Errorf("dictionary entry %d is %.64q and %.64q", id, list[id], word)
 		}
 		return nil
-	case int(id) > len(list):
-		return fmt.Errorf("dictionary entry %d comes after %d entries", id, len(list))
-	case len(list) >= w.maxWords || len(word) > w.maxLen:
+	case int(id) >= w.maxWords || len(word) > w.maxLen:
 		return fmt.Errorf("dictionary entry %d is past the limits", id)
 	}
-	w.push(list, word)
+	w.fill(int(id))
+	w.push(*w.list.Load(), word)
 	return nil
+}
+
+// fill gives ids below n that have no word one that says so, and none to others: an id is never used for a second word.
+// The caller holds mu, or is alone.
+func (w *words) fill(n int) {
+	for id := w.count(); id < min(n, w.maxWords); id++ {
+		w.push(*w.list.Load(), fmt.Sprintf("lost_%d", id))
+	}
 }

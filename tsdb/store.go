@@ -3,9 +3,13 @@ package tsdb
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
-	"slices"
+	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -13,186 +17,264 @@ import (
 	"muster/tsdb/vfs"
 )
 
-// Options of a store.
+// Options of a store. Dir is needed; what is zero gets the default in brackets.
 type Options struct {
-	Dir            string
-	FS             vfs.FS
-	Clock          vfs.Clock
-	Log            *slog.Logger
-	Metrics        *metrics.Set
-	MemoryBytes    int64
-	Retention      time.Duration
-	DiskLimitBytes int64
-	GroupWait      time.Duration
-	AckMemory      bool
+	Dir     string
+	FS      vfs.FS       // [vfs.OS]
+	Clock   vfs.Clock    // [vfs.SystemClock]
+	Log     *slog.Logger // [none]
+	Metrics *metrics.Set // [one of its own]
+
+	MemoryBytes    int64         // rows that are not sealed yet; Append waits at it, sealing begins at half of it [128 MiB]
+	Retention      time.Duration // how long rows are kept [for ever]
+	DiskLimitBytes int64         // of all files; at 95 % the oldest segments go [none]
+	GroupWait      time.Duration // how long a row waits for others to be committed with [5 ms]
+	AckMemory      bool          // Durable comes when a group is about to be written, not when it is on disk
+
+	LogBytes     int64         // of log files; sealing begins at it [64 MiB]
+	LogFileBytes int64         // of one log file [8 MiB]
+	SealAge      time.Duration // how long rows stay in memory [2 h]
+	ReserveBytes int64         // of free space that rows never take; sealing may [64 MiB]
+	ClockSettle  time.Duration // how long the clock must be steady before retention by time deletes [10 min]
 }
 
-// Stats are counters of a store.
-type Stats struct {
-	Things, Series  int
-	Samples         int64
-	SamplesAppended uint64
-	RowsAppended    uint64
-	Commits         uint64
-	DiskBytes       int64
-	LogBytes        int64
-	SegmentBytes    int64
-	MemoryBytes     int64
-	OldestMs        int64
-	NewestMs        int64
-	Segments        int
-	Damaged         uint64
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Clock == nil {
+		o.Clock = vfs.SystemClock{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	o.MemoryBytes = cmp.Or(o.MemoryBytes, 128<<20)
+	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
+	o.LogBytes = cmp.Or(o.LogBytes, 64<<20)
+	o.LogFileBytes = cmp.Or(o.LogFileBytes, 8<<20)
+	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
+	o.ReserveBytes = cmp.Or(o.ReserveBytes, 64<<20)
+	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
+	return o
 }
 
-type cell struct {
-	timeMs int64
-	v      Value
-}
-
-// Store keeps rows.
+// Store keeps rows of things: on disk before they are acknowledged, compressed by column, the last value of each column at
+// hand. Safe for concurrent use. See doc.go for goroutines and locks.
 type Store struct {
-	mu   sync.Mutex
-	dict *Dict
-	seq  uint64
-	rows map[ThingID]map[MetricID][]cell
+	opts       Options
+	lock       io.Closer
+	dict       *Dict
+	live       live
+	log        rowLog
+	segments   atomic.Pointer[[]*segment] // in order; the keeper replaces the list
+	damage     damage
+	damaged    atomic.Uint64
+	flushBytes int64
+	limitBytes int64
+
+	rows    atomic.Uint64
+	samples atomic.Uint64
+
+	roomMu sync.Mutex // guards nothing but the waiting on room
+	room   *sync.Cond // signaled when memory was given back or the state changed
+
+	kick     chan struct{} // wakes the keeper
+	orders   chan func()   // run by the keeper, in turn with its own work
+	stopping chan struct{}
+	kept     chan struct{} // closed when the keeper has ended
+	closing  sync.Once
+
+	// The keeper owns these once the store is open.
+	logDone        uint64
+	nextSegment    uint64
+	twinGeneration uint64
+	dictGeneration uint64
+	dictWords      int
+	oldest         time.Time // since when rows wait to be sealed, about
+	steady         time.Duration
+	flushedFull    bool
+
+	flushes        *metrics.Counter
+	merges         *metrics.Counter
+	expired        *metrics.Counter
+	segmentWritten *metrics.Counter
+	scratches      sync.Pool
 }
 
-// Open opens a store.
+// Open opens the store in opts.Dir, made if missing, and recovers what was acknowledged. A folder that another process has open
+// is an error that says so. Damaged files are set aside, named in the log and counted.
 func Open(opts Options) (*Store, error) {
-	return &Store{dict: NewDict(), rows: map[ThingID]map[MetricID][]cell{}}, nil
+	if opts.Dir == "" {
+		return nil, errors.New("the twin store needs a folder")
+	}
+	opts = opts.withDefaults()
+	if err := opts.FS.MkdirAll(opts.Dir, folderPerm); err != nil {
+		return nil, fmt.Errorf("make the folder of the twin store: %w", err)
+	}
+	lock, err := opts.FS.Lock(path.Join(opts.Dir, lockName))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opts: opts, lock: lock, dict: NewDict(), flushBytes: opts.MemoryBytes / 2, limitBytes: opts.MemoryBytes,
+		kick: make(chan struct{}, 1), orders: make(chan func()), stopping: make(chan struct{}), kept: make(chan struct{}),
+	}
+	s.room = sync.NewCond(&s.roomMu)
+	s.scratches.New = func() any { return new(scratch) }
+	s.live.start()
+	s.segments.Store(&[]*segment{})
+	s.register(opts.Metrics)
+	s.log = rowLog{
+		fs: opts.FS, dir: opts.Dir, clock: opts.Clock, log: opts.Log, dict: s.dict, groupWait: opts.GroupWait, fileBytes: opts.LogFileBytes,
+		reserveBytes: opts.ReserveBytes, ackMemory: opts.AckMemory, changed: s.wakeAll,
+		commitSeconds: opts.Metrics.GetOrCreateHistogram("muster_tsdb_commit_seconds"),
+	}
+	s.log.start()
+	began := opts.Clock.Now()
+	if err := s.recover(); err != nil {
+		for _, g := range *s.segments.Load() {
+			g.release(opts.Log)
+		}
+		return nil, errors.Join(fmt.Errorf("open the twin store in %q: %w", opts.Dir, err), lock.Close())
+	}
+	stats := s.Stats()
+	opts.Log.Info("twin store open", "things", stats.Things, "series", stats.Series, "samples", stats.Samples,
+		"segments", stats.Segments, "damaged", stats.Damaged, "took", opts.Clock.Now().Sub(began))
+	go s.log.run()
+	go s.keep()
+	signal(s.kick)
+	return s, nil
 }
 
-// Dict returns the dictionary.
+// Dict returns the dictionary, whose ids the values of Append use.
 func (s *Store) Dict() *Dict { return s.dict }
 
-// Append adds a row.
+// Append adds one row, which is one message of a thing, and returns its seq, which rises with every row. values is not kept. w,
+// which may be nil, is told when the row is on disk. A row with the time of another one replaces its columns and leaves the
+// rest.
+//
+// It allocates nothing in steady state, and waits while the log or the sealing is too far behind. Errors: ErrTime, ErrRow,
+// ErrColumns and ErrDeleted refuse this row; ErrDiskFull until there is space; ErrFailed and ErrClosed for good.
 func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (uint64, error) {
 	if timeMs < 0 || timeMs >= MaxTimeMs {
 		return 0, ErrTime
 	}
-	s.mu.Lock()
-	s.seq++
-	seq := s.seq
-	t := s.rows[thing]
-	if t == nil {
-		t = map[MetricID][]cell{}
-		s.rows[thing] = t
+	if !s.valid(values) {
+		return 0, ErrRow
 	}
-	for _, v := range values {
-		list := t[v.Metric]
-		i, found := slices.BinarySearchFunc(list, timeMs, func(c cell, ms int64) int { return cmp.Compare(c.timeMs, ms) })
-		if found {
-			list[i].v = v
-		} else {
-			t[v.Metric] = slices.Insert(list, i, cell{timeMs, v})
+	if err := s.admit(); err != nil {
+		return 0, err
+	}
+	sh := s.live.shard(thing)
+	sh.mu.Lock()
+	if len(sh.deleted) > 0 {
+		if _, ok := sh.deleted[thing]; ok {
+			sh.mu.Unlock()
+			return 0, ErrDeleted
 		}
 	}
-	s.mu.Unlock()
-	if w != nil {
-		go w.Durable(seq, nil)
+	if t := sh.things[thing]; t != nil && !t.fits(values) {
+		sh.mu.Unlock()
+		return 0, ErrColumns
+	}
+	sh.rec = appendRowRecord(sh.rec[:0], thing, timeMs, values)
+	seq, err := s.log.add(sh.rec, w)
+	if err == nil {
+		s.live.insert(sh, s.live.thing(sh, thing), timeMs, values)
+	}
+	sh.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	s.rows.Add(1)
+	s.samples.Add(uint64(len(values)))
+	if s.live.bytes.Load() >= s.flushBytes || s.log.bytes.Load() >= s.opts.LogBytes {
+		signal(s.kick)
 	}
 	return seq, nil
 }
 
-// Sync waits until all rows are durable.
-func (s *Store) Sync(ctx context.Context) error { return nil }
-
-// Close closes the store.
-func (s *Store) Close() error { return nil }
-
-// Metrics lists the columns.
-func (s *Store) Metrics() []Metric {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []Metric
-	for id, name := range s.dict.metrics.since(0) {
-		m := Metric{ID: MetricID(id), Name: name}
-		for _, t := range s.rows {
-			for _, c := range t[m.ID] {
-				m.Kinds |= 1 << c.v.Kind
-			}
-		}
-		list = append(list, m)
-	}
-	return list
-}
-
-// ThingsWith lists the things that have samples of m.
-func (s *Store) ThingsWith(dst []ThingID, m MetricID, minMs, maxMs int64) []ThingID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, t := range s.rows {
-		if l := t[m]; len(l) > 0 && l[0].timeMs <= maxMs && l[len(l)-1].timeMs >= minMs {
-			dst = append(dst, id)
+func (s *Store) valid(values []Value) bool {
+	names := s.dict.metrics.count()
+	ok := len(values) > 0 && len(values) <= MaxRowValues
+	for i := range values {
+		v := &values[i]
+		ok = ok && int(v.Metric) < names && v.Kind <= String && (v.Kind != Bool || v.Mantissa>>1 == 0)
+		if v.Kind == String {
+			ok = ok && v.Mantissa >= 0 && v.Mantissa < int64(s.dict.strings.count())
 		}
 	}
-	slices.Sort(dst)
-	return dst
+	return ok
 }
 
-// Twin returns the last values of a thing.
-func (s *Store) Twin(dst []Field, thing ThingID) []Field {
-	for _, m := range s.Metrics() {
-		if f, ok := s.Last(thing, m.ID); ok {
-			dst = append(dst, f)
+// admit waits for room in memory and in the log.
+func (s *Store) admit() error {
+	if s.live.bytes.Load() >= s.limitBytes {
+		s.roomMu.Lock()
+		for s.live.bytes.Load() >= s.limitBytes && s.log.stateErr() == nil {
+			signal(s.kick)
+			s.room.Wait()
 		}
+		s.roomMu.Unlock()
 	}
-	slices.SortFunc(dst, func(a, b Field) int { return cmp.Compare(a.Name, b.Name) })
-	return dst
+	return s.log.admit()
 }
 
-// Last returns the last value of a column.
-func (s *Store) Last(thing ThingID, m MetricID) (Field, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.rows[thing][m]
-	if len(l) == 0 {
-		return Field{}, false
-	}
-	c := l[len(l)-1]
-	f := Field{Metric: m, Name: s.dict.MetricName(m), Kind: c.v.Kind, TimeMs: c.timeMs, Number: c.v.Float()}
-	if c.v.Kind == String {
-		f.Text = s.dict.StringValue(uint32(c.v.Mantissa))
-	}
-	return f, true
+// wakeAll wakes the keeper and those who wait for room, to see a new state.
+func (s *Store) wakeAll() {
+	signal(s.kick)
+	s.roomMu.Lock()
+	s.room.Broadcast()
+	s.roomMu.Unlock()
 }
 
-// Read reads numbers.
-func (s *Store) Read(dst *Samples, thing ThingID, m MetricID, minMs, maxMs int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	dst.TimesMs, dst.Values = dst.TimesMs[:0], dst.Values[:0]
-	for _, c := range s.rows[thing][m] {
-		if c.timeMs >= minMs && c.timeMs <= maxMs && c.v.Kind != String {
-			dst.TimesMs, dst.Values = append(dst.TimesMs, c.timeMs), append(dst.Values, c.v.Float())
-		}
-	}
-	return nil
-}
+// Sync waits until all rows that were appended before it are on disk.
+func (s *Store) Sync(ctx context.Context) error { return s.log.sync(ctx, false).err }
 
-// ReadStrings reads texts.
-func (s *Store) ReadStrings(dst *StringSamples, thing ThingID, m MetricID, minMs, maxMs int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	dst.TimesMs, dst.Values = dst.TimesMs[:0], dst.Values[:0]
-	for _, c := range s.rows[thing][m] {
-		if c.timeMs >= minMs && c.timeMs <= maxMs && c.v.Kind == String {
-			dst.TimesMs, dst.Values = append(dst.TimesMs, c.timeMs), append(dst.Values, s.dict.StringValue(uint32(c.v.Mantissa)))
-		}
-	}
-	return nil
-}
-
-// DeleteThing forgets a thing.
+// DeleteThing forgets a thing for ever; its id takes no rows any more. It returns when that is on disk; after an error it
+// may be called again.
 func (s *Store) DeleteThing(thing ThingID) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.rows, thing)
-	return nil
+	sh := s.live.shard(thing)
+	sh.mu.Lock()
+	sh.rec = appendDeleteRecord(sh.rec[:0], thing)
+	_, err := s.log.add(sh.rec, nil)
+	if err == nil {
+		s.live.remove(sh, thing)
+	}
+	sh.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.log.sync(context.Background(), false).err
 }
 
-// Stats returns counters.
-func (s *Store) Stats() Stats { return Stats{} }
+func (s *Store) isDeleted(thing ThingID) bool {
+	sh := s.live.shard(thing)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	_, ok := sh.deleted[thing]
+	return ok
+}
 
-// Ready says why rows are not accepted, or nil.
-func (s *Store) Ready() error { return nil }
+// Close commits what was appended, ends the goroutines and gives the folder free. Rows that are not in segments are read from
+// the log at the next start. Closing twice does nothing.
+func (s *Store) Close() error {
+	var err error
+	s.closing.Do(func() {
+		close(s.stopping)
+		err = s.log.stop()
+		s.wakeAll()
+		<-s.kept
+		for _, g := range *s.segments.Load() {
+			g.release(s.opts.Log)
+		}
+		err = errors.Join(err, s.lock.Close())
+	})
+	return err
+}
+
+// Ready returns nil, or why rows are not accepted now.
+func (s *Store) Ready() error { return s.log.stateErr() }

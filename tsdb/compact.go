@@ -1,0 +1,184 @@
+package tsdb
+
+import (
+	"errors"
+	"slices"
+)
+
+const (
+	// mergeWidth is how many neighboring small segments of one day are merged into one.
+	mergeWidth = 4
+	// mergeRatio is how much larger than the smallest of them the largest may be, so that a row is rewritten
+	// once per factor of mergeWidth that its day grows.
+	mergeRatio = 4
+)
+
+// compact merges one group of small segments of a day, if there is one.
+//
+// The new segment takes the order of its newest source, so that no other segment changes sides; no segment that
+// lies between them in order and overlaps them in time is jumped over.
+func (s *Store) compact() error {
+	if logState(s.log.state.Load()) != logOpen {
+		return nil
+	}
+	sources := mergeable(*s.segments.Load())
+	if sources == nil {
+		return nil
+	}
+	var size int64
+	for _, g := range sources {
+		size += g.sizeBytes
+	}
+	free, err := s.opts.FS.FreeBytes(s.opts.Dir)
+	if err != nil || int64(free) < s.opts.ReserveBytes+2*size {
+		return err // merging only saves space: without room for both it waits
+	}
+	merged, err := s.merge(sources)
+	if errors.Is(err, errDamagedSource) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var add []*segment
+	if merged != nil {
+		add = []*segment{merged}
+	}
+	s.publish(add, sources)
+	for _, g := range sources {
+		if err := s.removeSegment(g); err != nil {
+			return err
+		}
+	}
+	s.merges.Inc()
+	return s.opts.FS.SyncDir(s.opts.Dir)
+}
+
+// day returns the day that all rows of g lie in, or strayDay.
+func (g *segment) day() int64 {
+	if d := g.minMs / dayMs; g.maxMs/dayMs == d {
+		return d
+	}
+	return strayDay
+}
+
+// mergeable returns the first segments, in order, that are worth merging; list is in order.
+func mergeable(list []*segment) []*segment {
+	groups := map[int64][]*segment{}
+	for _, g := range list {
+		day := g.day()
+		if day == strayDay {
+			for other := range groups {
+				if g.minMs < (other+1)*dayMs && g.maxMs >= other*dayMs {
+					delete(groups, other)
+				}
+			}
+			continue
+		}
+		if g.damaged.Load() {
+			delete(groups, day)
+			continue
+		}
+		group := groups[day]
+		for len(group) > 0 && !similar(group, g) {
+			group = group[1:]
+		}
+		group = append(group, g)
+		if len(group) == mergeWidth {
+			return group
+		}
+		groups[day] = group
+	}
+	return nil
+}
+
+// similar says whether g is close enough in size to be merged with group.
+func similar(group []*segment, g *segment) bool {
+	total, small, large := g.sizeBytes, g.sizeBytes, g.sizeBytes
+	for _, x := range group {
+		total, small, large = total+x.sizeBytes, min(small, x.sizeBytes), max(large, x.sizeBytes)
+	}
+	return total <= maxSegmentMerge && large <= mergeRatio*max(small, writeBufferBytes)
+}
+
+// errDamagedSource says that a source has a damaged block: it is left alone, so that what is damaged can be looked at.
+var errDamagedSource = errors.New("a segment to merge is damaged")
+
+// merge writes the rows of sources as one segment; nil if nothing is left of them.
+func (s *Store) merge(sources []*segment) (merged *segment, err error) {
+	last := sources[len(sources)-1].head
+	head := segmentHead{id: s.nextSegment, order: last.order}
+	s.nextSegment++
+	for _, g := range sources {
+		head.createdMs = max(head.createdMs, g.head.createdMs)
+	}
+	w, err := createSegment(s.opts.FS, s.opts.Dir, head)
+	if err != nil {
+		return nil, diskFullOr(err)
+	}
+	defer func() {
+		if merged == nil {
+			if abortErr := w.abort(); err != nil {
+				err = diskFullOr(errors.Join(err, abortErr))
+			}
+		}
+	}()
+	for _, g := range sources {
+		w.index.replaces = append(w.index.replaces, g.head.id)
+	}
+	var t table
+	var dec blockDecoder
+	var b block
+	var buf []byte
+	for _, thing := range thingsOf(sources) {
+		if s.isDeleted(thing) {
+			continue
+		}
+		t.reset()
+		for _, g := range sources {
+			from, to := g.of(thing)
+			for i := from; i < to; i++ {
+				ok, err := g.readBlock(i, &b, &buf, s.damage)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					if err := dec.addTo(&t, &b); err != nil {
+						g.markBad(i, err, s.damage)
+						ok = false
+					}
+				}
+				if !ok {
+					return nil, errDamagedSource
+				}
+			}
+		}
+		t.settle()
+		if err := w.add(thing, &t, 0, len(t.times)); err != nil {
+			return nil, err
+		}
+	}
+	if len(w.index.blocks) == 0 {
+		return nil, nil
+	}
+	g, err := w.finish()
+	if err != nil {
+		return nil, err
+	}
+	s.segmentWritten.Add(int(g.sizeBytes))
+	return g, nil
+}
+
+// thingsOf returns the things of segments, ascending.
+func thingsOf(list []*segment) []ThingID {
+	var ids []ThingID
+	for _, g := range list {
+		for i := range g.blocks {
+			if id := g.blocks[i].thing; len(ids) == 0 || ids[len(ids)-1] != id {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

@@ -1,0 +1,218 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// run is the committer: it commits one group after the other until stop.
+func (l *rowLog) run() {
+	defer close(l.done)
+	for {
+		if logState(l.state.Load()) == logDiskFull {
+			select {
+			case <-l.begun:
+			case <-l.clock.After(diskProbe):
+				l.probe()
+				continue
+			}
+		} else {
+			<-l.begun
+			select {
+			case <-l.urgent:
+			default:
+				select {
+				case <-l.urgent:
+				case <-l.clock.After(l.groupWait):
+				}
+			}
+		}
+		if l.commit() {
+			return
+		}
+	}
+}
+
+// commit takes the pending group, makes it durable and tells who waits. It reports whether that was the last one.
+func (l *rowLog) commit() (last bool) {
+	l.mu.Lock()
+	g := l.pending
+	l.pending, l.spare = l.spare, nil
+	// A signal that came for g must not end the wait of the next group.
+	select {
+	case <-l.urgent:
+	default:
+	}
+	l.room.Broadcast()
+	l.mu.Unlock()
+
+	if l.ackMemory {
+		g.tell(nil)
+	}
+	before, began := logState(l.state.Load()), l.clock.Now()
+	err := l.write(g)
+	switch {
+	case err == nil:
+		l.commits.Add(1)
+		l.commitSeconds.Update(l.clock.Now().Sub(began).Seconds())
+	case errors.Is(err, ErrDiskFull):
+		l.closeFile() // it may hold a part of the group: later groups go to a file of their own
+		if before == logOpen {
+			l.log.Error("the disk is full: new rows are refused until there is space", "err", err)
+		}
+		l.setState(logDiskFull)
+	default:
+		if before != logFailed {
+			l.log.Error("the log cannot be written: nothing more is accepted", "err", err)
+		}
+		err = fmt.Errorf("%w: %w", ErrFailed, err)
+		l.setState(logFailed)
+	}
+	if !l.ackMemory {
+		g.tell(err)
+	}
+	if err != nil {
+		l.changed()
+	} else if logState(l.state.Load()) == logDiskFull {
+		err = ErrDiskFull // the rows of an earlier group are not on disk
+	}
+	answer := synced{err: err}
+	if g.rotate {
+		l.closeFile()
+		answer.lastFile = l.number
+	}
+	for _, ch := range g.syncs {
+		ch <- answer
+	}
+	last = g.stop
+	g.reset()
+	l.mu.Lock()
+	l.spare = g
+	l.mu.Unlock()
+	return last
+}
+
+func (g *group) tell(err error) {
+	for _, x := range g.waiters {
+		x.w.Durable(x.seq, err)
+	}
+}
+
+// write puts g on disk. ErrDiskFull means that nothing of g counts and that later groups may succeed.
+func (l *rowLog) write(g *group) error {
+	if logState(l.state.Load()) == logFailed {
+		return errors.New("an earlier write failed")
+	}
+	names, texts := l.dict.metrics.since(l.names), l.dict.strings.since(l.texts)
+	records := len(g.buf)
+	for i, word := range names {
+		g.buf = appendWordRecord(g.buf, recordMetric, l.names+i, word)
+	}
+	for i, word := range texts {
+		g.buf = appendWordRecord(g.buf, recordString, l.texts+i, word)
+	}
+	size := len(g.buf) - groupHeadBytes
+	if size == 0 {
+		return nil
+	}
+	room := groupBytes(size)
+	if l.file != nil && l.end+room > l.fileBytes {
+		l.closeFile()
+	}
+	if l.file == nil {
+		if err := l.openFile(max(l.fileBytes, logHeaderBytes+room)); err != nil {
+			return err
+		}
+	}
+	for int64(len(g.buf)) < room {
+		g.buf = append(g.buf, zeros[:min(room-int64(len(g.buf)), logSector)]...)
+	}
+	head := groupHead{seq: l.nextGroup, firstRow: g.firstRow, size: uint32(size), wordBytes: uint32(size + groupHeadBytes - records), rows: g.rows}
+	head.put(g.buf[:groupHeadBytes+size], l.header.salt)
+	if _, err := l.file.WriteAt(g.buf, l.end); err != nil {
+		return diskFullOr(err)
+	}
+	if err := l.file.Sync(); err != nil {
+		// Never a full disk that passes: the kernel may have dropped the pages, and the next fsync would not tell.
+		return fmt.Errorf("sync log %d: %w", l.header.number, err)
+	}
+	l.end += room
+	l.nextGroup++
+	l.names += len(names)
+	l.texts += len(texts)
+	l.written.Add(uint64(room))
+	return nil
+}
+
+var zeros [logSector]byte
+
+// diskFullOr turns "no space left" and "quota exceeded" into ErrDiskFull and leaves other errors.
+func diskFullOr(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
+
+func (l *rowLog) openFile(sizeBytes int64) error {
+	free, err := l.fs.FreeBytes(l.dir)
+	if err != nil {
+		return fmt.Errorf("free space of %q: %w", l.dir, err)
+	}
+	if int64(free) < l.reserveBytes+sizeBytes {
+		return fmt.Errorf("%w: %d bytes are free in %q, %d are kept back", ErrDiskFull, free, l.dir, l.reserveBytes)
+	}
+	l.number++
+	f, header, err := createLogFile(l.fs, l.dir, l.number, l.nextGroup, sizeBytes)
+	if err != nil {
+		return diskFullOr(err)
+	}
+	l.file, l.header, l.end = f, header, logHeaderBytes
+	l.addFile(l.number, sizeBytes)
+	return nil
+}
+
+// closeFile ends the current file. All that counts in it is synced, so an error of closing it loses nothing.
+func (l *rowLog) closeFile() {
+	if l.file == nil {
+		return
+	}
+	if err := l.file.Close(); err != nil {
+		l.log.Warn("log file does not close", "file", logName(l.header.number), "err", err)
+	}
+	l.file = nil
+}
+
+// probe looks whether there is space again: for a whole log file, beside what is kept back.
+func (l *rowLog) probe() {
+	free, err := l.fs.FreeBytes(l.dir)
+	if err != nil || int64(free) < l.reserveBytes+l.fileBytes {
+		return
+	}
+	if l.file == nil {
+		if err := l.openFile(l.fileBytes); err != nil {
+			if !errors.Is(err, ErrDiskFull) {
+				l.log.Error("the log cannot be written: nothing more is accepted", "err", err)
+				l.setState(logFailed)
+				l.changed()
+			}
+			return
+		}
+	}
+	l.log.Info("there is disk space again: rows are accepted")
+	l.setState(logOpen)
+}
+
+// fullDisk refuses rows until a probe finds space, and reports whether they were accepted until now.
+func (l *rowLog) fullDisk() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if logState(l.state.Load()) != logOpen {
+		return false
+	}
+	l.state.Store(uint32(logDiskFull))
+	l.room.Broadcast()
+	l.wake(l.pending, true) // so that the committer begins to probe
+	return true
+}

@@ -1,0 +1,162 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"time"
+)
+
+const (
+	// keeperTick is how often the keeper looks around without being asked.
+	keeperTick = 10 * time.Second
+	// clockJump is the step of the time of day within one tick that is not the machine's pace.
+	clockJump = 5 * time.Minute
+	// diskLimitShare of tsdb.disk-limit is where the oldest segments begin to go.
+	diskLimitShare = 0.95
+)
+
+// keep is the keeper goroutine: it seals, merges and deletes, one thing at a time, until stopped.
+func (s *Store) keep() {
+	defer close(s.kept)
+	for {
+		before := s.opts.Clock.Now().Round(0)
+		select {
+		case <-s.stopping:
+			return
+		case order := <-s.orders:
+			order()
+			continue
+		case <-s.kick:
+		case <-s.opts.Clock.After(keeperTick):
+			s.watchClock(s.opts.Clock.Now().Round(0).Sub(before))
+		}
+		s.tend()
+	}
+}
+
+// watchClock notes how long the time of day has moved at the machine's pace. Retention trusts it only then: a gateway without
+// a battery starts in 1970, and a wrong year must not delete the history.
+func (s *Store) watchClock(passed time.Duration) {
+	if off := passed - keeperTick; off > clockJump || off < -clockJump {
+		s.opts.Log.Warn("the clock jumped: retention by time waits until it has been steady", "by", off, "wait", s.opts.ClockSettle)
+		s.steady = 0
+		return
+	}
+	s.steady += keeperTick
+}
+
+// tend does what is due now.
+func (s *Store) tend() {
+	if s.log.stateErr() != nil && !errors.Is(s.log.stateErr(), ErrDiskFull) {
+		return
+	}
+	if s.flushDue() {
+		s.doFlush()
+	}
+	if err := s.expire(); err != nil {
+		s.flushFailed("delete old segments", err)
+	}
+	if err := s.compact(); err != nil {
+		s.flushFailed("merge segments", err)
+	}
+}
+
+// flushDue says whether rows in memory or their log have grown past a limit, or have been there for long.
+func (s *Store) flushDue() bool {
+	bytes, logBytes := s.live.bytes.Load(), s.log.bytes.Load()
+	if logState(s.log.state.Load()) == logDiskFull {
+		// Sealing shrinks rows to a tenth of their log, but a disk that has no room for it is not asked again and again.
+		if s.flushedFull {
+			return false
+		}
+		s.flushedFull = true
+		return bytes > 0
+	}
+	s.flushedFull = false
+	if bytes == 0 {
+		s.oldest = time.Time{}
+		return false
+	}
+	now := s.opts.Clock.Now()
+	if s.oldest.IsZero() {
+		s.oldest = now
+	}
+	return bytes >= s.flushBytes || logBytes >= s.opts.LogBytes || now.Sub(s.oldest) >= s.opts.SealAge
+}
+
+func (s *Store) doFlush() {
+	if err := s.flush(); err != nil {
+		s.flushFailed("seal rows", err)
+	} else {
+		s.oldest = time.Time{}
+	}
+	s.roomMu.Lock()
+	s.room.Broadcast()
+	s.roomMu.Unlock()
+}
+
+// removeSegment removes a segment's file, which open queries go on reading.
+func (s *Store) removeSegment(g *segment) error {
+	if err := s.opts.FS.Remove(path.Join(s.opts.Dir, g.name)); err != nil {
+		return fmt.Errorf("remove segment %q: %w", g.name, err)
+	}
+	return nil
+}
+
+// expire deletes segments that are past the retention, and the oldest ones while the store is near its disk limit.
+func (s *Store) expire() error {
+	var drop []*segment
+	left := append([]*segment(nil), *s.segments.Load()...)
+	if s.opts.Retention > 0 && s.steady >= s.opts.ClockSettle {
+		now := s.opts.Clock.Now().UnixMilli()
+		cutoff := now - s.opts.Retention.Milliseconds()
+		kept := left[:0]
+		for _, g := range left {
+			if g.ageMs(now) < cutoff {
+				drop = append(drop, g)
+			} else {
+				kept = append(kept, g)
+			}
+		}
+		left = kept
+	}
+	if limit := int64(float64(s.opts.DiskLimitBytes) * diskLimitShare); limit > 0 {
+		now, total := s.opts.Clock.Now().UnixMilli(), s.log.bytes.Load()
+		for _, g := range left {
+			total += g.sizeBytes
+		}
+		for total > limit && len(left) > 0 {
+			oldest := 0
+			for i, g := range left {
+				if g.ageMs(now) < left[oldest].ageMs(now) {
+					oldest = i
+				}
+			}
+			drop = append(drop, left[oldest])
+			total -= left[oldest].sizeBytes
+			left = append(left[:oldest], left[oldest+1:]...)
+		}
+	}
+	if len(drop) == 0 {
+		return nil
+	}
+	s.publish(nil, drop)
+	for _, g := range drop {
+		if err := s.removeSegment(g); err != nil {
+			return err
+		}
+		s.expired.Inc()
+		s.opts.Log.Info("old segment deleted", "file", g.name, "newest", time.UnixMilli(g.maxMs).UTC())
+	}
+	return s.opts.FS.SyncDir(s.opts.Dir)
+}
+
+// ageMs is the time by which a segment grows old: that of its newest row, or, where a device's clock ran ahead by more than a
+// day, that of its making.
+func (g *segment) ageMs(nowMs int64) int64 {
+	if g.maxMs > nowMs+dayMs {
+		return g.head.createdMs
+	}
+	return g.maxMs
+}

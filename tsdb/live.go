@@ -1,0 +1,322 @@
+package tsdb
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// shardCount spreads things over locks: far more than the cores of a gateway, so that two rarely meet.
+	shardCount = 32
+	// chunkBytes is the unit in which open runs grow: a row of eight columns takes about 15 bytes.
+	chunkBytes = 512
+	slabBytes  = 32 << 10
+	// runRows ends a run; then its bytes are never changed and queries read them without a lock.
+	runRows = 1024
+)
+
+// live is what is in memory: the last value of every column, and the rows that are not in segments yet.
+type live struct {
+	shards  [shardCount]shard
+	bytes   atomic.Int64 // of runs, what sealing gives back
+	things  atomic.Int64
+	series  atomic.Int64
+	samples atomic.Int64    // of runs
+	minMs   atomic.Int64    // of rows since the last seal, about
+	maxMs   atomic.Int64    // of all rows since opening
+	kinds   []atomic.Uint32 // by MetricID: bit 1<<Kind
+}
+
+// shard is the part of the things whose id has one remainder. Its lock is held for one row, or for copying one open run.
+type shard struct {
+	mu      sync.Mutex // guards all below
+	things  map[ThingID]*thing
+	deleted map[ThingID]struct{}
+	free    [][]byte // chunks
+	row     []byte   // scratch: the row being encoded
+	next    []slot   // scratch: its layout
+	scaled  []int64  // scratch: its mantissas
+	rec     []byte   // scratch: its log record
+}
+
+// thing is one device. All of it is guarded by its shard's lock but closed runs, which never change.
+type thing struct {
+	metrics []MetricID // by column; only ever appended to, so that a run keeps a view of it
+	cols    []column
+	order   []uint16 // columns by ascending metric
+	layout  []slot   // of the newest row in the open run
+	open    openRun
+	closed  []*run // oldest first; sealed ones leave from the front
+	sealing int    // how many of closed are being written to segments
+}
+
+// column is the state of one column of a thing.
+type column struct {
+	lastMs   int64 // -1: none
+	mantissa int64 // of the last value
+	prev     int64 // mantissa of the row before in the open run
+	exp      int8
+	kind     Kind
+}
+
+// slot is one value's place in a row: its column, and the kind and exponent that the mantissa is written with.
+type slot struct {
+	col  uint16
+	kind Kind
+	exp  int8
+}
+
+// openRun is the run that rows are added to. Layout of its bytes: run.go.
+type openRun struct {
+	chunks  [][]byte
+	size    int
+	rows    int
+	samples int
+	lastMs  int64
+	minMs   int64
+	maxMs   int64
+}
+
+// run is some rows of one thing in the order they came. Nothing of it changes.
+type run struct {
+	data    []byte
+	metrics []MetricID
+	rows    int
+	samples int
+	minMs   int64
+	maxMs   int64
+}
+
+func (l *live) start() {
+	l.minMs.Store(math.MaxInt64)
+	l.maxMs.Store(-1)
+	l.kinds = make([]atomic.Uint32, MaxMetrics)
+	for i := range l.shards {
+		l.shards[i].things, l.shards[i].deleted = map[ThingID]*thing{}, map[ThingID]struct{}{}
+	}
+}
+
+func (l *live) shard(id ThingID) *shard { return &l.shards[id%shardCount] }
+
+// thing returns the thing, made if missing. The caller holds the shard's lock.
+func (l *live) thing(sh *shard, id ThingID) *thing {
+	t := sh.things[id]
+	if t == nil {
+		t = &thing{}
+		sh.things[id] = t
+		l.things.Add(1)
+	}
+	return t
+}
+
+// find returns the column of m, -1 if the thing has none.
+func (t *thing) find(m MetricID) int {
+	lo, hi := 0, len(t.order)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if t.metrics[t.order[mid]] < m {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(t.order) && t.metrics[t.order[lo]] == m {
+		return int(t.order[lo])
+	}
+	return -1
+}
+
+// addColumn appends a column for m, which the thing does not have.
+func (t *thing) addColumn(m MetricID) int {
+	i := len(t.metrics)
+	t.metrics = append(t.metrics, m)
+	t.cols = append(t.cols, column{lastMs: -1})
+	at, _ := slices.BinarySearchFunc(t.order, m, func(col uint16, m MetricID) int { return int(t.metrics[col]) - int(m) })
+	t.order = slices.Insert(t.order, at, uint16(i))
+	return i
+}
+
+// fits says whether t can take values without too many columns. Nearly always the newest row had the same ones.
+func (t *thing) fits(values []Value) bool {
+	if len(t.metrics)+len(values) <= MaxThingColumns {
+		return true
+	}
+	extra := 0
+	for i := range values {
+		if t.find(values[i].Metric) < 0 {
+			extra++
+		}
+	}
+	return len(t.metrics)+extra <= MaxThingColumns
+}
+
+// insert adds a row to t, which fits it, and sets the last values. The caller holds the shard's lock.
+func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
+	l.place(sh, t, values)
+	if t.open.rows == 0 {
+		t.open.minMs, t.open.maxMs, t.open.lastMs = timeMs, timeMs, 0
+	}
+	sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs)
+	l.push(sh, &t.open, sh.row)
+	t.layout = append(t.layout[:0], sh.next...)
+	t.open.minMs, t.open.maxMs = min(t.open.minMs, timeMs), max(t.open.maxMs, timeMs)
+	t.open.lastMs = timeMs
+	t.open.rows++
+	t.open.samples += len(values)
+	l.samples.Add(int64(len(values)))
+	if timeMs < l.minMs.Load() {
+		l.minMs.Store(timeMs)
+	}
+	if timeMs > l.maxMs.Load() {
+		l.maxMs.Store(timeMs)
+	}
+	for i := range values {
+		v := &values[i]
+		c := &t.cols[sh.next[i].col]
+		if timeMs >= c.lastMs {
+			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
+		}
+		if bit := uint32(1) << v.Kind; l.kinds[v.Metric].Load()&bit == 0 {
+			l.kinds[v.Metric].Or(bit)
+		}
+	}
+	if t.open.rows >= runRows {
+		l.closeRun(sh, t)
+	}
+}
+
+// place finds the columns of values and fills sh.next and sh.scaled: decimals get the exponent of the row before where that
+// is exact, so that 12.5 and 13 differ by 5 and not by their form.
+func (l *live) place(sh *shard, t *thing, values []Value) {
+	sh.next, sh.scaled = sh.next[:0], sh.scaled[:0]
+	for i := range values {
+		v := &values[i]
+		next := slot{kind: v.Kind}
+		if v.Kind == Decimal {
+			next.exp = v.Exp
+		}
+		mantissa := v.Mantissa
+		if i < len(t.layout) && t.metrics[t.layout[i].col] == v.Metric {
+			before := t.layout[i]
+			next.col = before.col
+			if v.Kind == Decimal && before.kind == Decimal && v.Exp != before.exp {
+				if m, ok := rescale(mantissa, v.Exp, before.exp); ok {
+					next.exp, mantissa = before.exp, m
+				}
+			}
+		} else {
+			col := t.find(v.Metric)
+			if col < 0 {
+				col = t.addColumn(v.Metric)
+				l.series.Add(1)
+			}
+			next.col = uint16(col)
+		}
+		sh.next = append(sh.next, next)
+		sh.scaled = append(sh.scaled, mantissa)
+	}
+}
+
+var powers = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18}
+
+// rescale returns the mantissa that stands for mantissa * 10^from with the exponent to, if there is one.
+func rescale(mantissa int64, from, to int8) (int64, bool) {
+	if mantissa == 0 || from == to {
+		return mantissa, true
+	}
+	shift := int(from) - int(to)
+	if shift < 0 || shift >= len(powers) {
+		return 0, false
+	}
+	most := math.MaxInt64 / powers[shift]
+	if mantissa > most || mantissa < -most {
+		return 0, false
+	}
+	return mantissa * powers[shift], true
+}
+
+// push appends bytes to the open run, over chunks.
+func (l *live) push(sh *shard, r *openRun, p []byte) {
+	for len(p) > 0 {
+		used := r.size % chunkBytes
+		if used == 0 {
+			if len(sh.free) == 0 {
+				sh.grow()
+			}
+			r.chunks = append(r.chunks, sh.free[len(sh.free)-1])
+			sh.free = sh.free[:len(sh.free)-1]
+			l.bytes.Add(chunkBytes)
+		}
+		n := copy(r.chunks[len(r.chunks)-1][used:], p)
+		r.size += n
+		p = p[n:]
+	}
+}
+
+// grow makes a slab of free chunks.
+func (sh *shard) grow() {
+	slab := make([]byte, slabBytes)
+	for ; len(slab) > 0; slab = slab[chunkBytes:] {
+		sh.free = append(sh.free, slab[:chunkBytes:chunkBytes])
+	}
+}
+
+// appendOpen copies the bytes of the open run behind dst.
+func (r *openRun) appendOpen(dst []byte) []byte {
+	left := r.size
+	for _, c := range r.chunks {
+		n := min(left, chunkBytes)
+		dst = append(dst, c[:n]...)
+		left -= n
+	}
+	return dst
+}
+
+// closeRun makes the open run a closed one and gives its chunks back. The caller holds the shard's lock.
+func (l *live) closeRun(sh *shard, t *thing) {
+	if t.open.rows == 0 {
+		return
+	}
+	t.closed = append(t.closed, &run{
+		data: t.open.appendOpen(make([]byte, 0, t.open.size)), metrics: t.metrics[:len(t.metrics):len(t.metrics)],
+		rows: t.open.rows, samples: t.open.samples, minMs: t.open.minMs, maxMs: t.open.maxMs,
+	})
+	l.bytes.Add(int64(t.open.size))
+	l.freeOpen(sh, t)
+}
+
+func (l *live) freeOpen(sh *shard, t *thing) {
+	l.bytes.Add(-int64(len(t.open.chunks)) * chunkBytes)
+	sh.free = append(sh.free, t.open.chunks...)
+	clear(t.open.chunks)
+	t.open = openRun{chunks: t.open.chunks[:0]}
+	t.layout = t.layout[:0]
+	for i := range t.cols {
+		t.cols[i].prev = 0
+	}
+}
+
+// remove forgets a thing for ever. The caller holds the shard's lock.
+func (l *live) remove(sh *shard, id ThingID) {
+	sh.deleted[id] = struct{}{}
+	t := sh.things[id]
+	if t == nil {
+		return
+	}
+	l.samples.Add(-int64(t.open.samples))
+	l.freeOpen(sh, t)
+	l.forget(t.closed)
+	l.things.Add(-1)
+	l.series.Add(-int64(len(t.cols)))
+	delete(sh.things, id)
+}
+
+// forget takes runs that are given up out of the counts.
+func (l *live) forget(runs []*run) {
+	for _, r := range runs {
+		l.bytes.Add(-int64(len(r.data)))
+		l.samples.Add(-int64(r.samples))
+	}
+}

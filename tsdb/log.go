@@ -1,0 +1,263 @@
+package tsdb
+
+import (
+	"context"
+	"log/slog"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"muster/tsdb/vfs"
+)
+
+const (
+	// groupCommitBytes ends the wait for more rows: about what an SD card writes in the time of one flush command.
+	groupCommitBytes = 64 << 10
+	// maxPendingBytes is how far rows may be ahead of the disk before Append waits.
+	maxPendingBytes = 1 << 20
+	// diskProbe is how often a store with a full disk looks for space.
+	diskProbe = time.Second
+)
+
+// logState says whether rows are taken. It only grows worse, except that diskFull goes back to open.
+type logState uint32
+
+const (
+	logOpen logState = iota
+	logDiskFull
+	logClosed
+	logFailed
+)
+
+func (s logState) err() error {
+	switch s {
+	case logDiskFull:
+		return ErrDiskFull
+	case logClosed:
+		return ErrClosed
+	case logFailed:
+		return ErrFailed
+	}
+	return nil
+}
+
+// rowLog is the log that rows enter before anything else. Goroutines add records to the pending group; the committer
+// goroutine (group.go) takes the whole group, writes it, syncs it and releases who waits. Meanwhile records go to the
+// other group.
+//
+// Locks: mu is taken last, after a shard's; nothing is called with it held.
+type rowLog struct {
+	fs           vfs.FS
+	dir          string
+	clock        vfs.Clock
+	log          *slog.Logger
+	dict         *Dict
+	groupWait    time.Duration
+	fileBytes    int64
+	reserveBytes int64
+	ackMemory    bool
+	changed      func() // called by the committer when the state has become worse
+
+	state atomic.Uint32 // a logState; written with mu held, so that add sees it
+
+	mu      sync.Mutex // guards all to the blank line
+	room    *sync.Cond // signaled when the pending group was taken or the state changed
+	pending *group
+	spare   *group
+	seq     uint64 // of the last row
+
+	begun  chan struct{} // the pending group has got its first record or request
+	urgent chan struct{} // the pending group should be committed without waiting for more
+	done   chan struct{} // closed when the committer has ended
+
+	// The committer owns these.
+	file      vfs.File // nil until the first group after opening, rotating or a full disk
+	header    logHeader
+	number    uint64 // of the newest file
+	end       int64  // where the next group goes
+	nextGroup uint64
+	names     int // dictionary entries that are in the log
+	texts     int
+
+	filesMu sync.Mutex // guards files
+	files   []logPiece // on disk, oldest first
+
+	commits       atomic.Uint64
+	bytes         atomic.Int64  // on disk, all files
+	written       atomic.Uint64 // bytes of all groups
+	commitSeconds *metrics.Histogram
+}
+
+// logPiece is one log file on disk.
+type logPiece struct {
+	number    uint64
+	sizeBytes int64
+}
+
+// group is what is committed at once.
+type group struct {
+	buf      []byte // room for the head, then records
+	rows     uint32
+	firstRow uint64
+	waiters  []waiting
+	syncs    []chan synced // told when this group and all before it are done
+	rotate   bool
+	stop     bool
+	hurried  bool // urgent has been signaled
+	begun    bool // begun has been signaled
+}
+
+// synced answers rowLog.sync. lastFile is the newest log file if no group will be added to it any more, else 0.
+type synced struct {
+	lastFile uint64
+	err      error
+}
+
+type waiting struct {
+	w   Waiter
+	seq uint64
+}
+
+func (g *group) reset() {
+	clear(g.waiters)
+	clear(g.syncs)
+	*g = group{buf: g.buf[:groupHeadBytes], waiters: g.waiters[:0], syncs: g.syncs[:0]}
+}
+
+// start makes the log ready. The committer is started by the caller with go l.run().
+func (l *rowLog) start() {
+	l.room = sync.NewCond(&l.mu)
+	l.pending, l.spare = &group{buf: make([]byte, groupHeadBytes, 2*groupCommitBytes)}, &group{buf: make([]byte, groupHeadBytes, 2*groupCommitBytes)}
+	l.begun, l.urgent, l.done = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+}
+
+// admit waits while the log is too far behind. It is called before a shard is locked, so that waiting blocks no query.
+func (l *rowLog) admit() error {
+	if err := logState(l.state.Load()).err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	for len(l.pending.buf) >= maxPendingBytes && logState(l.state.Load()) == logOpen {
+		l.room.Wait()
+	}
+	l.mu.Unlock()
+	return logState(l.state.Load()).err()
+}
+
+// add puts the records of one row into the pending group and returns the row's seq. It never waits for the disk.
+func (l *rowLog) add(rec []byte, w Waiter) (uint64, error) {
+	l.mu.Lock()
+	if err := logState(l.state.Load()).err(); err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	l.seq++
+	seq := l.seq
+	g := l.pending
+	if g.rows == 0 {
+		g.firstRow = seq
+	}
+	g.rows++
+	g.buf = append(g.buf, rec...)
+	if w != nil {
+		g.waiters = append(g.waiters, waiting{w, seq})
+	}
+	l.wake(g, len(g.buf) >= groupCommitBytes)
+	l.mu.Unlock()
+	return seq, nil
+}
+
+// wake signals the committer, each signal once per group. The caller holds mu.
+func (l *rowLog) wake(g *group, hurry bool) {
+	if !g.begun {
+		g.begun = true
+		signal(l.begun)
+	}
+	if hurry && !g.hurried {
+		g.hurried = true
+		signal(l.urgent)
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// sync waits until everything added before is on disk. With rotate, the log file ends there: rows added later are in
+// files with numbers above synced.lastFile, also when the disk is full.
+func (l *rowLog) sync(ctx context.Context, rotate bool) synced {
+	ch := make(chan synced, 1)
+	l.mu.Lock()
+	if st := logState(l.state.Load()); st == logClosed || st == logFailed {
+		l.mu.Unlock()
+		return synced{err: st.err()}
+	}
+	g := l.pending
+	g.syncs = append(g.syncs, ch)
+	g.rotate = g.rotate || rotate
+	l.wake(g, true)
+	l.mu.Unlock()
+	select {
+	case answer := <-ch:
+		return answer
+	case <-ctx.Done():
+		return synced{err: ctx.Err()}
+	}
+}
+
+func (l *rowLog) stateErr() error { return logState(l.state.Load()).err() }
+
+// setState moves to a worse state, or from a full disk back to open, and wakes who waits.
+func (l *rowLog) setState(to logState) {
+	l.mu.Lock()
+	if from := logState(l.state.Load()); to > from || from == logDiskFull && to == logOpen {
+		l.state.Store(uint32(to))
+	}
+	l.room.Broadcast()
+	l.mu.Unlock()
+}
+
+// stop commits what is pending, ends the committer and closes the file.
+func (l *rowLog) stop() error {
+	l.mu.Lock()
+	if logState(l.state.Load()) != logFailed {
+		l.state.Store(uint32(logClosed))
+	}
+	l.pending.stop = true
+	l.wake(l.pending, true)
+	l.room.Broadcast()
+	l.mu.Unlock()
+	<-l.done
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// drop removes the log files up to and including number, whose rows are all in segments, oldest first.
+func (l *rowLog) drop(number uint64) error {
+	l.filesMu.Lock()
+	defer l.filesMu.Unlock()
+	for len(l.files) > 0 && l.files[0].number <= number {
+		if err := l.fs.Remove(path.Join(l.dir, logName(l.files[0].number))); err != nil {
+			return err
+		}
+		l.bytes.Add(-l.files[0].sizeBytes)
+		l.files = slices.Delete(l.files, 0, 1)
+	}
+	return l.fs.SyncDir(l.dir)
+}
+
+func (l *rowLog) addFile(number uint64, sizeBytes int64) {
+	l.filesMu.Lock()
+	defer l.filesMu.Unlock()
+	l.files = append(l.files, logPiece{number, sizeBytes})
+	l.bytes.Add(sizeBytes)
+}

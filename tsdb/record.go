@@ -1,0 +1,180 @@
+package tsdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+)
+
+// What the first byte of a record in a log group says. Layout: docs/formats/log.md.
+const (
+	recordRow    = 1
+	recordMetric = 2
+	recordString = 3
+	recordDelete = 4
+)
+
+var errRecord = errors.New("the record is cut short or of an unknown type")
+
+// tagEscape in the upper six bits of a value's tag says that the exponent follows in a byte of its own; smaller ones
+// hold exponent + tagBias.
+const (
+	tagEscape = 63
+	tagBias   = 31
+)
+
+// appendRowRecord encodes one row and returns dst grown by it.
+func appendRowRecord(dst []byte, thing ThingID, timeMs int64, values []Value) []byte {
+	dst = append(dst, recordRow)
+	dst = binary.AppendUvarint(dst, uint64(thing))
+	dst = binary.AppendUvarint(dst, uint64(timeMs))
+	dst = binary.AppendUvarint(dst, uint64(len(values)))
+	for i := range values {
+		v := &values[i]
+		dst = binary.AppendUvarint(dst, uint64(v.Metric))
+		if exp := int(v.Exp) + tagBias; exp >= 0 && exp < tagEscape {
+			dst = append(dst, byte(v.Kind)|byte(exp)<<2)
+		} else {
+			dst = append(dst, byte(v.Kind)|tagEscape<<2, byte(v.Exp))
+		}
+		if v.Kind == Float {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Mantissa))
+		} else {
+			dst = binary.AppendVarint(dst, v.Mantissa)
+		}
+	}
+	return dst
+}
+
+func appendWordRecord(dst []byte, kind byte, id int, word string) []byte {
+	dst = binary.AppendUvarint(append(dst, kind), uint64(id))
+	dst = binary.AppendUvarint(dst, uint64(len(word)))
+	return append(dst, word...)
+}
+
+func appendDeleteRecord(dst []byte, thing ThingID) []byte {
+	return binary.AppendUvarint(append(dst, recordDelete), uint64(thing))
+}
+
+// record is one decoded record. Its slices belong to the parser and are valid until the next call.
+type record struct {
+	kind   byte
+	thing  ThingID
+	timeMs int64
+	values []Value
+	id     uint32
+	word   []byte
+}
+
+// parse decodes the record at the start of src into r and returns the rest.
+func (r *record) parse(src []byte) ([]byte, error) {
+	b := reader{src: src}
+	r.kind = b.byte()
+	switch r.kind {
+	case recordRow:
+		r.thing = ThingID(b.uvarintMax(math.MaxUint32))
+		r.timeMs = int64(b.uvarintMax(MaxTimeMs - 1))
+		n := int(b.uvarintMax(MaxRowValues))
+		r.values = r.values[:0]
+		for i := 0; i < n && b.err == nil; i++ {
+			v := Value{Metric: MetricID(b.uvarintMax(MaxMetrics - 1))}
+			tag := b.byte()
+			v.Kind = Kind(tag & 3)
+			if exp := tag >> 2; exp == tagEscape {
+				v.Exp = int8(b.byte())
+			} else {
+				v.Exp = int8(int(exp) - tagBias)
+			}
+			if v.Kind == Float {
+				v.Mantissa = int64(b.uint64())
+			} else {
+				v.Mantissa = b.varint()
+			}
+			r.values = append(r.values, v)
+		}
+	case recordMetric, recordString:
+		r.id = uint32(b.uvarintMax(MaxStrings))
+		r.word = b.bytes(int(b.uvarintMax(MaxStringBytes)))
+	case recordDelete:
+		r.thing = ThingID(b.uvarintMax(math.MaxUint32))
+	default:
+		b.fail()
+	}
+	return b.src, b.err
+}
+
+// reader takes numbers off the front of bytes. After the first error everything it returns is zero.
+type reader struct {
+	src []byte
+	err error
+}
+
+func (b *reader) fail() {
+	b.err, b.src = errRecord, nil
+}
+
+func (b *reader) byte() byte {
+	if len(b.src) == 0 {
+		b.fail()
+		return 0
+	}
+	v := b.src[0]
+	b.src = b.src[1:]
+	return v
+}
+
+func (b *reader) bytes(n int) []byte {
+	if n < 0 || len(b.src) < n {
+		b.fail()
+		return nil
+	}
+	v := b.src[:n:n]
+	b.src = b.src[n:]
+	return v
+}
+
+func (b *reader) uint32() uint32 {
+	if v := b.bytes(4); v != nil {
+		return binary.LittleEndian.Uint32(v)
+	}
+	return 0
+}
+
+func (b *reader) uint64() uint64 {
+	if v := b.bytes(8); v != nil {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (b *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(b.src)
+	if n <= 0 {
+		b.fail()
+		return 0
+	}
+	b.src = b.src[n:]
+	return v
+}
+
+func (b *reader) varint() int64 {
+	v, n := binary.Varint(b.src)
+	if n <= 0 {
+		b.fail()
+		return 0
+	}
+	b.src = b.src[n:]
+	return v
+}
+
+func (b *reader) uvarintMax(most uint64) uint64 {
+	v := b.uvarint()
+	if v > most {
+		b.fail()
+		return 0
+	}
+	return v
+}
+
+// count reads the number of items that follow, each at least one byte long, so that no claim allocates more than src.
+func (b *reader) count() int { return int(b.uvarintMax(uint64(len(b.src)))) }

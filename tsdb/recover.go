@@ -1,0 +1,322 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// recover reads the checkpoint, the footers of the segments and the log. It runs before the store's goroutines.
+func (s *Store) recover() error {
+	fsys, dir := s.opts.FS, s.opts.Dir
+	names, err := fsys.List(dir)
+	if err != nil {
+		return err
+	}
+	var segmentIDs, logNumbers []uint64
+	for _, name := range names {
+		if strings.HasSuffix(name, tmpSuffix) {
+			if err := fsys.Remove(path.Join(dir, name)); err != nil {
+				return err
+			}
+			continue
+		}
+		plain := strings.TrimSuffix(name, badSuffix)
+		if id, ok := parseNumbered(plain, segmentSuffix); ok {
+			s.nextSegment = max(s.nextSegment, id)
+			if plain == name {
+				segmentIDs = append(segmentIDs, id)
+			}
+		}
+		if number, ok := parseNumbered(plain, logSuffix); ok {
+			s.log.number = max(s.log.number, number)
+			if plain == name {
+				logNumbers = append(logNumbers, number)
+			}
+		}
+	}
+	slices.Sort(segmentIDs)
+	slices.Sort(logNumbers)
+	if err := s.loadDict(); err != nil {
+		return err
+	}
+	twinLost, err := s.loadTwin()
+	if err != nil {
+		return err
+	}
+	if err := s.openSegments(segmentIDs); err != nil {
+		return err
+	}
+	if twinLost {
+		if err := s.rebuildTwin(); err != nil {
+			return err
+		}
+	}
+	if err := s.replayLogs(logNumbers); err != nil {
+		return err
+	}
+	s.nextSegment++
+	s.log.number = max(s.log.number, s.logDone)
+	s.log.nextGroup = max(s.log.nextGroup, 1)
+	s.log.names, s.log.texts = s.dict.metrics.count(), s.dict.strings.count()
+	return nil
+}
+
+func (s *Store) loadDict() error {
+	p, err := readPair(s.opts.FS, s.opts.Dir, dictBase, dictMagic)
+	if err != nil {
+		return err
+	}
+	for _, note := range p.notes {
+		s.damage.found(dictBase, note)
+	}
+	if p.lost {
+		return errors.New("both copies of the dictionary, dict.0 and dict.1, are damaged: restore the folder from a backup, or move it away to start empty")
+	}
+	if err := s.dict.load(p.payload); p.generation > 0 && err != nil {
+		return fmt.Errorf("dictionary: %w", err)
+	}
+	s.dictGeneration, s.dictWords = p.generation, s.dict.metrics.count()+s.dict.strings.count()
+	if len(p.notes) > 0 {
+		s.dictWords = -1 // the next flush writes both copies again
+	}
+	return nil
+}
+
+func (s *Store) loadTwin() (lost bool, err error) {
+	p, err := readPair(s.opts.FS, s.opts.Dir, twinBase, twinMagic)
+	if err != nil {
+		return false, err
+	}
+	for _, note := range p.notes {
+		s.damage.found(twinBase, note)
+	}
+	if p.lost {
+		for _, suffix := range [...]string{".0", ".1"} {
+			if err := s.setAside(twinBase + suffix); err != nil {
+				return true, err
+			}
+		}
+		return true, nil
+	}
+	if p.generation == 0 {
+		return false, nil
+	}
+	head, err := s.live.loadTwin(p.payload, s.dict.metrics.count())
+	if err != nil {
+		return false, fmt.Errorf("last values: %w", err)
+	}
+	s.twinGeneration, s.logDone = p.generation, head.logDone
+	s.nextSegment = max(s.nextSegment, head.nextSegment)
+	return false, nil
+}
+
+// setAside renames a file that cannot be used, so that it can be looked at.
+func (s *Store) setAside(name string) error {
+	full := path.Join(s.opts.Dir, name)
+	if err := s.opts.FS.Rename(full, full+badSuffix); err != nil {
+		return err
+	}
+	return s.opts.FS.SyncDir(s.opts.Dir)
+}
+
+// openSegments opens what can be opened, sets aside what cannot, and removes what a merge has replaced.
+func (s *Store) openSegments(ids []uint64) error {
+	var list []*segment
+	replaced := map[uint64]bool{}
+	for _, id := range ids {
+		g, notes, err := openSegment(s.opts.FS, s.opts.Dir, id)
+		for _, note := range notes {
+			s.damage.found(segmentName(id), note)
+		}
+		if errors.Is(err, errUnreadable) {
+			s.damage.found(segmentName(id), err)
+			if err := s.setAside(segmentName(id)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.damaged.Store(len(notes) > 0)
+		list = append(list, g)
+		for _, old := range g.replaces {
+			replaced[old] = true
+		}
+	}
+	sortSegments(list)
+	s.segments.Store(&list)
+	var drop []*segment
+	for _, g := range list {
+		if replaced[g.head.id] {
+			drop = append(drop, g)
+		}
+	}
+	s.publish(nil, drop)
+	for _, g := range drop {
+		if err := s.removeSegment(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebuildTwin takes the last values from the segments: both copies of the file were damaged.
+func (s *Store) rebuildTwin() error {
+	var b block
+	var dec blockDecoder
+	var buf []byte
+	for _, g := range *s.segments.Load() {
+		for i := range g.blocks {
+			ok, err := g.readBlock(i, &b, &buf, s.damage)
+			if err != nil {
+				return err
+			}
+			if !ok || dec.decodeTimes(&b) != nil {
+				continue
+			}
+			t := s.live.thing(s.live.shard(b.thing), b.thing)
+			for j := range b.cols {
+				if err := dec.decodeColumn(&b, &b.cols[j]); err == nil {
+					s.live.learn(t, &b.cols[j], &dec)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// learn takes the last value of a decoded column as the thing's if it is not older than what is known.
+func (l *live) learn(t *thing, c *blockColumn, dec *blockDecoder) {
+	i := t.find(c.metric)
+	if i < 0 {
+		i = t.addColumn(c.metric)
+		l.series.Add(1)
+	}
+	l.kinds[c.metric].Or(1 << c.kind)
+	last := c.count - 1
+	if ms := dec.times[dec.rows[last]]; ms >= t.cols[i].lastMs {
+		t.cols[i] = column{lastMs: ms, mantissa: dec.cell(c, last), exp: c.exp, kind: c.kind}
+	}
+}
+
+// replayLogs puts the rows of log files that are not in segments back into memory.
+func (s *Store) replayLogs(numbers []uint64) error {
+	var want uint64
+	for _, number := range numbers {
+		name := path.Join(s.opts.Dir, logName(number))
+		if number <= s.logDone {
+			if err := s.opts.FS.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		last, err := s.replayLog(name, number, want)
+		if err != nil {
+			return fmt.Errorf("log %q: %w", name, err)
+		}
+		if last > 0 {
+			want = last + 1
+			s.log.nextGroup = max(s.log.nextGroup, last+1)
+		}
+	}
+	return nil
+}
+
+// replayLog replays one file, cuts its torn tail, and returns its last group, 0 if it has none.
+func (s *Store) replayLog(name string, number, want uint64) (uint64, error) {
+	data, err := s.opts.FS.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	var rec record
+	scan, err := scanLog(data, number, want, func(g groupHead, payload []byte) error { return s.replayGroup(&rec, g, payload) })
+	if errors.Is(err, errVersion) {
+		return 0, err
+	}
+	if err != nil {
+		if len(data) <= logHeaderBytes || allZero(data[logHeaderBytes:]) {
+			return 0, s.opts.FS.Remove(name) // the power went while it was made: it never had a group
+		}
+		s.damage.found(logName(number), err)
+		return 0, s.setAside(logName(number))
+	}
+	for _, d := range scan.damage {
+		s.damage.found(logName(number), errors.New(d))
+	}
+	s.log.addFile(number, int64(len(data)))
+	s.log.nextGroup = max(s.log.nextGroup, scan.header.firstGroup)
+	if !scan.torn {
+		return scan.lastSeq, nil
+	}
+	s.opts.Log.Info("torn tail of the log cut: it was never acknowledged", "file", logName(number), "at", scan.end)
+	f, err := s.opts.FS.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	err = f.Truncate(scan.end)
+	if err == nil {
+		err = f.Sync()
+	}
+	return scan.lastSeq, errors.Join(err, f.Close())
+}
+
+func (s *Store) replayGroup(rec *record, g groupHead, payload []byte) error {
+	rows, words := payload[:g.size-g.wordBytes], payload[g.size-g.wordBytes:]
+	var err error
+	for len(words) > 0 {
+		if words, err = rec.parse(words); err != nil {
+			return err
+		}
+		switch rec.kind {
+		case recordMetric:
+			err = s.dict.metrics.restore(rec.id, string(rec.word))
+		case recordString:
+			err = s.dict.strings.restore(rec.id, string(rec.word))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for len(rows) > 0 {
+		if rows, err = rec.parse(rows); err != nil {
+			return err
+		}
+		s.replayRecord(rec)
+	}
+	if g.rows > 0 {
+		s.log.seq = max(s.log.seq, g.firstRow+uint64(g.rows)-1)
+	}
+	return nil
+}
+
+func (s *Store) replayRecord(rec *record) {
+	sh := s.live.shard(rec.thing)
+	_, deleted := sh.deleted[rec.thing]
+	switch {
+	case rec.kind == recordDelete && !deleted:
+		s.live.remove(sh, rec.thing)
+	case rec.kind == recordRow && !deleted && len(rec.values) > 0:
+		for _, v := range rec.values { // words that a damaged group held
+			s.dict.metrics.fill(int(v.Metric) + 1)
+			if v.Kind == String {
+				s.dict.strings.fill(int(v.Mantissa) + 1)
+			}
+		}
+		if t := s.live.thing(sh, rec.thing); t.fits(rec.values) {
+			s.live.insert(sh, t, rec.timeMs, rec.values)
+		}
+	}
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,90 @@
+package tsdb
+
+import "encoding/binary"
+
+// The bytes of a run, only ever in memory: rows one after the other, each
+//
+//	zigzag varint   time, minus the time of the row before (of the first row: minus 0)
+//	uvarint n       0: the same columns, kinds and exponents as the row before; else n of
+//	                uvarint column, byte kind, byte exponent
+//	bytes           one bit per value: its mantissa differs from the one before in its column of this run (at first 0)
+//	zigzag varint   the difference, for each set bit
+
+// encode appends one row with the layout next to dst and updates the columns' previous mantissas.
+func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64) []byte {
+	dst = binary.AppendVarint(dst, timeMs-t.open.lastMs)
+	same := len(next) == len(t.layout) && t.open.rows > 0
+	for i := 0; same && i < len(next); i++ {
+		same = next[i] == t.layout[i]
+	}
+	if same {
+		dst = append(dst, 0)
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(len(next)))
+		for _, s := range next {
+			dst = append(binary.AppendUvarint(dst, uint64(s.col)), byte(s.kind), byte(s.exp))
+		}
+	}
+	mask := len(dst)
+	for range (len(next) + 7) / 8 {
+		dst = append(dst, 0)
+	}
+	for i, m := range mantissas {
+		c := &t.cols[next[i].col]
+		if d := m - c.prev; d != 0 {
+			dst[mask+i/8] |= 1 << (i % 8)
+			dst = binary.AppendVarint(dst, d)
+			c.prev = m
+		}
+	}
+	return dst
+}
+
+// runRow is one row of a run. Its slices are valid until the next call.
+type runRow struct {
+	timeMs    int64
+	layout    []slot
+	mantissas []int64
+}
+
+// runReader walks over the rows of runs. It keeps its buffers from run to run.
+type runReader struct {
+	b    reader
+	rows int
+	prev []int64
+	row  runRow
+}
+
+// reset begins a run of rows rows and columns columns.
+func (r *runReader) reset(data []byte, rows, columns int) {
+	r.b, r.rows = reader{src: data}, rows
+	r.prev = append(r.prev[:0], make([]int64, columns)...)
+	r.row.timeMs, r.row.layout = 0, r.row.layout[:0]
+}
+
+// next decodes a row, or reports that there is no more. The bytes are our own: that they do not decode is a bug.
+func (r *runReader) next() bool {
+	if r.rows == 0 {
+		return false
+	}
+	r.rows--
+	r.row.timeMs += r.b.varint()
+	if n := int(r.b.uvarint()); n > 0 {
+		r.row.layout = r.row.layout[:0]
+		for range n {
+			r.row.layout = append(r.row.layout, slot{uint16(r.b.uvarint()), Kind(r.b.byte()), int8(r.b.byte())})
+		}
+	}
+	mask := r.b.bytes((len(r.row.layout) + 7) / 8)
+	r.row.mantissas = r.row.mantissas[:0]
+	if r.b.err != nil {
+		panic("BUG: a run in memory does not decode")
+	}
+	for i, s := range r.row.layout {
+		if mask[i/8]>>(i%8)&1 == 1 {
+			r.prev[s.col] += r.b.varint()
+		}
+		r.row.mantissas = append(r.row.mantissas, r.prev[s.col])
+	}
+	return true
+}
