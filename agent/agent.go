@@ -22,10 +22,13 @@ publishes the machine's telemetry (processor, memory, disk, temperature) to dt/<
 Usage:
   muster agent --gateway HOST[:PORT] --thing NAME (--ca FILE | --ca-sha256 HASH) [flags]
   muster agent key --thing NAME [--dir DIR] [--type TYPE]
+  muster agent enroll --gateway HOST[:PORT] --thing NAME (--ca FILE | --ca-sha256 HASH) [flags]
 
 Examples:
   muster agent key --thing lamp-1
-      makes the key if there is none, prints its hash and the line for the gateway's allow-list
+      makes the key if there is none and prints the CSV text for the gateway's allow-list (muster admin allow)
+  muster agent enroll --gateway 192.168.1.10 --thing lamp-1 --ca ca.pem
+      only gets the certificate: DIR then has key.pem and cert.pem for any MQTT client
   muster agent --gateway 192.168.1.10 --thing lamp-1 --ca ca.pem
       enrolls and runs; ca.pem is the gateway's root certificate, <data-dir>/ca.pem there
   muster agent --gateway gw.local --thing lamp-1 --ca-sha256 5f0c...e1
@@ -40,8 +43,13 @@ Flags:
 // 1 for a fault, 2 for a wrong command line. args are without the program's name ("muster agent").
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	run := runAgent
-	if len(args) > 0 && args[0] == "key" {
-		run, args = showKey, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "key":
+			run, args = showKey, args[1:]
+		case "enroll":
+			run, args = enrollOnly, args[1:]
+		}
 	}
 	err := run(ctx, args, stdout, stderr)
 	wrong := (*usageError)(nil)
@@ -105,11 +113,14 @@ func showKey(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err := id.openKey(&Config{Dir: *dir}); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(stdout, "%s\n%s\n", id.hash, allowLine(*thing, id.hash, *typ))
+	_, err := fmt.Fprintf(stdout, "%s\n%s\n", allowHeader, allowLine(*thing, id.hash, *typ))
 	return err
 }
 
-// allowLine is a row of the gateway's allow-list as CSV: thingName,spkiSha256,thingTypeName.
+// allowHeader is the first line of an allow-list as CSV.
+const allowHeader = "thingName,spkiSha256,thingTypeName"
+
+// allowLine is a row of the gateway's allow-list as CSV.
 func allowLine(thing string, key wire.KeyHash, typ string) string {
 	return thing + "," + key.String() + "," + typ
 }
@@ -120,9 +131,9 @@ type agentFlags struct {
 	interval                                            time.Duration
 }
 
-func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// parse reads args and makes the device.
+func (f *agentFlags) parse(args []string, stdout, stderr io.Writer) (*Device, error) {
 	flags := flag.NewFlagSet("muster agent", flag.ContinueOnError)
-	var f agentFlags
 	flags.StringVar(&f.gateway, "gateway", "", "`HOST[:PORT]` of the gateway's MQTT listener (default port 8883)")
 	flags.StringVar(&f.httpPort, "http-port", "8443", "`port` of the gateway's HTTP listener, where devices enroll")
 	flags.StringVar(&f.estURL, "est-url", "", "enrollment `URL` https://host:port, if it is not the gateway's")
@@ -132,14 +143,36 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	flags.StringVar(&f.caSHA256, "ca-sha256", "", "SHA-256 `hash` of the gateway's root certificate, instead of the file")
 	flags.DurationVar(&f.interval, "interval", 10*time.Second, "`time` between two readings, 1s to 24h")
 	if err := parseFlags(flags, args, stdout); err != nil {
-		return err
+		return nil, err
 	}
 	cfg, err := f.config()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(stderr, nil))
-	device, err := NewDevice(cfg)
+	return NewDevice(cfg)
+}
+
+// enrollOnly gets the device's first certificate and ends.
+func enrollOnly(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var f agentFlags
+	device, err := f.parse(args, stdout, stderr)
+	if err != nil {
+		return err
+	}
+	if device.Certificate() == nil {
+		if err := device.Enroll(ctx); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(stdout, "%s has a certificate until %s: %s\n",
+		f.thing, device.Certificate().NotAfter.Format(time.RFC3339), filepath.Join(f.dir, certFile))
+	return err
+}
+
+func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var f agentFlags
+	device, err := f.parse(args, stdout, stderr)
 	if err != nil {
 		return err
 	}
