@@ -1,15 +1,11 @@
 package tsdb
 
-// Flush seals all rows now, on the keeper's goroutine.
-func Flush(s *Store) error {
-	done := make(chan error)
-	s.orders <- func() { done <- s.flush() }
-	return <-done
-}
+import "context"
 
 // Compact merges once, on the keeper's goroutine.
-func Compact(s *Store) error {
-	done := make(chan error)
-	s.orders <- func() { done <- s.compact() }
-	return <-done
+func Compact(s *Store) error { return s.order(context.Background(), s.compact) }
+
+// Tend lets the keeper do what is due.
+func Tend(s *Store) error {
+	return s.order(context.Background(), func() error { s.tend(); return nil })
 }

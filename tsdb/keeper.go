@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -24,8 +25,8 @@ func (s *Store) keep() {
 		select {
 		case <-s.stopping:
 			return
-		case order := <-s.orders:
-			order()
+		case o := <-s.orders:
+			o.done <- o.do()
 			continue
 		case <-s.kick:
 		case <-s.opts.Clock.After(keeperTick):
@@ -34,6 +35,33 @@ func (s *Store) keep() {
 		s.tend()
 	}
 }
+
+// order is work that another goroutine wants done by the keeper.
+type order struct {
+	do   func() error
+	done chan error
+}
+
+func (s *Store) order(ctx context.Context, do func() error) error {
+	o := order{do, make(chan error, 1)}
+	select {
+	case s.orders <- o:
+	case <-s.kept:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Seal moves all rows that are in memory into segments now, before a backup or a measurement of their size. If ctx ends first,
+// sealing goes on without the caller.
+func (s *Store) Seal(ctx context.Context) error { return s.order(ctx, s.doFlush) }
 
 // watchClock notes how long the time of day has moved at the machine's pace. Retention trusts it only then: a gateway without
 // a battery starts in 1970, and a wrong year must not delete the history.
@@ -52,7 +80,7 @@ func (s *Store) tend() {
 		return
 	}
 	if s.flushDue() {
-		s.doFlush()
+		_ = s.doFlush() // has told the state
 	}
 	if err := s.expire(); err != nil {
 		s.flushFailed("delete old segments", err)
@@ -85,8 +113,10 @@ func (s *Store) flushDue() bool {
 	return bytes >= s.flushBytes || logBytes >= s.opts.LogBytes || now.Sub(s.oldest) >= s.opts.SealAge
 }
 
-func (s *Store) doFlush() {
-	if err := s.flush(); err != nil {
+// doFlush flushes and lets those go on who wait for memory, or for a state that tells them why there is none.
+func (s *Store) doFlush() error {
+	err := s.flush()
+	if err != nil {
 		s.flushFailed("seal rows", err)
 	} else {
 		s.oldest = time.Time{}
@@ -94,6 +124,7 @@ func (s *Store) doFlush() {
 	s.roomMu.Lock()
 	s.room.Broadcast()
 	s.roomMu.Unlock()
+	return err
 }
 
 // removeSegment removes a segment's file, which open queries go on reading.

@@ -82,7 +82,7 @@ type Store struct {
 	room   *sync.Cond // signaled when memory was given back or the state changed
 
 	kick     chan struct{} // wakes the keeper
-	orders   chan func()   // run by the keeper, in turn with its own work
+	orders   chan order    // carried out by the keeper, in turn with its own work
 	stopping chan struct{}
 	kept     chan struct{} // closed when the keeper has ended
 	closing  sync.Once
@@ -120,7 +120,7 @@ func Open(opts Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: opts, lock: lock, dict: NewDict(), flushBytes: opts.MemoryBytes / 2, limitBytes: opts.MemoryBytes,
-		kick: make(chan struct{}, 1), orders: make(chan func()), stopping: make(chan struct{}), kept: make(chan struct{}),
+		kick: make(chan struct{}, 1), orders: make(chan order), stopping: make(chan struct{}), kept: make(chan struct{}),
 	}
 	s.room = sync.NewCond(&s.roomMu)
 	s.scratches.New = func() any { return new(scratch) }

@@ -134,7 +134,7 @@ func TestRowsMergeAndComeBack(t *testing.T) {
 	must(t, s.Close())
 	s = open(t, small(m))
 	check(s)
-	must(t, tsdb.Flush(s))
+	must(t, s.Seal(context.Background()))
 	check(s)
 	if st := s.Stats(); st.Segments != 1 || st.MemoryBytes != 0 || st.Things != 2 || st.Series != 4 {
 		t.Fatalf("after sealing: %+v", st)
