@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 
 	"muster/tsdb"
 )
@@ -14,7 +14,7 @@ import (
 const (
 	thingLabel = "thing"
 	valueLabel = "value"
-	nameLabel  = labels.MetricName
+	nameLabel  = model.MetricNameLabel
 	infoSuffix = "_info"
 )
 

@@ -119,23 +119,17 @@ func (q *querier) Select(
 		list = append(list, s)
 		return nil
 	}
-	err := q.walk(ctx, sel.minMs, sel.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+	err := q.walk(ctx, sel.minMs, sel.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		s := series{metric: t.id, thing: id, info: t.info}
-		if instant {
-			last, ok := q.store.Last(id, t.id)
-			if ok && last.TimeMs < sel.minMs {
-				return walkOn, nil
-			}
-			if ok && last.TimeMs <= sel.maxMs && (last.Kind == tsdb.String) == t.info {
-				s.single, s.last = true, sample{last.TimeMs, last.Number}
-				if !t.info {
-					return walkOn, add(s, t.name, thing.labels)
-				}
-				if s.last.value, s.text = 1, validText(last.Text); !t.matchesValue(s.text) {
+		if instant && last.TimeMs <= sel.maxMs && (last.Kind == tsdb.String) == t.info {
+			s.single, s.last = true, sample{last.TimeMs, last.Number}
+			if t.info {
+				s.last.value, s.text = 1, validText(last.Text)
+				if !t.matchesValue(s.text) {
 					return walkOn, nil
 				}
-				return walkOn, add(s, t.name, thing.labels)
 			}
+			return walkOn, add(s, t.name, thing.labels)
 		}
 		if !t.info {
 			if t.mixed {
@@ -148,7 +142,7 @@ func (q *querier) Select(
 				return walkOn, err
 			}
 		} else {
-			texts, err := q.textsOf(ctx, id, t, sel.minMs, sel.maxMs)
+			texts, err := q.textsOf(ctx, id, t, sel.minMs, min(sel.maxMs, last.TimeMs))
 			if err != nil {
 				return walkOn, err
 			}
@@ -189,15 +183,15 @@ func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info boo
 	return b.Labels()
 }
 
-// LabelNames implements storage.Querier.
+// LabelNames implements storage.Querier. Hints may be ignored, and are.
 func (q *querier) LabelNames(
-	ctx context.Context, hints *storage.LabelHints, matchers ...*labels.Matcher,
+	ctx context.Context, _ *storage.LabelHints, matchers ...*labels.Matcher,
 ) ([]string, annotations.Annotations, error) {
 	names := map[string]struct{}{}
-	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		if t.info {
 			if t.valueMatchers != nil {
-				texts, err := q.textsOf(ctx, id, t, q.minMs, q.maxMs)
+				texts, err := q.textsOf(ctx, id, t, q.minMs, min(q.maxMs, last.TimeMs))
 				if err != nil || len(texts) == 0 {
 					return walkOn, err
 				}
@@ -213,22 +207,22 @@ func (q *querier) LabelNames(
 		}
 		return walkOn, nil
 	})
-	return sortedUpTo(names, hints), nil, err
+	return slices.Sorted(maps.Keys(names)), nil, err
 }
 
-// LabelValues implements storage.Querier.
+// LabelValues implements storage.Querier. Hints may be ignored, and are.
 func (q *querier) LabelValues(
-	ctx context.Context, name string, hints *storage.LabelHints, matchers ...*labels.Matcher,
+	ctx context.Context, name string, _ *storage.LabelHints, matchers ...*labels.Matcher,
 ) ([]string, annotations.Annotations, error) {
 	values := map[string]struct{}{}
-	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error) {
+	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		if thing.seen && name != nameLabel && name != valueLabel {
 			return walkOn, nil
 		}
 		var texts []string
 		if t.info && (name == valueLabel || t.valueMatchers != nil) {
 			var err error
-			if texts, err = q.textsOf(ctx, id, t, q.minMs, q.maxMs); err != nil || len(texts) == 0 {
+			if texts, err = q.textsOf(ctx, id, t, q.minMs, min(q.maxMs, last.TimeMs)); err != nil || len(texts) == 0 {
 				return walkOn, err
 			}
 		}
@@ -250,15 +244,7 @@ func (q *querier) LabelValues(
 		}
 		return walkOn, nil
 	})
-	return sortedUpTo(values, hints), nil, err
-}
-
-func sortedUpTo(set map[string]struct{}, hints *storage.LabelHints) []string {
-	list := slices.Sorted(maps.Keys(set))
-	if hints != nil && hints.Limit > 0 && len(list) > hints.Limit {
-		list = list[:hints.Limit]
-	}
-	return list
+	return slices.Sorted(maps.Keys(values)), nil, err
 }
 
 // target is a column that the matchers on __name__ let through, as numbers or as strings.
@@ -282,10 +268,11 @@ const (
 )
 
 // walk visits every column and thing that the matchers let through and that may have a sample in [minMs, maxMs],
-// column by column. thing.seen is false when a walk meets the thing first; visit may set it.
+// column by column. thing.seen is false when a walk meets the thing first; visit may set it. last is the column's last
+// value, at minMs or later.
 func (q *querier) walk(
 	ctx context.Context, minMs, maxMs int64, matchers []*labels.Matcher,
-	visit func(t *target, id tsdb.ThingID, thing *thingState) (walkStep, error),
+	visit func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error),
 ) error {
 	q.walks++
 	var names, values, others []*labels.Matcher
@@ -301,6 +288,7 @@ func (q *querier) walk(
 	}
 	chosen, restricted := q.chosenThings(others)
 	visited := 0
+	var last tsdb.Field
 	for _, t := range q.targets(names, values) {
 		ids := chosen
 		if !restricted {
@@ -321,12 +309,11 @@ func (q *querier) walk(
 			if !thing.matched || !t.info && values != nil && !matchAll(values, valueOf(thing.labels, valueLabel)) {
 				continue
 			}
-			if restricted {
-				if last, ok := q.store.Last(id, t.id); !ok || last.TimeMs < minMs {
-					continue
-				}
+			var ok bool
+			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs {
+				continue
 			}
-			step, err := visit(&t, id, thing)
+			step, err := visit(&t, id, thing, &last)
 			if err != nil {
 				return err
 			}
@@ -402,11 +389,6 @@ func (q *querier) hasNumbers(ctx context.Context, id tsdb.ThingID, m tsdb.Metric
 
 // textsOf returns the different values of a string column in the range that pass the target's matchers, ascending.
 func (q *querier) textsOf(ctx context.Context, id tsdb.ThingID, t *target, minMs, maxMs int64) ([]string, error) {
-	last, ok := q.store.Last(id, t.id)
-	if !ok || last.TimeMs < minMs {
-		return nil, nil
-	}
-	maxMs = min(maxMs, last.TimeMs)
 	found := map[string]struct{}{}
 	previous, span := "", int64(firstWindowMs)
 	for fromMs := minMs; fromMs <= maxMs; {
