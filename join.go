@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"muster/ingest"
+	"muster/pki"
+	"muster/registry"
+	"muster/registry/policy"
+	"muster/tsdb"
+	"muster/tsdb/prom"
+)
+
+// gate admits devices: it joins the identity in a certificate to a thing and to what the thing may do.
+// It implements ingest.Gate.
+type gate struct {
+	identities *pki.Authority
+	things     *registry.Registry
+	policy     *policy.Policy // of every device
+}
+
+// Admit finds the thing of the claim. A thing is made here only for a client CA with autoRegister and on the plain
+// listener; an enrolled device has its thing since its enrollment, and is refused when that was deleted.
+func (g *gate) Admit(ctx context.Context, claim ingest.Claim) (ingest.Grant, error) {
+	thing, err := g.thing(ctx, claim)
+	if err != nil {
+		return ingest.Grant{}, err
+	}
+	clientID := claim.ClientID
+	if clientID == "" {
+		clientID = thing.Name
+	}
+	rights := policy.Compile([]*policy.Policy{g.policy}, policy.Vars{
+		ClientID: clientID, ThingName: thing.Name, ThingTypeName: thing.TypeName, Attributes: thing.Attributes,
+	})
+	return ingest.Grant{Thing: tsdb.ThingID(thing.ID), ThingName: thing.Name, Rights: rights}, nil
+}
+
+func (g *gate) thing(ctx context.Context, claim ingest.Claim) (registry.Thing, error) {
+	if claim.Cert == nil {
+		thing, _, err := g.things.EnsureThing(ctx, claim.ClientID, "", "first connect without TLS")
+		return thing, err
+	}
+	identity, err := g.identities.Identify(claim.Cert)
+	if err != nil {
+		return registry.Thing{}, err
+	}
+	if identity.AutoRegister {
+		thing, _, err := g.things.EnsureThing(ctx, identity.ThingName, "", "first connect with a certificate of a client CA")
+		return thing, err
+	}
+	thing, err := g.things.Thing(identity.ThingName)
+	if registry.KindOf(err) == registry.NotFound {
+		err = fmt.Errorf("the certificate is valid, but thing %q was deleted or never registered", identity.ThingName)
+	}
+	return thing, err
+}
+
+// presence tells the registry who is connected. It implements ingest.Presence.
+type presence struct{ things *registry.Registry }
+
+func (p presence) Connected(thing tsdb.ThingID, at time.Time, remote netip.AddrPort) {
+	p.things.Connected(uint32(thing), at, remote)
+}
+
+func (p presence) Disconnected(thing tsdb.ThingID, at time.Time, reason string) {
+	p.things.Disconnected(uint32(thing), at, reason)
+}
+
+// directory gives series the names and labels of their things. It implements prom.Directory.
+type directory struct{ things *registry.Registry }
+
+func (d directory) ThingName(id tsdb.ThingID) (string, bool) { return d.things.Name(uint32(id)) }
+
+func (d directory) ThingByName(name string) (tsdb.ThingID, bool) {
+	id, ok := d.things.ID(name)
+	return tsdb.ThingID(id), ok
+}
+
+func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label {
+	typeName, _ := d.things.Describe(uint32(id), func(key, value string) {
+		dst = append(dst, prom.Label{Name: key, Value: value})
+	})
+	if typeName != "" {
+		dst = append(dst, prom.Label{Name: "thing_type", Value: typeName})
+	}
+	return dst
+}
+
+// enrolled makes the thing of a key that enrolls, with its type. It is pki.Options.Enrolled.
+func enrolled(things *registry.Registry) func(ctx context.Context, thingName, thingTypeName string) error {
+	return func(ctx context.Context, thingName, thingTypeName string) error {
+		_, _, err := things.EnsureThing(ctx, thingName, thingTypeName, "enrollment")
+		return err
+	}
+}
+
+// forget ends what a deleted thing still has: its session and its telemetry.
+func forget(server *ingest.Server, telemetry *tsdb.Store, name string, id uint32) error {
+	server.Kick(name, "the thing was deleted")
+	return errors.Join(telemetry.DeleteThing(tsdb.ThingID(id)))
+}

@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"muster/admin"
+	"muster/admin/ui"
+	"muster/ingest"
+	"muster/pki"
+	"muster/registry"
+	"muster/registry/account"
+	"muster/registry/store"
+	"muster/tsdb"
+	"muster/tsdb/prom"
+	"muster/tsdb/vfs"
+)
+
+// closeBound is how long one part may take to end.
+const closeBound = 10 * time.Second
+
+// gateway is everything that runs in one process, opened in the order of its fields.
+type gateway struct {
+	settings *settings
+	log      *slog.Logger
+	metrics  *metrics.Set
+	files    vfs.FS
+	clock    vfs.Clock
+
+	database   *store.DB
+	things     *registry.Registry
+	identities *pki.Authority
+	accounts   *account.Accounts
+	telemetry  *tsdb.Store
+	queries    *prom.API
+	devices    *ingest.Server
+	people     *admin.Server
+
+	closers []closer
+}
+
+// closer ends one part.
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+func serveCommand(ctx context.Context, args []string, out, errs io.Writer) error {
+	s, err := loadSettings("serve", args, os.Environ(), out)
+	if err != nil {
+		return err
+	}
+	if s.check {
+		s.print(out)
+		return nil
+	}
+	g, err := openGateway(ctx, s, errs)
+	if err != nil {
+		return err
+	}
+	g.offerSetup(ctx)
+	g.announce(out)
+	return g.run(ctx)
+}
+
+// openGateway opens every part in order. When one does not open, those before it are closed again.
+func openGateway(ctx context.Context, s *settings, logTo io.Writer) (_ *gateway, err error) {
+	g := &gateway{settings: s, log: newLog(s, logTo), metrics: metrics.NewSet(), files: vfs.OS{}, clock: vfs.SystemClock{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close())
+		}
+	}()
+	boot, err := readBootstrap(s.bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	if boot.AccountID != "" {
+		s.awsAccount, s.origin["aws.account-id"] = boot.AccountID, "file "+s.bootstrap
+		if err := s.validate(); err != nil {
+			return nil, err
+		}
+	}
+	for _, open := range []func(context.Context, *bootstrap) error{
+		g.openFolder, g.openRegistry, g.openIdentities, g.openAccounts, g.openTelemetry, g.openDevices, g.openPeople,
+	} {
+		if err := open(ctx, boot); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func newLog(s *settings, to io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		panic("BUG: log.level was validated: " + err.Error())
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(to, opts))
+	}
+	return slog.New(slog.NewTextHandler(to, opts))
+}
+
+func (g *gateway) path(elements ...string) string {
+	return filepath.Join(append([]string{g.settings.dataDir}, elements...)...)
+}
+
+func (g *gateway) onClose(name string, close func(context.Context) error) {
+	g.closers = append(g.closers, closer{name, close})
+}
+
+func (g *gateway) openFolder(context.Context, *bootstrap) error {
+	if err := g.files.MkdirAll(g.settings.dataDir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	lock, err := g.files.Lock(g.path("lock"))
+	if err != nil {
+		return err
+	}
+	g.onClose("data folder", func(context.Context) error { return lock.Close() })
+	return nil
+}
+
+func (g *gateway) openRegistry(ctx context.Context, _ *bootstrap) (err error) {
+	if g.database, err = store.Open(ctx, g.path("registry.db")); err != nil {
+		return err
+	}
+	g.onClose("registry database", func(context.Context) error { return g.database.Close() })
+	g.things, err = registry.Open(ctx, registry.Options{
+		Store: g.database, Clock: g.clock, Log: g.log, Metrics: g.metrics,
+		AccountID: g.settings.awsAccount, Region: g.settings.awsRegion,
+	})
+	if err != nil {
+		return err
+	}
+	g.onClose("registry", func(context.Context) error { return g.things.Close() })
+	return nil
+}
+
+func (g *gateway) openIdentities(ctx context.Context, boot *bootstrap) error {
+	passphrase := ""
+	if name := g.settings.pkiPassphraseFile; name != "" {
+		text, err := readBounded(name)
+		if err != nil {
+			return fmt.Errorf("setting pki.passphrase-file: %w", err)
+		}
+		passphrase = strings.TrimRight(string(text), "\r\n")
+	}
+	var err error
+	g.identities, err = pki.Open(pki.Options{
+		Dir: g.path("pki"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics, Store: g.database.Identity(),
+		RootFile: g.path("ca.pem"), RootKeyFile: g.path("root-key.pem"),
+		KeyPassphrase: passphrase, UnlockKeyFile: g.settings.pkiUnlockFile, CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
+		ServerNames: splitNames(g.settings.httpNames), Life: time.Duration(g.settings.pkiLife),
+		Enrolled: enrolled(g.things),
+	})
+	if err != nil {
+		return err
+	}
+	renew, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.identities.Run(renew)
+	}()
+	g.onClose("identities", func(ctx context.Context) error {
+		stop()
+		return wait(ctx, done)
+	})
+	if err := boot.clientCAs(g.identities.AddClientCA); err != nil {
+		return err
+	}
+	allowed, err := boot.allowed()
+	if err != nil {
+		return err
+	}
+	if _, err := g.identities.EnsureAllowed(ctx, allowed); err != nil {
+		return fmt.Errorf("bootstrap file: allow: %w", err)
+	}
+	return nil
+}
+
+func (g *gateway) openAccounts(ctx context.Context, boot *bootstrap) (err error) {
+	g.accounts, err = account.New(account.Options{Store: g.database.Accounts(), Sealer: g.identities, Clock: g.clock, Log: g.log})
+	if err != nil {
+		return err
+	}
+	if err := g.accounts.Apply(ctx, boot.Bootstrap); err != nil {
+		return fmt.Errorf("bootstrap file: %w", err)
+	}
+	return nil
+}
+
+func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
+	g.telemetry, err = tsdb.Open(tsdb.Options{
+		Dir: g.path("tsdb"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
+		MemoryBytes: int64(g.settings.tsdbMemory), Retention: time.Duration(g.settings.tsdbRetention),
+		DiskLimitBytes: int64(g.settings.tsdbDiskLimit), AckMemory: g.settings.ingestAck == "memory",
+	})
+	if err != nil {
+		return err
+	}
+	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
+	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Log: g.log, Metrics: g.metrics})
+	return nil
+}
+
+func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
+	rights, err := boot.devicePolicy()
+	if err != nil {
+		return err
+	}
+	g.devices, err = ingest.Open(ingest.Options{
+		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things},
+		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
+		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
+		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
+		Config: ingest.Config{AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
+	})
+	if err != nil {
+		return err
+	}
+	g.onClose("devices", g.devices.Shutdown)
+	g.identities.OnRevoke(func(thingName string) { g.devices.Kick(thingName, "its certificate was revoked") })
+	g.things.OnChange(g.forgetDeleted())
+	return nil
+}
+
+// forgetDeleted returns a listener that ends the session of a deleted thing and then deletes its telemetry, beside the
+// registry's writer.
+func (g *gateway) forgetDeleted() func(registry.Change) {
+	deleted := make(chan registry.Thing, 1024)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for thing := range deleted {
+			if err := forget(g.devices, g.telemetry, thing.Name, thing.ID); err != nil {
+				g.log.Error("telemetry of a deleted thing stays", "thing", thing.Name, "err", err)
+			}
+		}
+	}()
+	g.onClose("deletions", func(ctx context.Context) error {
+		close(deleted)
+		return wait(ctx, done)
+	})
+	return func(c registry.Change) {
+		if c.Op == registry.Deleted {
+			deleted <- c.Thing
+		}
+	}
+}
+
+func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
+	g.people, err = admin.Open(admin.Options{
+		Addr: g.settings.httpAddr, LocalSocket: g.path(localSocketName), TLS: g.identities.HTTPConfig(),
+		DataDir: g.settings.dataDir, FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics, Version: version,
+		Accounts: g.accounts, Registry: g.things, Telemetry: g.telemetry, Identity: g.identities,
+		Query: func(ctx context.Context, method, path string, form url.Values) (int, string, []byte) {
+			r := g.queries.Serve(ctx, method, path, form)
+			return r.Status, r.ContentType, r.Body
+		},
+		Traffic: g.traffic, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+	})
+	if err != nil {
+		return err
+	}
+	g.onClose("people", g.people.Shutdown)
+	return nil
+}
+
+// traffic is what the devices have sent, for the overview.
+func (g *gateway) traffic() admin.Traffic {
+	stats := g.devices.Stats()
+	return admin.Traffic{Messages: stats.Messages, Refused: stats.Refused}
+}
+
+// run serves until ctx ends or a part fails for good, and closes everything.
+func (g *gateway) run(ctx context.Context) error {
+	go g.devices.Serve()
+	go g.people.Serve()
+	failed := g.watch(ctx)
+	if failed == nil {
+		g.log.Info("stopping")
+	}
+	return errors.Join(failed, g.close())
+}
+
+// watch waits for the end of ctx, or for a disk that failed: nothing can be acknowledged then, so that a clean end with
+// a sentence is best.
+func (g *gateway) watch(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.clock.After(time.Second):
+			if err := g.telemetry.Ready(); errors.Is(err, tsdb.ErrFailed) {
+				return err
+			}
+		}
+	}
+}
+
+// close ends the parts in reverse order, each within closeBound.
+func (g *gateway) close() error {
+	var errs []error
+	for _, part := range slices.Backward(g.closers) {
+		ctx, cancel := context.WithTimeout(context.Background(), closeBound)
+		if err := part.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", part.name, err))
+		}
+		cancel()
+	}
+	g.closers = nil
+	return errors.Join(errs...)
+}
+
+// announce prints a line per listener and then "ready".
+func (g *gateway) announce(out io.Writer) {
+	fmt.Fprintln(out, "listening mqtt", g.devices.Addr())
+	if plain := g.devices.PlainAddr(); plain != nil {
+		fmt.Fprintln(out, "listening mqtt-plain", plain)
+	}
+	fmt.Fprintln(out, "listening http", g.people.Addr())
+	fmt.Fprintln(out, "ready")
+}
+
+// offerSetup logs the one-time setup code until an admin exists.
+func (g *gateway) offerSetup(ctx context.Context) {
+	code, err := g.people.OpenSetup(ctx)
+	switch {
+	case err != nil:
+		g.log.Error("no setup code", "err", err)
+	case code != "":
+		g.log.Warn("no admin yet: open the address and enter the setup code within an hour", "url", g.people.URL("/setup"), "code", code)
+	}
+}
+
+func splitNames(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

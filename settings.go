@@ -1,0 +1,321 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// settings are all settings of `muster serve`. A setting has one name: `mqtt.addr` is the flag --mqtt.addr, the
+// environment variable MUSTER_MQTT_ADDR and the YAML `mqtt: {addr: ...}`. The order is default < file < env < flag.
+type settings struct {
+	config, dataDir, bootstrap string
+	check                      bool
+
+	mqttAddr, mqttPlainAddr string
+	mqttPlainAnywhere       bool
+	mqttPerAddress          int
+
+	httpAddr, httpNames string
+
+	ingestAck string
+
+	tsdbMemory, tsdbDiskLimit byteSize
+	tsdbRetention             period
+
+	pkiUnlockFile, pkiPassphraseFile string
+	pkiLife                          period
+
+	awsAccount, awsRegion string
+
+	logLevel, logFormat string
+
+	origin map[string]string // setting -> "default", "file F", "env NAME" or "flag"
+	flags  *flag.FlagSet
+}
+
+// newSettings returns the defaults, with the flags that change them.
+func newSettings(name string) *settings {
+	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour)}
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	s.flags = f
+	f.StringVar(&s.config, "config", "", "YAML `file` with any of these settings")
+	f.BoolVar(&s.check, "check", false, "print every setting, its value and where it came from, and stop")
+	f.StringVar(&s.dataDir, "data-dir", "./data", "`folder` that holds everything this gateway keeps")
+	f.StringVar(&s.bootstrap, "bootstrap", "", "JSON `file` with accounts, allowed devices and CAs, applied at every start")
+	f.StringVar(&s.mqttAddr, "mqtt.addr", ":8883", "`address` for devices: MQTT 3.1.1 and 5 over mutual TLS")
+	f.StringVar(&s.mqttPlainAddr, "mqtt.plain-addr", "", "`address` for MQTT without TLS, for development and load tests; off if empty")
+	f.BoolVar(&s.mqttPlainAnywhere, "mqtt.plain-anywhere", false, "allow mqtt.plain-addr beyond the loopback interface")
+	f.IntVar(&s.mqttPerAddress, "mqtt.per-address", 1000, "new connections per second that one network `address` may make, 1 to 100000")
+	f.StringVar(&s.httpAddr, "http.addr", ":8443", "`address` for people and programs: UI, API, enrollment, metrics (TLS)")
+	f.StringVar(&s.httpNames, "http.names", "", "further host `names` and addresses for the server certificate, separated by commas")
+	f.StringVar(&s.ingestAck, "ingest.ack", "disk", "when a QoS 1 message is acknowledged: `disk` (after fsync) or memory")
+	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
+	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
+	f.Var(&s.tsdbDiskLimit, "tsdb.disk-limit", "telemetry on disk, in `bytes` (20GB), beyond which the oldest is deleted; 0 is no limit")
+	f.StringVar(&s.pkiUnlockFile, "pki.unlock-file", "", "`file` with the key that unlocks the CA; <data-dir>/pki/unlock.key if empty")
+	f.StringVar(&s.pkiPassphraseFile, "pki.passphrase-file", "", "`file` with a passphrase that unlocks the CA, instead of pki.unlock-file")
+	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
+	f.StringVar(&s.awsAccount, "aws.account-id", "000000000000", "12-digit account `id` shown in ARNs")
+	f.StringVar(&s.awsRegion, "aws.region", "local", "`region` shown in ARNs")
+	f.StringVar(&s.logLevel, "log.level", "info", "`level`: debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log.format", "text", "`format`: text or json")
+	f.SetOutput(io.Discard) // errors are returned; help is printed by usage
+	return s
+}
+
+// loadSettings reads args, the environment and the file that they name.
+//
+// flag.ErrHelp is returned for --help, after the help was written to out.
+func loadSettings(name string, args, environ []string, out io.Writer) (*settings, error) {
+	s := newSettings(name)
+	return s, s.load(args, environ, out)
+}
+
+func (s *settings) load(args, environ []string, out io.Writer) error {
+	if err := s.flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			s.usage(out)
+			return err
+		}
+		return fmt.Errorf("%w; `muster %s --help` lists the settings", err, s.flags.Name())
+	}
+	if rest := s.flags.Args(); len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q; settings are written --name=value", rest[0])
+	}
+	s.origin = map[string]string{}
+	s.flags.VisitAll(func(f *flag.Flag) { s.origin[f.Name] = "default" })
+	s.flags.Visit(func(f *flag.Flag) { s.origin[f.Name] = "flag" })
+	env := map[string]string{} // setting -> value
+	for _, entry := range environ {
+		key, value, _ := strings.Cut(entry, "=")
+		s.flags.VisitAll(func(f *flag.Flag) {
+			if key == envName(f.Name) {
+				env[f.Name] = value
+			}
+		})
+	}
+	if value, ok := env["config"]; ok && s.origin["config"] == "default" {
+		s.config, s.origin["config"] = value, "env "+envName("config")
+	}
+	if s.config != "" {
+		file, err := s.readFile()
+		if err != nil {
+			return err
+		}
+		if err := s.apply(file, func(string) string { return "file " + s.config }); err != nil {
+			return err
+		}
+	}
+	if err := s.apply(env, func(name string) string { return "env " + envName(name) }); err != nil {
+		return err
+	}
+	return s.validate()
+}
+
+// apply sets what neither a flag nor a stronger source has set.
+func (s *settings) apply(values map[string]string, origin func(name string) string) error {
+	for name, value := range values {
+		if s.origin[name] == "flag" || name == "config" {
+			continue
+		}
+		if err := s.flags.Set(name, value); err != nil {
+			return fmt.Errorf("setting %s = %q (%s): %w", name, value, origin(name), err)
+		}
+		s.origin[name] = origin(name)
+	}
+	return nil
+}
+
+// readFile returns the settings of the YAML file by their dotted names.
+func (s *settings) readFile() (map[string]string, error) {
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		return nil, fmt.Errorf("read settings: %w", err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, fmt.Errorf("settings file %q is not YAML: %w", s.config, err)
+	}
+	values := map[string]string{}
+	if err := s.flatten(values, "", tree); err != nil {
+		return nil, fmt.Errorf("settings file %q: %w", s.config, err)
+	}
+	return values, nil
+}
+
+func (s *settings) flatten(values map[string]string, prefix string, tree map[string]any) error {
+	for key, node := range tree {
+		name := prefix + key
+		switch node := node.(type) {
+		case map[string]any:
+			if err := s.flatten(values, name+".", node); err != nil {
+				return err
+			}
+		case string, bool, int, float64:
+			if s.flags.Lookup(name) == nil || name == "check" {
+				return fmt.Errorf("unknown setting %q%s", name, s.nearest(name))
+			}
+			values[name] = fmt.Sprint(node)
+		default:
+			return fmt.Errorf("setting %q must be one value", name)
+		}
+	}
+	return nil
+}
+
+// nearest suggests the setting that name may have meant, as the end of a sentence.
+func (s *settings) nearest(name string) string {
+	best, bestScore := "", 0
+	s.flags.VisitAll(func(f *flag.Flag) {
+		score := 0
+		for score < min(len(name), len(f.Name)) && name[score] == f.Name[score] {
+			score++
+		}
+		if _, last, found := strings.Cut(f.Name, "."); found && strings.HasSuffix(name, last) {
+			score += len(last)
+		}
+		if score > bestScore {
+			best, bestScore = f.Name, score
+		}
+	})
+	if bestScore < 3 {
+		return "; `muster serve --help` lists them"
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+func (s *settings) validate() error {
+	oneOf := func(name, value string, allowed ...string) error {
+		if slices.Contains(allowed, value) {
+			return nil
+		}
+		return fmt.Errorf("setting %s = %q (%s): want one of %s", name, value, s.origin[name], strings.Join(allowed, ", "))
+	}
+	within := func(name string, value, low, high time.Duration) error {
+		if low <= value && value <= high {
+			return nil
+		}
+		return fmt.Errorf("setting %s = %s (%s): want %s to %s", name, period(value), s.origin[name], period(low), period(high))
+	}
+	const day = 24 * time.Hour
+	errs := []error{
+		oneOf("ingest.ack", s.ingestAck, "disk", "memory"),
+		oneOf("log.level", s.logLevel, "debug", "info", "warn", "error"),
+		oneOf("log.format", s.logFormat, "text", "json"),
+		within("pki.life", time.Duration(s.pkiLife), time.Hour, 825*day),
+		within("tsdb.retention", time.Duration(s.tsdbRetention), time.Hour, 36500*day),
+	}
+	if len(s.awsAccount) != 12 || strings.Trim(s.awsAccount, "0123456789") != "" {
+		errs = append(errs, fmt.Errorf("setting aws.account-id = %q (%s): want 12 digits", s.awsAccount, s.origin["aws.account-id"]))
+	}
+	if s.mqttPerAddress < 1 || s.mqttPerAddress > 100_000 {
+		errs = append(errs, fmt.Errorf("setting mqtt.per-address = %d (%s): want 1 to 100000", s.mqttPerAddress, s.origin["mqtt.per-address"]))
+	}
+	if s.dataDir == "" {
+		errs = append(errs, errors.New("setting data-dir is empty: name a folder"))
+	}
+	return errors.Join(errs...)
+}
+
+// usage writes the help: every setting with its type, default and meaning.
+func (s *settings) usage(out io.Writer) {
+	fmt.Fprintf(out, `muster %[1]s: runs a gateway. It works with no setting at all.
+
+  muster %[1]s
+  muster %[1]s --data-dir /var/lib/muster --http.names gateway.example.com
+  muster %[1]s --config /etc/muster.yaml --check
+
+A setting is a flag (--mqtt.addr), an environment variable (MUSTER_MQTT_ADDR) or a line of
+the YAML file (mqtt: {addr: ...}); flags win over the environment, and that over the file.
+
+`, s.flags.Name())
+	s.flags.VisitAll(func(f *flag.Flag) {
+		kind, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(out, "  --%s %s\n        %s", f.Name, kind, text)
+		if f.DefValue != "" && f.DefValue != "false" {
+			fmt.Fprintf(out, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(out)
+	})
+}
+
+// print writes every setting with its value and origin, for --check.
+func (s *settings) print(out io.Writer) {
+	s.flags.VisitAll(func(f *flag.Flag) {
+		if f.Name != "check" {
+			fmt.Fprintf(out, "%-22s %-24q %s\n", f.Name, f.Value.String(), s.origin[f.Name])
+		}
+	})
+}
+
+// envName returns the environment variable of a setting: MUSTER_MQTT_PLAIN_ADDR for mqtt.plain-addr.
+func envName(setting string) string {
+	return "MUSTER_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(setting))
+}
+
+// period is a duration that is also written in days and years: 12h, 30d, 1y (365 days). It implements flag.Value.
+type period time.Duration
+
+var periodUnits = map[byte]time.Duration{'d': 24 * time.Hour, 'y': 365 * 24 * time.Hour}
+
+func (p period) String() string {
+	if p != 0 && time.Duration(p)%periodUnits['d'] == 0 {
+		return strconv.Itoa(int(time.Duration(p)/periodUnits['d'])) + "d"
+	}
+	return time.Duration(p).String()
+}
+
+// Set parses text.
+func (p *period) Set(text string) error {
+	if text != "" {
+		if unit, ok := periodUnits[text[len(text)-1]]; ok {
+			n, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
+			if err != nil || n > math.MaxInt64/uint64(unit) {
+				return fmt.Errorf("want a number of days or years such as 30d or 1y")
+			}
+			*p = period(time.Duration(n) * unit)
+			return nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return fmt.Errorf("want a duration such as 90s, 12h, 30d or 1y")
+	}
+	*p = period(d)
+	return nil
+}
+
+// byteSize is a number of bytes, written 512, 64KB, 256MB or 20GB (powers of 1,000) or KiB, MiB, GiB. It implements flag.Value.
+type byteSize int64
+
+var byteUnits = []struct {
+	name string
+	size int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+
+func (b byteSize) String() string { return strconv.FormatInt(int64(b), 10) }
+
+// Set parses text.
+func (b *byteSize) Set(text string) error {
+	for _, unit := range byteUnits {
+		if digits, ok := strings.CutSuffix(text, unit.name); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+			if err != nil || n < 0 || n > math.MaxInt64/unit.size {
+				break
+			}
+			*b = byteSize(n * unit.size)
+			return nil
+		}
+	}
+	return fmt.Errorf("want a number of bytes such as 64MB, 20GB or 512MiB")
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSettingsOrder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "muster.yaml")
+	if err := os.WriteFile(file, []byte("mqtt:\n  addr: file:1\n  plain-addr: file:2\nhttp: {addr: \"file:3\"}\ntsdb: {retention: 30d, disk-limit: 20GB}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := loadSettings("serve", []string{"--http.addr=flag:3", "--config", file},
+		[]string{"MUSTER_MQTT_PLAIN_ADDR=env:2", "MUSTER_HTTP_ADDR=env:3", "HOME=/"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, got, want, origin string }{
+		{"mqtt.addr", s.mqttAddr, "file:1", "file " + file},
+		{"mqtt.plain-addr", s.mqttPlainAddr, "env:2", "env MUSTER_MQTT_PLAIN_ADDR"},
+		{"http.addr", s.httpAddr, "flag:3", "flag"},
+		{"ingest.ack", s.ingestAck, "disk", "default"},
+		{"tsdb.retention", s.tsdbRetention.String(), "30d", "file " + file},
+		{"tsdb.disk-limit", s.tsdbDiskLimit.String(), "20000000000", "file " + file},
+	} {
+		if c.got != c.want || s.origin[c.name] != c.origin {
+			t.Errorf("%s = %q from %q, want %q from %q", c.name, c.got, s.origin[c.name], c.want, c.origin)
+		}
+	}
+	var out bytes.Buffer
+	s.print(&out)
+	if !strings.Contains(out.String(), "env MUSTER_MQTT_PLAIN_ADDR") {
+		t.Errorf("--check does not say where mqtt.plain-addr came from:\n%s", out.String())
+	}
+}
+
+func TestSettingsErrors(t *testing.T) {
+	f := func(yaml string, args, env []string, want string) {
+		t.Helper()
+		if yaml != "" {
+			file := filepath.Join(t.TempDir(), "muster.yaml")
+			if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, "--config="+file)
+		}
+		_, err := loadSettings("serve", args, env, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("yaml %q, args %q, env %q:\n got %v\nwant %q in it", yaml, args, env, err, want)
+		}
+	}
+	f("mqtt: {adr: x}", nil, nil, `unknown setting "mqtt.adr"; did you mean "mqtt.addr"?`)
+	f("zzz: 1", nil, nil, "lists them")
+	f("mqtt: [1]", nil, nil, `setting "mqtt" must be one value`)
+	f("{", nil, nil, "is not YAML")
+	f("", []string{"--mqtt.adr=x"}, nil, "-mqtt.adr")
+	f("", []string{"stray"}, nil, `unexpected argument "stray"`)
+	f("", []string{"--config=/no/such"}, nil, "/no/such")
+	f("", []string{"--ingest.ack=tape"}, nil, "want one of disk, memory")
+	f("", nil, []string{"MUSTER_TSDB_RETENTION=soon"}, "(env MUSTER_TSDB_RETENTION): want a duration")
+	f("", []string{"--tsdb.memory=-1"}, nil, "want a number of bytes")
+	f("", []string{"--tsdb.retention=10s"}, nil, "want 1h0m0s to 36500d")
+	f("", []string{"--aws.account-id=12"}, nil, "want 12 digits")
+	f("", []string{"--data-dir="}, nil, "name a folder")
+
+	var help bytes.Buffer
+	if _, err := loadSettings("serve", []string{"--help"}, nil, &help); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("--help: %v", err)
+	}
+	if !strings.Contains(help.String(), "--mqtt.addr address") {
+		t.Errorf("help lacks a setting:\n%s", help.String())
+	}
+}
+
+func TestPeriodAndByteSize(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "30d": 720 * time.Hour, "1y": 8760 * time.Hour, "0d": 0} {
+		var p period
+		if err := p.Set(text); err != nil || time.Duration(p) != want {
+			t.Errorf("period %q = %v, %v, want %v", text, time.Duration(p), err, want)
+		}
+	}
+	for text, want := range map[string]byteSize{"7": 7, "64KB": 64_000, "1MiB": 1 << 20, "20 GB": 20_000_000_000, "5B": 5} {
+		var b byteSize
+		if err := b.Set(text); err != nil || b != want {
+			t.Errorf("byteSize %q = %d, %v, want %d", text, b, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "99999999y", "1w", "-5s"} {
+		if err := new(period).Set(text); err == nil {
+			t.Errorf("period %q was taken", text)
+		}
+	}
+	for _, text := range []string{"", "-1", "9999999999GB", "1.5GB", "GB"} {
+		if err := new(byteSize).Set(text); err == nil {
+			t.Errorf("byteSize %q was taken", text)
+		}
+	}
+}
