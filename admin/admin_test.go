@@ -68,6 +68,7 @@ type gateway struct {
 	telemetry *telemetry
 	traffic   atomic.Uint64
 	roots     *x509.CertPool
+	stopped   bool
 	client    *http.Client // keeps connections, follows nothing, has no cookies
 }
 
@@ -142,7 +143,7 @@ func openGateway(t *testing.T, change func(*admin.Options)) *gateway {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		g.client.CloseIdleConnections()
-		if err := g.Shutdown(ctx); err != nil {
+		if err := g.stop(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 	})
@@ -153,6 +154,15 @@ func openGateway(t *testing.T, change func(*admin.Options)) *gateway {
 	}
 	g.client = g.newClient(nil)
 	return g
+}
+
+// stop shuts the server down, once.
+func (g *gateway) stop(ctx context.Context) error {
+	if g.stopped {
+		return nil
+	}
+	g.stopped = true
+	return g.Shutdown(ctx)
 }
 
 func (g *gateway) newClient(cert *tls.Certificate) *http.Client {

@@ -131,6 +131,19 @@ func (s *Server) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return fasthttp.RequestConfig{MaxRequestBodySize: knownBody}
 }
 
+// mayContinue answers a client that asks before it sends its body (Expect: 100-continue), as curl does with large ones:
+// it learns that the body is too large, where others find the connection closed.
+func (s *Server) mayContinue(http *fasthttp.RequestCtx) int {
+	limit := s.limits(&http.Request.Header).MaxRequestBodySize
+	if limit == 0 {
+		limit = strangerBody
+	}
+	if http.Request.Header.ContentLength() > limit {
+		return fasthttp.StatusRequestEntityTooLarge
+	}
+	return fasthttp.StatusContinue
+}
+
 // refusals bounds the audit lines about refusals: 20 a second, so that nobody fills the log from outside.
 type refusals struct {
 	clock vfs.Clock

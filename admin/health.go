@@ -13,7 +13,7 @@ import (
 
 // notReady returns why this gateway does not take work now, "" when it does.
 func (s *Server) notReady(ctx context.Context) string {
-	if ctx.Err() != nil || s.ctx.Err() != nil {
+	if ctx.Err() != nil || s.streams.Err() != nil {
 		return "the gateway is stopping"
 	}
 	if s.opts.Telemetry != nil {

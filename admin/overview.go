@@ -92,7 +92,7 @@ func newLive(s *Server) *live {
 func (l *live) run() {
 	for {
 		select {
-		case <-l.server.ctx.Done():
+		case <-l.server.streams.Done():
 			l.mu.Lock()
 			l.ended = true
 			for ch := range l.listeners {

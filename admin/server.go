@@ -152,9 +152,12 @@ type Server struct {
 	lastID  atomic.Uint64
 	refusal *refusals
 
-	ctx    context.Context // ends with Shutdown
-	cancel context.CancelFunc
-	served sync.WaitGroup
+	// Shutdown ends the streams at its beginning, and requests that still run at its end.
+	streams    context.Context
+	endStreams context.CancelFunc
+	ctx        context.Context
+	cancel     context.CancelFunc
+	served     sync.WaitGroup
 }
 
 // Open binds the listener and opens the audit log. Nothing is served before Serve.
@@ -193,22 +196,22 @@ func Open(opts Options) (*Server, error) {
 		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.streams, s.endStreams = context.WithCancel(s.ctx)
 	s.listener = newListener(raw, opts.TLS, opts.MaxConnsPerAddr, opts.Metrics.GetOrCreateCounter("muster_admin_connections_refused_total"))
 	s.live = newLive(s)
 	s.http = &fasthttp.Server{
-		Handler:            s.serve,
-		HeaderReceived:     s.limits,
-		ErrorHandler:       s.unreadable,
-		ReadTimeout:        opts.ReadTimeout,
-		WriteTimeout:       opts.WriteTimeout,
-		IdleTimeout:        opts.IdleTimeout,
-		Concurrency:        opts.MaxConns,
-		MaxRequestBodySize: strangerBody,
-		ReadBufferSize:     headerBytes,
-		CloseOnShutdown:    true,
-		Logger:             silent{},
-		// The Date header comes from our clock: clients of SigV4 set theirs by it.
-		NoDefaultDate:                true,
+		Handler:                      s.serve,
+		HeaderReceived:               s.limits,
+		ExpectHandler:                s.mayContinue,
+		ErrorHandler:                 s.unreadable,
+		ReadTimeout:                  opts.ReadTimeout,
+		WriteTimeout:                 opts.WriteTimeout,
+		IdleTimeout:                  opts.IdleTimeout,
+		Concurrency:                  opts.MaxConns,
+		MaxRequestBodySize:           strangerBody,
+		ReadBufferSize:               headerBytes,
+		CloseOnShutdown:              true,
+		Logger:                       silent{},
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
 		DisablePreParseMultipartForm: true,
@@ -241,7 +244,7 @@ func (s *Server) Serve() {
 		})
 	}
 	s.served.Go(func() {
-		if err := s.http.Serve(s.listener); err != nil && s.ctx.Err() == nil {
+		if err := s.http.Serve(s.listener); err != nil && s.streams.Err() == nil {
 			s.log.Error("HTTP listener ended", "err", err)
 		}
 	})
@@ -250,8 +253,9 @@ func (s *Server) Serve() {
 // Shutdown takes no more connections, ends the live streams, waits for running requests until ctx ends, and closes
 // the audit log. It is called once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.cancel()
+	s.endStreams()
 	err := s.http.ShutdownWithContext(ctx)
+	s.cancel()
 	if s.local != nil {
 		err = errors.Join(err, s.localAPI.ShutdownWithContext(ctx), ignoreClosed(s.local.Close()))
 	}

@@ -22,13 +22,17 @@ func (s *Server) serveSigned(c *call, method, path string, segments []string) {
 		s.record(c, &route{op: c.op}, err)
 		return
 	}
-	if service != "iot" {
+	if !controlPlane[service] {
 		s.fail(c, &apiError{status: fasthttp.StatusNotFound, kind: "notFound", awsType: "UnknownOperationException",
 			message: fmt.Sprintf("this gateway has no API for the service %q; it has: iot", short(service))})
 		return
 	}
 	s.answer(c, s.iot, method, segments)
 }
+
+// controlPlane are the signing names of AWS IoT's control plane: SDKs before 2023, Debian 12's AWS CLI among them, call
+// it execute-api.
+var controlPlane = map[string]bool{"iot": true, "execute-api": true}
 
 // verify checks the signature, sets who calls, and returns the service of the credential scope.
 func (s *Server) verify(ctx context.Context, c *call, method, path string) (service string, err error) {
