@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"muster/tsdb/vfs"
 )
 
 // TestRequests replays the requests of testdata/*.txt: method, path and parameters ("a=b & c=d"), a line of dashes, then
@@ -39,6 +41,34 @@ func TestRequests(t *testing.T) {
 			if *update {
 				if err := os.WriteFile(file, []byte(strings.TrimSuffix(out.String(), "\n")), 0o644); err != nil {
 					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestReopen asks the same before and after the store was closed and opened again.
+func TestReopen(t *testing.T) {
+	text, err := os.ReadFile("testdata/promql.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var before []string
+	for round := range 3 {
+		t.Run(fmt.Sprint("open ", round), func(t *testing.T) {
+			store := openStoreIn(t, dir)
+			if round == 0 {
+				fillFleet(t, store)
+			}
+			api := New(store, directory(), Options{Clock: vfs.NewManual(now)})
+			for i, c := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
+				head, _, _ := strings.Cut(c, "\n----\n")
+				got := answer(t, api, head)
+				if round == 0 {
+					before = append(before, got)
+				} else if got != before[i] {
+					t.Errorf("%s\n got %s\nwant %s", head, got, before[i])
 				}
 			}
 		})

@@ -46,8 +46,14 @@ func (f fleet) AppendLabels(dst []Label, id tsdb.ThingID) []Label {
 
 func openStore(t testing.TB) *tsdb.Store {
 	t.Helper()
+	return openStoreIn(t, t.TempDir())
+}
+
+// openStoreIn returns the store in folder dir, which the test's end closes.
+func openStoreIn(t testing.TB, dir string) *tsdb.Store {
+	t.Helper()
 	s, err := tsdb.Open(tsdb.Options{
-		Dir: t.TempDir(), FS: vfs.OS{}, Clock: vfs.SystemClock{}, Metrics: metrics.NewSet(), Retention: 100 * 365 * 24 * time.Hour,
+		Dir: dir, FS: vfs.OS{}, Clock: vfs.SystemClock{}, Metrics: metrics.NewSet(), Retention: 100 * 365 * 24 * time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -118,14 +124,27 @@ type deci int
 // that the directory does not know.
 func openFleet(t testing.TB, opts Options) (*API, fleet, writer) {
 	t.Helper()
-	dir := fleet{
+	store := openStore(t)
+	fillFleet(t, store)
+	if opts.Clock == nil {
+		opts.Clock = vfs.NewManual(now)
+	}
+	dir := directory()
+	return New(store, dir, opts), dir, writer{t, store}
+}
+
+func directory() fleet {
+	return fleet{
 		1: {"lamp-1", []Label{{"city", "Oslo"}, {"thing_type", "street-light"}}},
 		2: {"lamp-2", []Label{{"city", "Oslo"}, {"thing_type", "street-light"}}},
 		3: {"lamp-3", []Label{{"city", "Bergen"}, {"thing_type", "street-light"}}},
 		// Names that are not legal, reserved or taken.
 		4: {"van-1", []Label{{"thing_type", "vehicle"}, {"city", "Bergen"}, {"fleet-no", "7"}, {"1st owner", "Ås"}, {"thing", "clobber"}, {"__name__", "clobber"}, {"fleet.no", "8"}, {"empty", ""}}},
 	}
-	store := openStore(t)
+}
+
+func fillFleet(t testing.TB, store *tsdb.Store) {
+	t.Helper()
 	w := writer{t, store}
 	for step := 0; step <= 120; step++ {
 		ms := now.UnixMilli() - int64(120-step)*10_000
@@ -144,8 +163,4 @@ func openFleet(t testing.TB, opts Options) (*API, fleet, writer) {
 	// Silent for six minutes.
 	w.row(2, now.UnixMilli()-360_000, "door", 1)
 	w.sync()
-	if opts.Clock == nil {
-		opts.Clock = vfs.NewManual(now)
-	}
-	return New(store, dir, opts), dir, w
 }

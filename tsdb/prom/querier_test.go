@@ -22,7 +22,7 @@ import (
 
 // TestDirectoryChanges renames a thing, changes an attribute and deletes a thing: all of the history follows.
 func TestDirectoryChanges(t *testing.T) {
-	api, dir, _ := openFleet(t, Options{})
+	api, dir, w := openFleet(t, Options{})
 	f := func(query, want string) {
 		t.Helper()
 		v, err := api.Query(context.Background(), query, now)
@@ -47,8 +47,13 @@ func TestDirectoryChanges(t *testing.T) {
 	f(`power_w`, "lamp-A=10 lamp-3=30")
 	f(`power_w{thing="lamp-2"}`, "")
 	f(`count(power_w) by (thing)`, "lamp-A=1 lamp-3=1")
-	form := url.Values{}
-	if got := string(api.Serve(context.Background(), "GET", "/api/v1/label/thing/values", form).Body); strings.Contains(got, "lamp-2") || !strings.Contains(got, "lamp-A") {
+	// what the store forgets is gone though the directory knows the thing
+	if err := w.store.DeleteThing(3); err != nil {
+		t.Fatal(err)
+	}
+	f(`power_w`, "lamp-A=10")
+	f(`sum by (thing) (sum_over_time(power_w[1h]))`, "lamp-A=1240")
+	if got := string(api.Serve(context.Background(), "GET", "/api/v1/label/thing/values", nil).Body); strings.Contains(got, "lamp-2") || !strings.Contains(got, "lamp-A") {
 		t.Errorf("things: %s", got)
 	}
 }
