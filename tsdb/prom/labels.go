@@ -26,7 +26,8 @@ type Directory interface {
 	// ThingName is false for a thing that is unknown or deleted: its series are not shown.
 	ThingName(tsdb.ThingID) (string, bool)
 	ThingByName(string) (tsdb.ThingID, bool)
-	// AppendLabels appends thing_type and the attributes, not `thing` itself. Names need not be legal label names.
+	// AppendLabels appends thing_type and the attributes, not `thing` itself, in any order. Names need not be legal label
+	// names; of two equal names the later counts.
 	AppendLabels(dst []Label, id tsdb.ThingID) []Label
 }
 
@@ -90,45 +91,48 @@ func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
 }
 
 // cleanLabels sorts list by name in place and returns it with legal, unique names and without empty values. list[0] is
-// the thing and stays as it is; another label called `thing`, or one that starts with "__", gets the prefix "attribute_".
-// Of two names that become the same, the one that was legal wins, then the one that sorts first.
+// the thing and keeps its name; another label called `thing`, or one that starts with "__", gets the prefix "attribute_".
+// Of two names that become the same, one that was legal wins, then the one that sorts first; of two equal ones the later.
 func cleanLabels(list []Label) []Label {
 	clean := true
 	for i := range list {
 		l := &list[i]
-		l.Value = strings.ToValidUTF8(l.Value, "\uFFFD")
-		if i > 0 && (!legalName(l.Name) || l.Name == thingLabel) || l.Value == "" {
-			clean = false
-		}
-		if i > 1 && list[i-1].Name >= l.Name {
-			clean = false
+		l.Value = validText(l.Value)
+		clean = clean && l.Value != "" && (i == 0 || legalName(l.Name) && l.Name != thingLabel)
+		// Insertion: lists are short, and often in order already.
+		for j := i; clean && j > 0 && list[j-1].Name >= list[j].Name; j-- {
+			if list[j-1].Name == list[j].Name {
+				clean = false
+				break
+			}
+			list[j-1], list[j] = list[j], list[j-1]
 		}
 	}
 	if clean {
-		// Already in order but for the thing itself, which is at the front.
-		thing, i := list[0], 1
-		for ; i < len(list) && list[i].Name < thingLabel; i++ {
-			list[i-1] = list[i]
-		}
-		list[i-1] = thing
 		return list
 	}
+	return cleanAnyLabels(list)
+}
 
+// cleanAnyLabels is cleanLabels for lists that have something to clean. The thing may be anywhere: it is the label whose
+// name is thingLabel, and the first of these.
+func cleanAnyLabels(list []Label) []Label {
 	type named struct {
 		Label
 		rank int8
 		from string
 	}
+	thing := slices.IndexFunc(list, func(l Label) bool { return l.Name == thingLabel })
 	all := make([]named, 0, len(list))
-	for i, l := range list {
+	for i, l := range slices.Backward(list) {
 		switch {
 		case l.Value == "" || l.Name == "":
-		case i == 0:
+		case i == thing:
 			all = append(all, named{l, 0, ""})
 		case legalName(l.Name) && l.Name != thingLabel:
-			all = append(all, named{l, 1, l.Name})
+			all = append(all, named{l, 1, ""})
 		default:
-			all = append(all, named{Label{legalize(l.Name), l.Value}, 2, l.Name})
+			all = append(all, named{Label{legalize(l.Name), validText(l.Value)}, 2, l.Name})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b named) int {

@@ -97,8 +97,17 @@ func TestLimits(t *testing.T) {
 	f(Options{}, `power_w{thing=~"`+strings.Repeat("x", maxRegexBytes+1)+`"}`, "", 400, `longer than 8192 bytes`)
 	f(Options{}, `power_w{thing!~"`+strings.Repeat("x", maxRegexBytes)+`"}`, "", 200, `lamp-1`)
 
-	api, _, _ := openFleet(t, Options{})
-	resp := api.Serve(context.Background(), "GET", "/api/v1/series", url.Values{"match[]": make([]string, maxSelectors+1)})
+	// a limit keeps a long list within the bound of series
+	api, _, _ := openFleet(t, Options{MaxSeries: 3})
+	resp := api.Serve(context.Background(), "GET", "/api/v1/series", url.Values{"match[]": {`{city=~".+"}`}, "limit": {"2"}})
+	if resp.Status != 200 || strings.Count(string(resp.Body), "__name__") != 2 || !strings.Contains(string(resp.Body), "truncated") {
+		t.Errorf("limit: %d %s", resp.Status, resp.Body)
+	}
+	resp = api.Serve(context.Background(), "GET", "/api/v1/series", url.Values{"match[]": {`{city=~".+"}`}})
+	if resp.Status != 422 || !strings.Contains(string(resp.Body), "more than 3 series") {
+		t.Errorf("no limit: %d %s", resp.Status, resp.Body)
+	}
+	resp = api.Serve(context.Background(), "GET", "/api/v1/series", url.Values{"match[]": make([]string, maxSelectors+1)})
 	if resp.Status != 400 || !strings.Contains(string(resp.Body), "more than 64 selectors") {
 		t.Errorf("selectors: %d %s", resp.Status, resp.Body)
 	}

@@ -32,9 +32,13 @@ func (a *API) series(ctx context.Context, form url.Values, dst []byte) ([]byte, 
 	}
 	var key []byte
 	count := 0
+	hints := &storage.SelectHints{Start: q.minMs, End: q.maxMs, Func: seriesFunc}
+	if limit > 0 {
+		hints.Limit = min(limit, a.opts.MaxSeries) + 1 // one more tells that there are more
+	}
 	dst = append(dst, '[')
 	for _, set := range sets {
-		found := q.Select(ctx, false, &storage.SelectHints{Start: q.minMs, End: q.maxMs, Func: seriesFunc}, set...)
+		found := q.Select(ctx, false, hints, set...)
 		for found.Next() {
 			lset := found.At().Labels()
 			if seen != nil {

@@ -131,6 +131,9 @@ func (q *querier) Select(
 			}
 			return walkOn, add(s, t.name, thing.labels)
 		}
+		if limit > 0 && len(list) >= limit {
+			return walkEnd, nil
+		}
 		if !t.info {
 			if t.mixed {
 				some, err := q.hasNumbers(ctx, id, t.id, sel.minMs, sel.maxMs)
@@ -152,9 +155,6 @@ func (q *querier) Select(
 					return walkOn, err
 				}
 			}
-		}
-		if limit > 0 && len(list) >= limit {
-			return walkEnd, nil
 		}
 		return walkOn, nil
 	})

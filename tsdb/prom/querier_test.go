@@ -87,6 +87,11 @@ func TestCleanLabels(t *testing.T) {
 	// of two that become the same, the legal one wins, then the first
 	f("a_b=2 c_d=3 thing=x", "a-b", "1", "a_b", "2", "c-d", "3", "c.d", "4")
 	f("a=\uFFFD thing=x", "a", "\xff")
+	f("a=\uFFFD b_=\uFFFD thing=x", "b-", "\xff", "a", "\xff")
+	// of two equal names the later counts
+	f("a=2 thing=x", "a", "1", "a", "2")
+	f("a=3 thing=x thing_type=real", "thing_type", "attribute", "a", "1", "a", "2", "a", "3", "thing_type", "real")
+	f("attribute_thing=2 thing=x z=1", "z", "1", "thing", "1", "thing", "2")
 	f("attribute___x=1 thing=x", "--x", "1")
 }
 
