@@ -13,7 +13,7 @@ import { Shell } from './shell/shell';
 const Device = lazy(() => import('./screens/device'));
 // One file for the small screens.
 const settings = () => import('./screens/settings');
-const Enrolment = lazy(() => settings().then((screens) => ({ default: screens.Enrolment })));
+const Enrollment = lazy(() => settings().then((screens) => ({ default: screens.Enrollment })));
 const Tokens = lazy(() => settings().then((screens) => ({ default: screens.Tokens })));
 const Audit = lazy(() => settings().then((screens) => ({ default: screens.Audit })));
 const About = lazy(() => settings().then((screens) => ({ default: screens.About })));
@@ -32,7 +32,7 @@ export function App() {
                   <Route path="/" component={Overview} />
                   <Route path="/fleet" component={Fleet} />
                   <Route path="/fleet/:name">{({ name }) => <Device key={name} name={name} />}</Route>
-                  <Route path="/enrolment" component={Enrolment} />
+                  <Route path="/enrollment" component={Enrollment} />
                   <Route path="/tokens" component={Tokens} />
                   <Route path="/audit" component={Audit} />
                   <Route path="/about" component={About} />

@@ -2,6 +2,11 @@
 
 export type Role = 'viewer' | 'operator' | 'security' | 'admin';
 
+/** Keys, certificates and the audit are for the roles that answer for security. The gateway decides; this hides what it would refuse. */
+export function mayManageKeys(role: Role): boolean {
+  return role === 'security' || role === 'admin';
+}
+
 export interface Me {
   username: string;
   role: Role;
@@ -83,6 +88,7 @@ export interface Token {
   id: string;
   name: string;
   role: Role;
+  createdBy: string;
   createdMs: number;
   expiresMs: number;
   lastUsedMs: number;

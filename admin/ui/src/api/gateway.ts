@@ -50,7 +50,7 @@ export interface RowError {
 }
 
 export interface AllowPage {
-  allowed: AllowEntry[];
+  allow: AllowEntry[];
   nextCursor: string;
 }
 
@@ -59,11 +59,11 @@ export const allowList = (cursor: string, signal?: AbortSignal) =>
 export const allow = (entries: Pick<AllowEntry, 'thingName' | 'spkiSha256' | 'thingTypeName'>[]) =>
   call<{ added: number }>('/api/allow', { method: 'POST', body: entries });
 export const allowCsv = (text: string) =>
-  call<{ added: number; rowErrors: RowError[] | null }>('/api/allow', { method: 'POST', body: text, contentType: 'text/csv' });
+  call<{ added: number; errors: RowError[] }>('/api/allow', { method: 'POST', body: text, contentType: 'text/csv' });
 export const disallow = (key: string) => call<void>(`/api/allow/${key}`, { method: 'DELETE' });
 
 export const tokens = (signal?: AbortSignal) => call<{ tokens: Token[] }>('/api/tokens', { signal }).then((answer) => answer.tokens ?? []);
-export const makeToken = (body: { name: string; role: Role; days: number }) =>
+export const makeToken = (body: { name: string; role: Role; lifeSeconds: number }) =>
   call<{ token: string }>('/api/tokens', { method: 'POST', body });
 export const removeToken = (id: string) => call<void>(`/api/tokens/${encodeURIComponent(id)}`, { method: 'DELETE' });
 

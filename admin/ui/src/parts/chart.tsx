@@ -1,4 +1,4 @@
-// A time chart on uPlot. Colours come from the tokens when it is drawn, and it is drawn anew when the scheme changes:
+// A time chart on uPlot. Colors come from the tokens when it is drawn, and it is drawn anew when the scheme changes:
 // a canvas does not follow CSS by itself.
 import { useComputedColorScheme } from '@mantine/core';
 import { useEffect, useRef } from 'react';
@@ -30,23 +30,25 @@ interface ChartProps {
   /** Charts with one name share a cursor. */
   sync?: string;
   fromZero?: boolean;
+  /** Width of the value axis in pixels, for charts that stand above each other; undefined: what its labels need. */
+  axisWidth?: number;
+  /** The time axis is on the chart below. */
+  hideTime?: boolean;
   onBrush?: (from: number, to: number) => void;
 }
 
 const dashes: (number[] | undefined)[] = [undefined, [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3], [10, 4]];
 
 const minute = 60;
-const hour = 3600;
 const day = 86400;
-// Increment, format, and what is shown where a year, day or so begins: uPlot's own table, for a 24 h clock.
+// Smallest step and format: uPlot's own table, for a 24 h clock. The readout and the line below the chart have the date.
 const timeLabels: (string | number | null)[][] = [
   [day, '{MM}-{DD}', null, null, null, null, null, null, 1],
-  [hour, '{HH}:{mm}', null, null, '\n{MM}-{DD}', null, null, null, 1],
-  [minute, '{HH}:{mm}', null, null, '\n{MM}-{DD}', null, null, null, 1],
-  [1, '{HH}:{mm}:{ss}', null, null, '\n{MM}-{DD}', null, null, null, 1],
+  [minute, '{HH}:{mm}', null, null, null, null, null, null, 1],
+  [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1],
 ];
 
-export default function Chart({ times, series, height, label, format, span, sync, fromZero, onBrush }: ChartProps) {
+export default function Chart({ times, series, height, label, format, span, sync, fromZero, axisWidth, hideTime, onBrush }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const readout = useRef<HTMLOutputElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
@@ -69,20 +71,20 @@ export default function Chart({ times, series, height, label, format, span, sync
       {
         width: element.clientWidth,
         height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 24, hideTime ? 4 : 0, 0],
         legend: { show: false },
         scales: {
           x: { time: true, range: (_, low, high) => (now.current.span ? [now.current.span.from, now.current.span.to] : [low, high]) },
           y: { range: (_, low, high) => yRange(low, high, fromZero) },
         },
         axes: [
-          { ...axis, grid: { show: false }, space: 72, size: 28, gap: 6, values: timeLabels as uPlot.Axis.Values },
+          { ...axis, show: !hideTime, grid: { show: false }, space: 72, size: 26, gap: 6, values: timeLabels as uPlot.Axis.Values },
           {
             ...axis,
-            space: 28,
+            space: height > 300 ? 44 : 28,
             gap: 6,
             size: (self, labels) => {
-              if (!labels) return 40;
+              if (axisWidth || !labels) return axisWidth ?? 40;
               self.ctx.font = `${11 * devicePixelRatio}px ${token('--sans')}`;
               return Math.ceil(Math.max(...labels.map((text) => self.ctx.measureText(text).width)) / devicePixelRatio) + 10;
             },
@@ -147,7 +149,7 @@ export default function Chart({ times, series, height, label, format, span, sync
       plot.current = undefined;
     };
     // The data comes by the effect below; a new plot is for a new look only.
-  }, [scheme, height, shape, sync, fromZero, !!onBrush]);
+  }, [scheme, height, shape, sync, fromZero, axisWidth, hideTime, !!onBrush]);
 
   useEffect(() => {
     plot.current?.setData(data);

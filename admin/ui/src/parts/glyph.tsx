@@ -1,4 +1,4 @@
-// Status by shape, word and colour together, so that no one of them has to be seen.
+// Status by shape, word and color together, so that no one of them has to be seen.
 import type { Thing } from '../api/contract';
 import './glyph.css';
 

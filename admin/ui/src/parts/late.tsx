@@ -15,7 +15,7 @@ export function useLate(waiting: boolean): boolean {
   return waiting && late;
 }
 
-/** Grey lines where rows will be, after 300 ms of waiting. */
+/** Gray lines where rows will be, after 300 ms of waiting. */
 export function Placeholder({ rows, waiting = true }: { rows: number; waiting?: boolean }) {
   const late = useLate(waiting);
   if (!late) return null;

@@ -40,7 +40,7 @@ export function About() {
           <dd>
             {bytes(overview.bytesOnDisk)} of telemetry, {bytes(overview.diskFreeBytes)} free
           </dd>
-          <dt>Licences</dt>
+          <dt>Licenses</dt>
           <dd>
             <a href="/licenses.txt" target="_blank" rel="noreferrer">
               of the parts of this page

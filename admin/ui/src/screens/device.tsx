@@ -212,13 +212,11 @@ function Twin({ thing, fields, selected, onSelect }: TwinProps) {
 }
 
 export function Value({ field }: { field: TwinField }) {
-  if (field.kind === 'string') return <span title={field.value}>{field.value}</span>;
-  if (field.kind === 'bool') return field.value ? 'true' : 'false';
-  const unit = unitOf(field.name);
+  const text = field.kind === 'number' ? measured(Number(field.value)) : String(field.value);
   return (
     <>
-      {measured(Number(field.value))}
-      <span className="unit">{unit}</span>
+      <span title={text}>{text}</span>
+      <span className="unit">{field.kind === 'number' && unitOf(field.name)}</span>
     </>
   );
 }

@@ -254,8 +254,13 @@ function Rows({ things, total, columns, sort, onSort, faded, more, loadMore, vie
   const lastVisible = visible[visible.length - 1]?.index ?? 0;
   const late = useLate(faded);
 
-  useEffect(() => rows.measure(), [density, rows]);
-  useEffect(() => scroller.current?.scrollTo({ top: 0 }), [viewKey]);
+  useEffect(() => {
+    rows.measure();
+  }, [density, rows]);
+  useEffect(() => {
+    // Not as the effect's value: scrollTo answers with a promise in newer browsers.
+    scroller.current?.scrollTo({ top: 0 });
+  }, [viewKey]);
   useEffect(() => {
     if (more && lastVisible >= things.length - pageSize / 4) loadMore();
   });

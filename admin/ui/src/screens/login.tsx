@@ -6,6 +6,7 @@ import { sentence } from '../api/client';
 import type { Me } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { Glyph } from '../parts/glyph';
+import { Mark } from '../parts/mark';
 import { useTitle } from '../parts/title';
 import { codeOf, safeTarget } from '../text/urlstate';
 import './signin.css';
@@ -55,6 +56,7 @@ export function Login() {
   return (
     <main className="signin">
       <div className="signin-card">
+        <Mark />
         <h1>Sign in to muster</h1>
         <p className="muted">{busy && code ? 'Signing in with the one-time code.' : 'With the account of this gateway.'}</p>
         <form

@@ -1,4 +1,5 @@
 import { ActionIcon, SegmentedControl, Tooltip } from '@mantine/core';
+import { useViewportSize } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { IconChartLine, IconTable, IconZoomReset } from '@tabler/icons-react';
 import { serverNow } from '../api/client';
@@ -44,8 +45,10 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
   const format = (value: number) => (unit ? `${measured(value)} ${unit}` : measured(value));
   const values = data.data?.values.filter((value) => value !== null) ?? [];
   const stepped = field?.kind === 'bool';
+  // What the head, the toolbar and the line below leave of the window.
+  const height = Math.max(240, Math.min(560, useViewportSize().height - 330));
   return (
-    <section className="metric" aria-labelledby="metric">
+    <section className="metric" aria-labelledby="metric" style={{ '--chart-height': `${height}px` } as React.CSSProperties}>
       <div className="section-head metric-head">
         <h2 id="metric" className="mono">
           {metric}
@@ -86,7 +89,7 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
         <LazyChart
           times={data.data.times}
           series={[{ label: metric, values: data.data.values, color: 1, stepped }]}
-          height={340}
+          height={height}
           label={`${metric} of ${thing}, ${moment(data.data.span.from * 1000)} to ${moment(data.data.span.to * 1000)}; the table view has the values`}
           format={format}
           span={data.data.span}

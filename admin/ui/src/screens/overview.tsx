@@ -1,12 +1,13 @@
 import { useMemo } from 'react';
 import { Link } from 'wouter';
-import type { Overview as Figures } from '../api/contract';
+import { mayManageKeys, type Overview as Figures, type Role } from '../api/contract';
 import { useLive } from '../live/overview';
 import { Glyph, type Status } from '../parts/glyph';
 import { LazyChart } from '../parts/lazychart';
 import { Placeholder } from '../parts/late';
 import { useTitle } from '../parts/title';
-import { bytes, count, figure, plural, span } from '../text/format';
+import { useMe } from '../shell/session';
+import { bytes, count, figure, measured, plural, span } from '../text/format';
 import { fleetLink } from '../text/urlstate';
 import { FirstDevice } from './firstdevice';
 import './overview.css';
@@ -78,7 +79,7 @@ interface Need {
 const lowDiskBytes = 1e9;
 
 /** What a person should look at, worst first. Each row leads to the place where it can be seen or mended. */
-export function needsOf(figures: Figures): Need[] {
+export function needsOf(figures: Figures, role: Role): Need[] {
   const needs: Need[] = [];
   if (!figures.ready) {
     needs.push({
@@ -102,10 +103,9 @@ export function needsOf(figures: Figures): Need[] {
     const n = figures.refusedTotal;
     needs.push({
       status: 'warn',
-      text: `${count(n)} ${plural(n, 'connection or enrolment was', 'connections or enrolments were')} refused`,
+      text: `${count(n)} ${plural(n, 'connection or enrollment was', 'connections or enrollments were')} refused`,
       detail: `since the start ${span(figures.uptimeSeconds)} ago`,
-      action: 'Allowed keys',
-      href: '/enrolment',
+      ...(mayManageKeys(role) ? { action: 'See the audit', href: '/audit' } : { action: 'This gateway', href: '/about' }),
     });
   }
   const offline = offlineOf(figures);
@@ -113,7 +113,7 @@ export function needsOf(figures: Figures): Need[] {
     needs.push({
       status: 'off',
       text: `${count(offline)} ${plural(offline, 'thing is', 'things are')} offline`,
-      detail: `${figure((100 * offline) / figures.things)} % of the fleet`,
+      detail: `${measured(Number(((100 * offline) / figures.things).toPrecision(2)))} % of the fleet`,
       action: 'Show them',
       href: fleetLink({ state: 'offline', sort: 'lastSeen' }),
     });
@@ -132,7 +132,8 @@ export function needsOf(figures: Figures): Need[] {
 }
 
 function NeedsYou({ figures }: { figures: Figures }) {
-  const needs = needsOf(figures);
+  const { role } = useMe();
+  const needs = needsOf(figures, role);
   return (
     <section className="section" aria-labelledby="needs">
       <div className="section-head">
@@ -161,24 +162,29 @@ function NeedsYou({ figures }: { figures: Figures }) {
   );
 }
 
+const axisWidth = 52;
+
 function LiveCharts({ figures }: { figures: Figures }) {
   const { points } = useLive();
   const times = useMemo(() => points.map((point) => point.at), [points]);
   const last = times[times.length - 1] ?? 0;
-  // The axis begins with five minutes and grows to the fifteen that are kept.
-  const since = Math.min(times[0] ?? last, last - 300);
+  // The axis begins with one minute and grows to the fifteen that are kept.
+  const since = Math.min(times[0] ?? last, last - 60);
   const axis = { from: since, to: last };
+  const minutes = Math.ceil((last - since) / 60);
   return (
     <section className="section" aria-labelledby="live">
       <div className="section-head">
         <h2 id="live">Now</h2>
-        <span className="muted">the last {span(Math.max(60, Math.ceil((last - since) / 60) * 60))}</span>
+        <span className="muted">{minutes === 1 ? 'the last minute' : `the last ${minutes} minutes`}</span>
       </div>
       <Strip name="Messages/s" value={figure(figures.messagesPerSecond)}>
         <LazyChart
           times={times}
           series={[{ label: 'messages/s', values: points.map((point) => point.messagesPerSecond), color: 1 }]}
-          height={132}
+          height={128}
+          axisWidth={axisWidth}
+          hideTime
           label={`Messages per second over the last minutes, now ${figure(figures.messagesPerSecond)}`}
           format={figure}
           span={axis}
@@ -190,7 +196,8 @@ function LiveCharts({ figures }: { figures: Figures }) {
         <LazyChart
           times={times}
           series={[{ label: 'connected', values: points.map((point) => point.connected), color: 3, stepped: true }]}
-          height={112}
+          height={128}
+          axisWidth={axisWidth}
           label={`Connected things over the last minutes, now ${count(figures.connected)}`}
           format={count}
           span={axis}

@@ -1,5 +1,5 @@
 // The screens that come in one file of their own.
 export { About } from './about';
 export { Audit } from './audit';
-export { Enrolment } from './enrolment';
+export { Enrollment } from './enrollment';
 export { Tokens } from './tokens';

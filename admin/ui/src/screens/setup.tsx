@@ -5,6 +5,7 @@ import { Redirect, useLocation } from 'wouter';
 import { sentence } from '../api/client';
 import * as gateway from '../api/gateway';
 import { Glyph } from '../parts/glyph';
+import { Mark } from '../parts/mark';
 import { useTitle } from '../parts/title';
 import { passwordRules } from '../text/password';
 import { codeOf } from '../text/urlstate';
@@ -47,6 +48,7 @@ export function Setup() {
   return (
     <main className="signin">
       <div className="signin-card">
+        <Mark />
         <h1>Set up this gateway</h1>
         <p className="muted">Make the first account. It may do everything.</p>
         <form

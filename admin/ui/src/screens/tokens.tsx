@@ -16,7 +16,7 @@ import { toastDone, toastError } from '../parts/toast';
 import { useNow } from '../live/clock';
 import { addresses } from '../text/addresses';
 import { count, daysUntil } from '../text/format';
-import './enrolment.css';
+import './enrollment.css';
 
 const roles: { value: Role; label: string }[] = [
   { value: 'viewer', label: 'viewer: reads' },
@@ -73,7 +73,7 @@ function Create({ onMade }: { onMade: (fresh: { name: string; token: string }) =
   const make = async () => {
     setBusy(true);
     try {
-      const { token } = await gateway.makeToken({ name: name.trim(), role, days: Number(days) });
+      const { token } = await gateway.makeToken({ name: name.trim(), role, lifeSeconds: Number(days) * 86_400 });
       onMade({ name: name.trim(), token });
       setName('');
       await client.invalidateQueries({ queryKey: ['tokens'] });
@@ -84,7 +84,7 @@ function Create({ onMade }: { onMade: (fresh: { name: string; token: string }) =
   };
 
   return (
-    <section className="section enrol-add" aria-labelledby="create">
+    <section className="section enroll-add" aria-labelledby="create">
       <div className="section-head">
         <h2 id="create">Make a token</h2>
       </div>
@@ -115,7 +115,7 @@ function Fresh({ name, token }: { name: string; token: string }) {
       <div className="note" role="status">
         <p>This is the only time the token is shown; the gateway keeps its hash.</p>
       </div>
-      <div className="enrol-how" style={{ marginTop: 12 }}>
+      <div className="enroll-how" style={{ marginTop: 12 }}>
         <div>
           <p className="muted">The token</p>
           <Command text={token} what="the token" />

@@ -18,10 +18,12 @@ import {
 } from '@tabler/icons-react';
 import { useEffect, useRef, useState } from 'react';
 import { Link, useLocation, useSearchParams } from 'wouter';
+import { mayManageKeys } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useNow } from '../live/clock';
 import { followOverview, useLive } from '../live/overview';
 import { Glyph, type Status } from '../parts/glyph';
+import { Mark } from '../parts/mark';
 import { toastError } from '../parts/toast';
 import { age, count } from '../text/format';
 import { readFleet, writeFleet } from '../text/urlstate';
@@ -52,22 +54,6 @@ export function Shell({ children }: { children: React.ReactNode }) {
         {children}
       </main>
     </div>
-  );
-}
-
-/** A roll call: eight that are there, one that is not. */
-function Mark() {
-  const dots = [0, 1, 2].flatMap((row) => [0, 1, 2].map((column) => ({ x: 3 + column * 6, y: 3 + row * 6 })));
-  return (
-    <svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true">
-      {dots.map(({ x, y }, index) =>
-        index === 5 ? (
-          <circle key={index} cx={x} cy={y} r="1.6" fill="none" stroke="currentColor" strokeWidth="1.2" />
-        ) : (
-          <circle key={index} cx={x} cy={y} r="2.2" fill="currentColor" />
-        ),
-      )}
-    </svg>
   );
 }
 
@@ -181,7 +167,7 @@ function UserMenu() {
   const leave = async () => {
     try {
       await gateway.logout();
-      client.clear();
+      client.removeQueries({ predicate: (query) => query.queryKey[0] !== 'me' });
       client.setQueryData(['me'], 'login');
     } catch (cause) {
       toastError(cause);
@@ -228,12 +214,12 @@ function Rail() {
       <ul>
         <Place href="/" label="Overview" icon={IconLayoutDashboard} exact />
         <Place href="/fleet" label="Fleet" icon={IconList} figure={overview && count(overview.things)} />
-        <Place href="/enrolment" label="Enrolment" icon={IconFingerprint} />
+        {mayManageKeys(me.role) && <Place href="/enrollment" label="Enrollment" icon={IconFingerprint} />}
       </ul>
       <h2>Settings</h2>
       <ul>
         {me.role === 'admin' && <Place href="/tokens" label="Access tokens" icon={IconKey} />}
-        <Place href="/audit" label="Audit" icon={IconHistory} />
+        {mayManageKeys(me.role) && <Place href="/audit" label="Audit" icon={IconHistory} />}
         <Place href="/about" label="This gateway" icon={IconInfoCircle} />
       </ul>
       <span className="spread" />

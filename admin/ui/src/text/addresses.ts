@@ -1,9 +1,11 @@
-/** The gateway's addresses as seen from this browser. MQTT listens on the port of the same host that the standard names. */
-export function addresses(at: { protocol: string; host: string; hostname: string }) {
+/** The gateway's addresses as seen from this browser, and the agent's command that reaches it. */
+export function addresses(at: { protocol: string; host: string; hostname: string; port: string }) {
+  const origin = `${at.protocol}//${at.host}`;
+  // 8443 is what the agent takes for the port of enrollment by itself.
+  const port = at.port || (at.protocol === 'https:' ? '443' : '80');
   return {
-    origin: `${at.protocol}//${at.host}`,
-    host: at.host,
-    mqtt: `${at.hostname}:8883`,
-    prometheus: `${at.protocol}//${at.host}/prometheus`,
+    origin,
+    prometheus: `${origin}/prometheus`,
+    agent: (thing: string) => `muster agent --gateway ${at.hostname}${port === '8443' ? '' : ` --http-port ${port}`} --ca ca.pem --thing ${thing}`,
   };
 }

@@ -1,11 +1,10 @@
-// The allow-list: which keys may enrol, as which thing.
+// The allow-list: which keys may enroll, as which thing.
 import { ActionIcon, Button, TextInput, Tooltip } from '@mantine/core';
 import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
 import { IconTrash, IconUpload } from '@tabler/icons-react';
 import { useRef, useState } from 'react';
 import { Link } from 'wouter';
-import { sentence } from '../api/client';
-import type { AllowEntry } from '../api/contract';
+import { type AllowEntry, mayManageKeys } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { Confirm } from '../parts/confirm';
 import { Command, CopyButton } from '../parts/copy';
@@ -17,13 +16,14 @@ import { useTitle } from '../parts/title';
 import { toastDone, toastError } from '../parts/toast';
 import { useMe } from '../shell/session';
 import { addresses } from '../text/addresses';
+import { allowLines, cleanHash, isHash } from '../text/allowlist';
 import { count, plural } from '../text/format';
-import './enrolment.css';
+import './enrollment.css';
 
-export function Enrolment() {
-  useTitle('Enrolment');
+export function Enrollment() {
+  useTitle('Enrollment');
   const me = useMe();
-  const mayWrite = me.role !== 'viewer';
+  const mayWrite = mayManageKeys(me.role);
   const list = useInfiniteQuery({
     queryKey: ['allow'],
     queryFn: ({ pageParam, signal }) => gateway.allowList(pageParam, signal),
@@ -31,12 +31,12 @@ export function Enrolment() {
     getNextPageParam: (last) => last.nextCursor || undefined,
     refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) <= 2 ? 10_000 : false),
   });
-  const entries = list.data?.pages.flatMap((page) => page.allowed ?? []) ?? [];
+  const entries = list.data?.pages.flatMap((page) => page.allow) ?? [];
   return (
     <div className="page">
       <header className="page-head">
-        <h1>Enrolment</h1>
-        <p className="muted">A device enrols itself if its key is on this list. Its private key never leaves it.</p>
+        <h1>Enrollment</h1>
+        <p className="muted">A device enrolls itself if its key is on this list. Its private key never leaves it.</p>
       </header>
       {mayWrite && <Add />}
       <section className="section" aria-labelledby="allowed">
@@ -79,30 +79,20 @@ export function Enrolment() {
 }
 
 function Explain() {
-  const { origin } = addresses(location);
   return (
-    <div className="enrol-how">
+    <div className="enroll-how">
       <div>
-        <p>On the device, make the key. This prints the hash of its public half:</p>
+        <p>On the device, make the key. This prints the line to paste above:</p>
         <Command text="muster agent key --thing lamp-1" />
       </div>
       <div>
-        <p>Allow that hash here, then start the agent. It enrols, connects and sends:</p>
-        <Command text={`muster agent --gateway ${origin} --thing lamp-1`} />
+        <p>
+          Then start the agent there. It enrolls, connects and sends; <code>ca.pem</code> is from this gateway’s data folder:
+        </p>
+        <Command text={addresses(location).agent('lamp-1')} />
       </div>
     </div>
   );
-}
-
-const hex64 = /^[0-9a-f]{64}$/;
-
-/** A hash as people paste it: with colons, spaces, capitals or a prefix. */
-function cleanHash(text: string): string {
-  return text
-    .trim()
-    .toLowerCase()
-    .replace(/^sha-?256[:=]/, '')
-    .replace(/[:\s]/g, '');
 }
 
 function Add() {
@@ -115,7 +105,7 @@ function Add() {
   const [over, setOver] = useState(false);
   const [rowErrors, setRowErrors] = useState<gateway.RowError[]>([]);
   const spkiSha256 = cleanHash(hash);
-  const hashError = hash && !hex64.test(spkiSha256) ? 'want 64 hexadecimal digits' : undefined;
+  const hashError = hash && !isHash(spkiSha256) ? 'want 64 hexadecimal digits' : undefined;
 
   const run = async (work: () => Promise<string>) => {
     setBusy(true);
@@ -133,22 +123,37 @@ function Add() {
       await gateway.allow([{ thingName: thingName.trim(), spkiSha256, thingTypeName: thingTypeName.trim() }]);
       setThingName('');
       setHash('');
-      return `${thingName.trim()} may enrol.`;
+      return `${thingName.trim()} may enroll.`;
     });
 
-  const addFile = (chosen: File | undefined) => {
-    if (!chosen) return;
+  const addCsv = (csv: () => string | Promise<string>) => {
     setRowErrors([]);
     void run(async () => {
-      const answer = await gateway.allowCsv(await chosen.text());
-      setRowErrors(answer.rowErrors ?? []);
-      return `${count(answer.added)} ${plural(answer.added, 'key')} of ${chosen.name} may enrol.`;
+      const answer = await gateway.allowCsv(await csv());
+      setRowErrors(answer.errors);
+      return `${count(answer.added)} ${plural(answer.added, 'key')} of the list may enroll.`;
     });
+  };
+  const addFile = (chosen: File | undefined) => chosen && addCsv(() => chosen.text());
+
+  /** What the agent prints may be pasted into any field: one line fills the form, several are a list. */
+  const onPaste = (event: React.ClipboardEvent) => {
+    const lines = allowLines(event.clipboardData.getData('text'));
+    if (!lines) return;
+    event.preventDefault();
+    if (lines.rows.length > 1) {
+      addCsv(() => lines.csv);
+      return;
+    }
+    const [row] = lines.rows;
+    setThingName(row!.thingName);
+    setHash(row!.spkiSha256);
+    setThingTypeName(row!.thingTypeName);
   };
 
   return (
     <section
-      className="section enrol-add"
+      className="section enroll-add"
       aria-labelledby="add"
       data-over={over}
       onDragOver={(event) => {
@@ -166,6 +171,7 @@ function Add() {
         <h2 id="add">Allow a key</h2>
       </div>
       <form
+        onPaste={onPaste}
         onSubmit={(event) => {
           event.preventDefault();
           void add();
@@ -180,7 +186,7 @@ function Add() {
           onChange={(event) => setThingTypeName(event.currentTarget.value)}
         />
         <TextInput
-          className="enrol-hash"
+          className="enroll-hash"
           label="SHA-256 of the public key"
           placeholder="64 hexadecimal digits"
           spellCheck={false}
@@ -189,7 +195,7 @@ function Add() {
           onChange={(event) => setHash(event.currentTarget.value)}
           styles={{ input: { fontFamily: 'var(--mono)' } }}
         />
-        <Button type="submit" variant="filled" disabled={busy || !thingName.trim() || !hex64.test(spkiSha256)}>
+        <Button type="submit" variant="filled" disabled={busy || !thingName.trim() || !isHash(spkiSha256)}>
           Allow
         </Button>
         <Button leftSection={<IconUpload size={16} stroke={1.5} />} disabled={busy} onClick={() => file.current?.click()}>
@@ -207,8 +213,9 @@ function Add() {
           }}
         />
       </form>
-      <p className="muted enrol-hint">
-        Many at once: drop a CSV file here, with the header <code>thingName,spkiSha256,thingTypeName</code>.
+      <p className="muted enroll-hint">
+        Paste what <code>muster agent key</code> prints into any field. Many at once: drop a CSV file here, with the header{' '}
+        <code>thingName,spkiSha256,thingTypeName</code>.
       </p>
       {rowErrors.length > 0 && (
         <div className="note" role="alert">
@@ -218,7 +225,7 @@ function Add() {
           <ul className="row-errors">
             {rowErrors.slice(0, 20).map((each) => (
               <li key={each.line}>
-                <span className="muted">line {each.line}</span> {sentence(each.message)}
+                <span className="muted">line {each.line}</span> {each.message}
               </li>
             ))}
           </ul>
@@ -271,7 +278,7 @@ function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: bo
               </td>
               <td>{entry.thingTypeName || <span className="muted">–</span>}</td>
               <td className="fill">
-                <span className="enrol-key">
+                <span className="enroll-key">
                   <code className="clip">{entry.spkiSha256}</code>
                   <CopyButton text={entry.spkiSha256} what={`the hash of ${entry.thingName}`} />
                 </span>
@@ -302,11 +309,11 @@ function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: bo
         <p>
           {leaving && leaving.usedMs > 0 ? (
             <>
-              <b>{leaving.thingName}</b> keeps the certificate it has; the key cannot enrol again.
+              <b>{leaving.thingName}</b> keeps the certificate it has; the key cannot enroll again.
             </>
           ) : (
             <>
-              The device with this key can no longer enrol as <b>{leaving?.thingName}</b>.
+              The device with this key can no longer enroll as <b>{leaving?.thingName}</b>.
             </>
           )}
         </p>
