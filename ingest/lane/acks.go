@@ -10,7 +10,8 @@ type ackRing struct {
 
 // ack is one owed PUBACK.
 type ack struct {
-	seq    uint64 // the row that must be durable first; 0: ready
+	first  uint64 // the first and the last row that must be durable before; 0: none
+	seq    uint64
 	reason string // v5 reason string
 	id     uint16
 	code   byte // v5 reason code
@@ -50,6 +51,15 @@ func (q *ackRing) appendReady(dst []byte, durable uint64, version byte, problemI
 		n++
 	}
 	return dst, n
+}
+
+// refuse answers what waits for rows in (durable, upTo] with the code instead: they will not be on disk.
+func (q *ackRing) refuse(durable, upTo uint64, code byte, reason string) {
+	for i := range q.size {
+		if a := q.at(i); a.seq > durable && a.first <= upTo {
+			a.first, a.seq, a.code, a.reason = 0, 0, code, reason
+		}
+	}
 }
 
 // AppendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP; first is its first byte (v5 section 3.4). The reason code and

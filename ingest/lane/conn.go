@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"muster/tsdb"
 )
 
 // Handler answers what the lane does not do itself. Connect, Publish, Fanout and Packet are called by the reading
@@ -37,12 +39,13 @@ type Handler interface {
 var ErrDisconnected = errors.New("disconnected by the client")
 
 var (
-	errClosed  = errors.New("connection closed by the client")
-	errPanic   = Violation{Code: 0x83, Reason: "internal error"}
-	errRows    = Violation{Code: 0x83, Reason: "the store takes no more rows"}
-	errSlow    = Violation{Code: codeQuotaExceeded, Reason: "client reads too slowly"}
-	errTimeout = Violation{Code: 0x8d, Reason: "keep alive timeout"}
-	errConnect = Violation{Reason: "connect timeout"}
+	errClosed   = errors.New("connection closed by the client")
+	errPanic    = Violation{Code: 0x83, Reason: "internal error"}
+	errRows     = Violation{Code: 0x83, Reason: "the store takes no more rows"}
+	errSlow     = Violation{Code: codeQuotaExceeded, Reason: "client reads too slowly"}
+	errDiskFull = Violation{Code: codeQuotaExceeded, Reason: "disk full"}
+	errTimeout  = Violation{Code: 0x8d, Reason: "keep alive timeout"}
+	errConnect  = Violation{Reason: "connect timeout"}
 )
 
 const (
@@ -84,6 +87,7 @@ type Conn struct {
 	mu       sync.Mutex // guards what follows
 	room     sync.Cond  // the ring has room, or the connection ends
 	owed     ackRing
+	refused  uint64 // the last row that a full disk refused
 	out      []byte
 	spare    []byte
 	cause    error // why it ends; nil: it does not
@@ -176,6 +180,9 @@ func (c *Conn) Ack(id uint16, code byte, reason string) {
 
 func (c *Conn) owe(a ack) {
 	c.mu.Lock()
+	if a.seq > 0 && a.first <= c.refused { // the group failed before we came here
+		a.first, a.seq, a.code, a.reason = 0, 0, errDiskFull.Code, errDiskFull.Reason
+	}
 	c.owed.push(a)
 	ready := c.owed.at(0).seq <= c.durable.Load()
 	c.mu.Unlock()
@@ -184,16 +191,32 @@ func (c *Conn) owe(a ack) {
 	}
 }
 
-// Durable implements tsdb.Waiter: rows up to upTo are on disk, or never will be. It does not block.
+// Durable implements tsdb.Waiter: rows up to upTo are on disk, or never will be. It does not block. The store calls it from
+// one goroutine, with rising upTo.
 func (c *Conn) Durable(upTo uint64, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+		c.durable.Store(upTo)
+	case errors.Is(err, tsdb.ErrDiskFull):
+		c.diskFull(upTo)
+	default:
 		c.failed.Store(true)
-	} else {
-		for old := c.durable.Load(); upTo > old && !c.durable.CompareAndSwap(old, upTo); {
-			old = c.durable.Load()
-		}
 	}
 	c.signal()
+}
+
+// diskFull refuses the messages with rows up to upTo that are not on disk. Later ones may get there.
+func (c *Conn) diskFull(upTo uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused = upTo
+	c.env.RowsRefused.Inc()
+	if c.version < 5 { // no way to say no
+		c.draining = false
+		c.endLocked(errDiskFull)
+		return
+	}
+	c.owed.refuse(c.durable.Load(), upTo, errDiskFull.Code, errDiskFull.Reason)
 }
 
 // End ends the connection for the given reason; the first one counts. What is queued is still written, for a second at

@@ -1,9 +1,9 @@
 package lane
 
 import (
-	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"muster/ingest/decode"
@@ -95,7 +95,7 @@ func (c *Conn) take(p *Publish) error {
 	if p.QoS > 0 {
 		waiter = c
 	}
-	seq, code, reason, err := c.store(p, waiter)
+	first, last, code, reason, err := c.store(p, waiter)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c *Conn) take(p *Publish) error {
 		c.h.Fanout(p)
 	}
 	if p.QoS > 0 {
-		c.owe(ack{seq: seq, id: p.ID, code: code, reason: reason})
+		c.owe(ack{first: first, seq: last, id: p.ID, code: code, reason: reason})
 	}
 	return nil
 }
@@ -114,24 +114,66 @@ func (c *Conn) StoreTelemetry(p *Publish) (code byte, reason string, err error) 
 	if !c.intern([]byte(p.Topic)).telemetry {
 		return 0, "", nil
 	}
-	_, code, reason, err = c.store(p, nil)
+	rows := &settled{wake: make(chan struct{}, 1)}
+	_, last, code, reason, err := c.store(p, rows)
 	if err != nil || code != 0 {
 		return code, reason, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), syncTimeout)
-	defer cancel()
-	if err := c.env.Store.Sync(ctx); err != nil {
-		return 0, "", errRows
+	if err := rows.wait(last); err != nil {
+		_, _, code, reason, err = c.refusedRow(p, err)
+		return code, reason, err
 	}
 	return 0, "", nil
+}
+
+// settled waits for the rows of one message.
+type settled struct {
+	wake chan struct{}
+
+	mu   sync.Mutex // guards what follows
+	upTo uint64
+	err  error
+}
+
+// Durable implements tsdb.Waiter.
+func (s *settled) Durable(upTo uint64, err error) {
+	s.mu.Lock()
+	s.upTo = upTo
+	if err != nil {
+		s.err = err
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns when the rows up to last are on disk, or that they will not be.
+func (s *settled) wait(last uint64) error {
+	giveUp := time.NewTimer(syncTimeout)
+	defer giveUp.Stop()
+	for {
+		s.mu.Lock()
+		upTo, err := s.upTo, s.err
+		s.mu.Unlock()
+		if err != nil || upTo >= last {
+			return err
+		}
+		select {
+		case <-s.wake:
+		case <-giveUp.C:
+			return errRows
+		}
+	}
 }
 
 // syncTimeout bounds how long one connection waits for the disk before it is given up.
 const syncTimeout = 30 * time.Second
 
-// store decodes a payload and appends its rows. seq is that of the last row. A refused message has a reason code (v5 section
+// store decodes a payload and appends its rows. first and last are their sequence numbers. A refused message has a reason code (v5 section
 // 3.4.2.1) and is acknowledged with it; an error ends the connection.
-func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (seq uint64, code byte, reason string, err error) {
+func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code byte, reason string, err error) {
 	d := c.env.acquireDecoder()
 	defer c.env.releaseDecoder(d)
 	rows, err := d.JSON(p.Payload, c.arrivalMs)
@@ -139,17 +181,20 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (seq uint64, code byte, rea
 		return c.malformed(p, err)
 	}
 	for i := range rows {
-		seq, err = c.env.Store.Append(c.grant.Thing, rows[i].TimeMs, rows[i].Values, waiter)
+		last, err = c.env.Store.Append(c.grant.Thing, rows[i].TimeMs, rows[i].Values, waiter)
 		if err != nil {
 			return c.refusedRow(p, err)
 		}
+		if i == 0 {
+			first = last
+		}
 	}
-	return seq, 0, "", nil
+	return first, last, 0, "", nil
 }
 
 // malformed counts and keeps a payload that is not telemetry. The connection stays: a v5 client is told, an older one must
 // not send it again for ever.
-func (c *Conn) malformed(p *Publish, cause error) (seq uint64, code byte, reason string, err error) {
+func (c *Conn) malformed(p *Publish, cause error) (first, last uint64, code byte, reason string, err error) {
 	reason = cause.Error()
 	if m := (*decode.Malformed)(nil); errors.As(cause, &m) {
 		reason = m.Error()
@@ -162,22 +207,22 @@ func (c *Conn) malformed(p *Publish, cause error) (seq uint64, code byte, reason
 		Reason:  reason,
 		Payload: append([]byte(nil), p.Payload[:min(len(p.Payload), maxSampleBytes)]...),
 	})
-	return 0, codePayloadFormat, reason, nil
+	return 0, 0, codePayloadFormat, reason, nil
 }
 
 // refusedRow decides on a row that the store did not take. No false acknowledgement: where the version cannot say no, the
 // connection ends and the client sends the message again later.
-func (c *Conn) refusedRow(p *Publish, cause error) (seq uint64, code byte, reason string, err error) {
+func (c *Conn) refusedRow(p *Publish, cause error) (first, last uint64, code byte, reason string, err error) {
 	c.env.RowsRefused.Inc()
 	switch {
 	case errors.Is(cause, tsdb.ErrTime), errors.Is(cause, tsdb.ErrRow), errors.Is(cause, tsdb.ErrColumns):
 		return c.malformed(p, cause)
 	case !errors.Is(cause, tsdb.ErrDiskFull):
-		return 0, 0, "", errRows
+		return 0, 0, 0, "", errRows
 	case p.QoS == 0 || c.version == 5:
-		return 0, codeQuotaExceeded, "disk full", nil
+		return 0, 0, errDiskFull.Code, errDiskFull.Reason, nil
 	}
-	return 0, 0, "", c.refuse(Violation{Code: codeQuotaExceeded, Reason: "disk full"})
+	return 0, 0, 0, "", c.refuse(errDiskFull)
 }
 
 const codePayloadFormat = 0x99

@@ -1,0 +1,738 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+
+	"muster/ingest"
+	"muster/tsdb/vfs"
+)
+
+func TestTelemetryReachesTheStoreAndIsAcknowledged(t *testing.T) {
+	f := newFixture(t, false).start()
+	for _, version := range []byte{4, 5} {
+		name := fmt.Sprintf("lamp-%d", version)
+		c := f.dialTLS(version, name)
+		c.open(name)
+		c.send(publishPacket(version, "dt/"+name, `{"power_w":41.5,"on":true}`, 1, 7, false))
+		c.expect(0x40, 2, 0, 7)
+		if got, ok := f.last(name, "power_w"); !ok || got != 41.5 {
+			t.Fatalf("power_w = %v, %v", got, ok)
+		}
+		// QoS 0, on a stream below
+		c.send(publishPacket(version, "dt/"+name+"/meter/a", `{"energy_kwh":12}`, 0, 0, false))
+		eventually(t, "the qos 0 message", func() bool { got, ok := f.last(name, "energy_kwh"); return ok && got == 12 })
+		// QoS 2 and retained telemetry are stored too
+		c.send(publishPacket(version, "dt/"+name, `{"two":2}`, 2, 8, false))
+		c.expect(0x50, 2, 0, 8)
+		c.send([]byte{0x62, 2, 0, 8})
+		c.expect(0x70, 2, 0, 8)
+		c.send(publishPacket(version, "dt/"+name, `{"kept":3}`, 1, 9, true))
+		c.expect(0x40, 2, 0, 9)
+		if got, ok := f.last(name, "two"); !ok || got != 2 {
+			t.Fatalf("two = %v, %v", got, ok)
+		}
+		if got, ok := f.last(name, "kept"); !ok || got != 3 {
+			t.Fatalf("kept = %v, %v", got, ok)
+		}
+	}
+	if s := f.server.Stats(); s.MessagesLane != 4 || s.MessagesBroker != 4 || s.Acks != 4 {
+		t.Fatalf("stats: %+v", s)
+	}
+}
+
+func TestMosquittoClients(t *testing.T) {
+	f := newFixture(t, false).start()
+	ca, cert, key := testCA().files(t, "truck-1")
+	host, port, _ := net.SplitHostPort(f.addr)
+	args := func(more ...string) []string {
+		return append([]string{"-h", host, "-p", port, "--cafile", ca, "--cert", cert, "--key", key}, more...)
+	}
+	run := func(name string, more ...string) (string, error) {
+		out, err := exec.Command(name, args(more...)...).CombinedOutput()
+		return string(out), err
+	}
+	for _, version := range []string{"311", "5"} {
+		for _, qos := range []string{"0", "1", "2"} {
+			// one client may have the thing's name at a time, so the message waits as a retained one
+			topic := "dt/truck-1/" + version + "-" + qos
+			if out, err := run("mosquitto_pub", "-V", version, "-i", "truck-1", "-q", qos, "-r", "-t", topic, "-m", `{"speed":`+qos+`}`); err != nil {
+				t.Fatalf("publish %s: %v %s", topic, err, out)
+			}
+			out, err := run("mosquitto_sub", "-V", version, "-i", "truck-1", "-q", qos, "-t", topic, "-C", "1", "-W", "5")
+			if err != nil || strings.TrimSpace(out) != `{"speed":`+qos+`}` {
+				t.Fatalf("subscribe %s: %v %q", topic, err, out)
+			}
+		}
+	}
+	// another thing's topic
+	if out, err := run("mosquitto_pub", "-i", "truck-1", "-q", "1", "-t", "dt/truck-2", "-m", `{"speed":1}`); err == nil {
+		t.Fatalf("publish for another thing succeeded: %s", out)
+	}
+	if f.server.Stats().RefusedBy["publish not allowed"] == 0 {
+		t.Fatal("the refusal was not counted")
+	}
+	// another client id than the thing's
+	if out, err := run("mosquitto_pub", "-i", "truck-2", "-t", "dt/truck-1", "-m", `{}`); err == nil {
+		t.Fatalf("wrong client id succeeded: %s", out)
+	}
+	// no certificate
+	if out, err := exec.Command("mosquitto_pub", "-h", host, "-p", port, "--cafile", ca, "-t", "dt/truck-1", "-m", "{}").CombinedOutput(); err == nil {
+		t.Fatalf("no certificate succeeded: %s", out)
+	}
+}
+
+func TestPahoV5(t *testing.T) {
+	f := newFixture(t, true).start()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	dial := func(id string) (*paho.Client, <-chan *paho.Publish) {
+		conn, err := tls.Dial("tcp", f.addr, f.tlsConfig(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := make(chan *paho.Publish, 100)
+		c := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(conn), OnPublishReceived: []func(paho.PublishReceived) (bool, error){
+			func(p paho.PublishReceived) (bool, error) { in <- p.Packet; return true, nil },
+		}})
+		ack, err := c.Connect(ctx, &paho.Connect{ClientID: id, KeepAlive: 30, CleanStart: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := ack.Properties; p.ReceiveMaximum == nil || *p.ReceiveMaximum != 100 || p.TopicAliasMaximum == nil || *p.TopicAliasMaximum != 10 || p.MaximumPacketSize == nil || *p.MaximumPacketSize != 128<<10 {
+			t.Fatalf("connack properties: %+v", p)
+		}
+		t.Cleanup(func() { _ = c.Disconnect(&paho.Disconnect{}) })
+		return c, in
+	}
+	sub, in := dial("sub")
+	pub, _ := dial("pub")
+	if _, err := sub.Subscribe(ctx, &paho.Subscribe{Properties: &paho.SubscribeProperties{SubscriptionIdentifier: ptr(5)}, Subscriptions: []paho.SubscribeOptions{{Topic: "city/+/x", QoS: 2}}}); err != nil {
+		t.Fatal(err)
+	}
+	for qos := range byte(3) {
+		expiry := uint32(100)
+		res, err := pub.Publish(ctx, &paho.Publish{Topic: "city/a/x", QoS: qos, Payload: []byte{'m', '0' + qos}, Properties: &paho.PublishProperties{
+			ContentType: "text/plain", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, MessageExpiry: &expiry,
+			User: paho.UserProperties{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}}}})
+		if err != nil || res != nil && res.ReasonCode != 0 {
+			t.Fatalf("publish qos %d: %v %+v", qos, err, res)
+		}
+		p := <-in
+		if string(p.Payload) != "m"+string('0'+qos) || p.QoS != qos || p.Properties.ContentType != "text/plain" || p.Properties.ResponseTopic != "answers" ||
+			!bytes.Equal(p.Properties.CorrelationData, []byte{1, 2}) || *p.Properties.SubscriptionIdentifier != 5 || *p.Properties.MessageExpiry > expiry ||
+			len(p.Properties.User) != 2 || p.Properties.User[0].Key != "b" {
+			t.Fatalf("qos %d arrived as %+v %+v", qos, p, p.Properties)
+		}
+	}
+	if _, err := sub.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{"city/+/x"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestPacketIDsOfBothDirectionsAreApart is what mochi gets wrong: the client's ids and the server's are two sets.
+func TestPacketIDsOfBothDirectionsAreApart(t *testing.T) {
+	f := newFixture(t, true).start()
+	c := f.connect(5, "echo")
+	c.subscribe(1, "a", 2)
+	c.send(publishPacket(5, "a", "m1", 2, 1, false))
+	// the message comes back as the server's id 1 while the client's own 1 is open
+	var back received
+	for range 2 {
+		first, body := c.read()
+		switch first >> 4 {
+		case 3:
+			back = received{id: uint16(body[3])<<8 | uint16(body[4])}
+		case 5:
+		default:
+			t.Fatalf("got %x %x", first, body)
+		}
+	}
+	if back.id != 1 {
+		t.Fatalf("server's first id is %d", back.id)
+	}
+	// a SUBSCRIBE with the id of the message in flight
+	c.subscribe(1, "b", 1)
+	// both exchanges go on
+	c.send([]byte{0x62, 2, 0, 1})
+	c.expect(0x70, 2, 0, 1)
+	c.send([]byte{0x50, 2, 0, 1})
+	c.expect(0x62, 2, 0, 1)
+	c.send([]byte{0x70, 2, 0, 1})
+	// a repeated QoS 2 publish is answered and not delivered again
+	c.send(publishPacket(5, "a", "m2", 2, 9, false))
+	first, _ := c.read()
+	second, _ := c.read()
+	if first>>4 == second>>4 {
+		t.Fatalf("got %x and %x", first, second)
+	}
+	repeat := publishPacket(5, "a", "m2", 2, 9, false)
+	repeat[0] |= 8
+	c.send(repeat)
+	c.expect(0x50, 2, 0, 9)
+	c.expectNothing(50 * time.Millisecond)
+}
+
+func TestAcknowledgementsKeepTheOrderOfPublishes(t *testing.T) {
+	f := newFixture(t, true)
+	hold := newHeldFS(f.fs)
+	f.fs = hold
+	f.start()
+	c := f.connect(4, "lamp-1")
+	c.send(publishPacket(4, "dt/lamp-1", `{"a":1}`, 1, 1, false))
+	c.expect(0x40, 2, 0, 1)
+
+	// Nothing is acknowledged before the sync of its group, nor anything that came after it.
+	hold.stop()
+	c.send(publishPacket(4, "dt/lamp-1", `{"a":2}`, 1, 2, false))
+	c.send(publishPacket(4, "other/topic", `x`, 1, 3, false))
+	c.send(publishPacket(4, "dt/lamp-1", `{"a":4}`, 1, 4, false))
+	c.send([]byte{0xc0, 0})
+	c.expect(0xd0, 0)
+	c.expectNothing(200 * time.Millisecond)
+	hold.free()
+	c.expect(0x40, 2, 0, 2)
+	c.expect(0x40, 2, 0, 3)
+	c.expect(0x40, 2, 0, 4)
+}
+
+func TestMalformedPayload(t *testing.T) {
+	f := newFixture(t, false).start()
+	c := f.connect(5, "lamp-5")
+	c.send(publishPacket(5, "dt/lamp-5", `{"a":`, 1, 1, false))
+	first, body := c.read()
+	if first != 0x40 || body[2] != 0x99 || !bytes.Contains(body, []byte{31}) {
+		t.Fatalf("answer: %x %q", first, body)
+	}
+	old := f.connect(4, "lamp-4")
+	old.send(publishPacket(4, "dt/lamp-4", `nonsense`, 1, 1, false))
+	old.expect(0x40, 2, 0, 1)
+	// both stay
+	c.send(publishPacket(5, "dt/lamp-5", `{"a":1}`, 1, 2, false))
+	c.expect(0x40, 2, 0, 2)
+	samples := f.server.Malformed()
+	if len(samples) != 2 || samples[0].Thing != "lamp-4" || string(samples[0].Payload) != "nonsense" || samples[1].Topic != "dt/lamp-5" || samples[1].Reason == "" {
+		t.Fatalf("samples: %+v", samples)
+	}
+	if f.server.Stats().Malformed != 2 {
+		t.Fatalf("stats: %+v", f.server.Stats())
+	}
+	// the last hundred are kept
+	for i := range 120 {
+		c.send(publishPacket(5, "dt/lamp-5", fmt.Sprint("bad ", i), 0, 0, false))
+	}
+	c.send([]byte{0xc0, 0})
+	c.expect(0xd0, 0)
+	if samples := f.server.Malformed(); len(samples) != 100 || string(samples[0].Payload) != "bad 119" || string(samples[99].Payload) != "bad 20" {
+		t.Fatalf("%d samples, newest %q", len(samples), samples[0].Payload)
+	}
+}
+
+func TestRightsOnEveryPath(t *testing.T) {
+	f := newFixture(t, false).start()
+	// v5 is told
+	c := f.connect(5, "lamp-1")
+	f.connect(5, "lamp-2")
+	for _, topic := range []string{"dt/lamp-2", "other", "$SYS/x", "$aws/things/lamp-2/shadow/update", "$aws/things/lamp-1x/shadow", "$share/g/dt/lamp-1"} {
+		c.send(publishPacket(5, topic, "{}", 1, 5, false))
+		if first, body := c.read(); first != 0x40 || body[2] != 0x87 {
+			t.Fatalf("publish to %q: %x %x", topic, first, body)
+		}
+		c.send(publishPacket(5, topic, "{}", 2, 6, false))
+		if first, body := c.read(); first != 0x50 || body[2] != 0x87 {
+			t.Fatalf("publish qos 2 to %q: %x %x", topic, first, body)
+		}
+	}
+	c.send(publishPacket(5, "$aws/things/lamp-1/shadow/update", "{}", 1, 7, false))
+	c.expect(0x40, 2, 0, 7)
+	for _, filter := range []string{"dt/lamp-2", "#", "+/lamp-1", "dt/+", "$share/g/dt/lamp-2", "$SYS/#"} {
+		c.send(subscribePacket(5, 9, filter, 1))
+		c.expect(0x90, 4, 0, 9, 0, 0x87)
+	}
+	// 3.1.1 cannot be told: the connection ends, and a subscription fails
+	old := f.connect(4, "lamp-3")
+	old.send(subscribePacket(4, 9, "dt/lamp-2", 1))
+	old.expect(0x90, 3, 0, 9, 0x80)
+	old.send(publishPacket(4, "dt/lamp-2", "{}", 1, 5, false))
+	if last := old.expectEnd(); last != nil {
+		t.Fatalf("got %x before the end", last)
+	}
+	// a will that may not be published is no will: the client does not come in
+	for version, want := range map[byte][]byte{4: {0x20, 2, 0, 5}, 5: {0x20, 20, 0, 0x87, 17, 31, 0, 14}} {
+		w := f.dialPlain(version)
+		w.send(connectPacket(version, "lamp-4", withWill(version, "dt/lamp-2", "gone", 1, false)))
+		if last := w.expectEnd(); !bytes.HasPrefix(last, want) {
+			t.Fatalf("will of another, v%d: %x", version, last)
+		}
+	}
+	// over TLS the client id is the certificate's thing; an empty one becomes it
+	wrong := f.dialTLS(4, "lamp-6")
+	wrong.send(connectPacket(4, "lamp-7"))
+	if last := wrong.expectEnd(); !bytes.Equal(last, []byte{0x20, 2, 0, 5}) {
+		t.Fatalf("wrong client id: %x", last)
+	}
+	empty := f.dialTLS(5, "lamp-6")
+	empty.send(connectPacket(5, ""))
+	if first, body := empty.read(); first != 0x20 || body[1] != 0 || !bytes.Contains(body, append([]byte{18, 0, 6}, "lamp-6"...)) {
+		t.Fatalf("empty client id: %x %x", first, body)
+	}
+	// nobody comes in without a certificate
+	if conn, err := tls.Dial("tcp", f.addr, &tls.Config{RootCAs: testCA().pool()}); err == nil {
+		bare := &client{t: t, conn: conn, version: 4}
+		_, _ = conn.Write(connectPacket(4, "lamp-1"))
+		bare.expectEnd()
+	}
+	if f.presence.has("lamp-7: connected") {
+		t.Fatal("lamp-7 was let in")
+	}
+}
+
+func TestRetained(t *testing.T) {
+	f := newFixture(t, true).start()
+	for round := range 2 { // again after a restart
+		if round == 0 {
+			c := f.connect(4, "a")
+			for i, topic := range []string{"home", "home/kitchen", "home/hall/lamp"} {
+				c.send(publishPacket(4, topic, "on "+topic, 1, uint16(i+1), true))
+				c.expect(0x40, 2, 0, byte(i+1))
+			}
+			c.send(publishPacket(4, "home/gone", "x", 1, 9, true))
+			c.expect(0x40, 2, 0, 9)
+			c.send(publishPacket(4, "home/gone", "", 1, 10, true))
+			c.expect(0x40, 2, 0, 10)
+		} else {
+			f.restart()
+		}
+		for filter, want := range map[string][]string{
+			"home":        {"home"},
+			"home/#":      {"home", "home/hall/lamp", "home/kitchen"},
+			"home/+":      {"home/kitchen"},
+			"+/+/#":       {"home/hall/lamp", "home/kitchen"},
+			"#":           {"home", "home/hall/lamp", "home/kitchen"},
+			"nothing/#":   nil,
+			"$share/g/#":  nil,
+			"home/+/lamp": {"home/hall/lamp"},
+		} {
+			s := f.connect(4, "s")
+			s.subscribe(1, filter, 0)
+			s.send([]byte{0xc0, 0})
+			var got []string
+			for {
+				first, body := s.read()
+				if first == 0xd0 {
+					break
+				}
+				if first&1 == 0 {
+					t.Fatalf("%s: message without the retain flag", filter)
+				}
+				got = append(got, string(body[2:2+int(body[1])]))
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Fatalf("round %d, %s: got %v, want %v", round, filter, got, want)
+			}
+		}
+	}
+}
+
+func TestWills(t *testing.T) {
+	f := newFixture(t, true).start()
+	watcher := f.connect(4, "watcher")
+	watcher.subscribe(1, "wills/#", 1)
+	expect := func(topic string) {
+		t.Helper()
+		m := watcher.message()
+		if m.topic != topic || m.payload != "gone" {
+			t.Fatalf("got %+v, want %s", m, topic)
+		}
+		if m.qos == 1 {
+			watcher.send([]byte{0x40, 2, byte(m.id >> 8), byte(m.id)})
+		}
+	}
+	for _, version := range []byte{4, 5} {
+		topic := fmt.Sprintf("wills/%d", version)
+		// a broken connection
+		c := f.connect(version, "c", withWill(version, topic, "gone", 1, false))
+		c.conn.Close()
+		expect(topic)
+		// a goodbye
+		c = f.connect(version, "c", withWill(version, topic, "gone", 1, false))
+		c.send([]byte{0xe0, 0})
+		c.expectEnd()
+		watcher.expectNothing(50 * time.Millisecond)
+		// a violation
+		c = f.connect(version, "c", withWill(version, topic, "gone", 1, false))
+		c.send([]byte{0x36, 0})
+		c.expectEnd()
+		expect(topic)
+		// a takeover
+		c = f.connect(version, "c", withWill(version, topic, "gone", 1, false))
+		f.connect(version, "c")
+		c.expectEnd()
+		expect(topic)
+	}
+	// a goodbye that asks for the will
+	c := f.connect(5, "c", withWill(5, "wills/asked", "gone", 0, false))
+	c.send([]byte{0xe0, 1, 4})
+	expect("wills/asked")
+	// a delayed will fires later, and not when the client comes back in time
+	delayed := func() *client {
+		d := f.dialPlain(5)
+		p := connectPacket(5, "d", withWill(5, "wills/late", "gone", 1, false), keepSession(60))
+		at := bytes.Index(p, append([]byte{0}, str(nil, "wills/late")...)) // the will's empty properties
+		p = slices.Concat(p[:at], []byte{5, 24, 0, 0, 0, 1}, p[at+1:])
+		p[1] += 5
+		d.send(p)
+		if first, body := d.read(); first != 0x20 || body[1] != 0 {
+			t.Fatalf("connack: %x %x", first, body)
+		}
+		return d
+	}
+	delayed().conn.Close()
+	watcher.expectNothing(300 * time.Millisecond)
+	expect("wills/late")
+	delayed().conn.Close()
+	eventually(t, "the end of d", func() bool { return f.presence.has("d: connection closed by the client") })
+	f.connect(5, "d", keepSession(60))
+	watcher.expectNothing(2500 * time.Millisecond)
+}
+
+func TestSessionsGoOn(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("v%d restart %v", version, restart), func(t *testing.T) {
+				f := newFixture(t, true).start()
+				expiry := uint32(3600) * uint32(version-4)
+				c := f.dialPlain(version)
+				if c.open("keeper", keepSession(expiry)) {
+					t.Fatal("session present on the first connect")
+				}
+				c.subscribe(1, "news/#", 2)
+				pub := f.connect(4, "pub")
+				// one message is sent and not acknowledged, one is received and not completed
+				pub.send(publishPacket(4, "news/1", "one", 1, 1, false))
+				pub.expect(0x40, 2, 0, 1)
+				pub.send(publishPacket(4, "news/2", "two", 2, 2, false))
+				pub.expect(0x50, 2, 0, 2)
+				one, two := c.message(), c.message()
+				if one.payload != "one" || two.payload != "two" || one.dup || two.qos != 2 {
+					t.Fatalf("got %+v %+v", one, two)
+				}
+				c.send([]byte{0x50, 2, byte(two.id >> 8), byte(two.id)})
+				c.expect(0x62, 2, byte(two.id>>8), byte(two.id))
+				// a QoS 2 message of its own is open as well
+				c.send(publishPacket(version, "elsewhere", "x", 2, 77, false))
+				c.expect(0x50, 2, 0, 77)
+				c.conn.Close()
+				eventually(t, "the disconnect", func() bool { return f.presence.has("keeper: connection closed by the client") })
+				// while it is away
+				for i := range byte(20) {
+					pub.send(publishPacket(4, "news/away", fmt.Sprint("away ", i), 1, uint16(100+i), false))
+					pub.expect(0x40, 2, 0, 100+i)
+				}
+				if restart {
+					f.restart()
+				}
+				c = f.dialPlain(version)
+				if !c.open("keeper", keepSession(expiry)) {
+					t.Fatal("session not present")
+				}
+				// the first again, the release again, then the rest in order
+				if m := c.message(); m.payload != "one" || !m.dup || m.id != one.id {
+					t.Fatalf("resent: %+v", m)
+				}
+				c.expect(0x62, 2, byte(two.id>>8), byte(two.id))
+				c.send([]byte{0x40, 2, byte(one.id >> 8), byte(one.id)})
+				c.send([]byte{0x70, 2, byte(two.id >> 8), byte(two.id)})
+				for i := range 20 {
+					m := c.message()
+					if m.payload != fmt.Sprint("away ", i) || m.dup {
+						t.Fatalf("message %d: %+v", i, m)
+					}
+					c.send([]byte{0x40, 2, byte(m.id >> 8), byte(m.id)})
+				}
+				// its own open QoS 2 message is known
+				c.send([]byte{0x62, 2, 0, 77})
+				c.expect(0x70, 2, 0, 77)
+				// the subscription is there
+				again := f.connect(4, "pub2")
+				again.send(publishPacket(4, "news/now", "now", 0, 0, false))
+				if m := c.message(); m.payload != "now" {
+					t.Fatalf("got %+v", m)
+				}
+				// a clean start ends it all
+				c.send([]byte{0xe0, 0})
+				c.expectEnd()
+				c = f.dialPlain(version)
+				if c.open("keeper") {
+					t.Fatal("session present after a clean start")
+				}
+				again.send(publishPacket(4, "news/now", "now", 0, 0, false))
+				c.expectNothing(50 * time.Millisecond)
+			})
+		}
+	}
+}
+
+func TestReceiveMaximumOfASubscriber(t *testing.T) {
+	f := newFixture(t, true).start()
+	c := f.connect(5, "slow", withProps(33, 0, 2))
+	c.subscribe(1, "q", 1)
+	pub := f.connect(4, "pub")
+	for i := range byte(10) {
+		pub.send(publishPacket(4, "q", string('a'+i), 1, uint16(i)+1, false))
+		pub.expect(0x40, 2, 0, i+1)
+	}
+	window := []received{c.message(), c.message()}
+	for i := range 10 {
+		if i < 8 {
+			c.expectNothing(20 * time.Millisecond)
+		}
+		if want := string(rune('a' + i)); window[0].payload != want {
+			t.Fatalf("message %d is %+v", i, window[0])
+		}
+		c.send([]byte{0x40, 2, byte(window[0].id >> 8), byte(window[0].id)})
+		if window = window[1:]; i < 8 {
+			window = append(window, c.message())
+		}
+	}
+}
+
+func TestReceiveMaximumOfThePublisher(t *testing.T) {
+	f := newFixture(t, true)
+	hold := newHeldFS(f.fs)
+	f.fs = hold
+	f.start()
+	c5, c4 := f.connect(5, "v5"), f.connect(4, "v4")
+	hold.stop()
+	for i := range uint16(101) {
+		c5.send(publishPacket(5, "dt/v5", `{"a":1}`, 1, i+1, false))
+	}
+	if last := c5.expectEnd(); len(last) < 3 || last[0] != 0xe0 || last[2] != 0x93 {
+		t.Fatalf("got %x, want a disconnect with 0x93", last)
+	}
+	// an old client is not read from, and loses nothing
+	go func() {
+		for i := range uint16(150) {
+			_, _ = c4.conn.Write(publishPacket(4, "dt/v4", `{"a":1}`, 1, i+1, false))
+		}
+	}()
+	c4.expectNothing(100 * time.Millisecond)
+	hold.free()
+	for i := range 150 {
+		c4.expect(0x40, 2, byte((i+1)>>8), byte(i+1))
+	}
+	// QoS 2 counts too
+	c := f.connect(5, "two")
+	for i := range uint16(101) {
+		c.send(publishPacket(5, "x", `y`, 2, i+1, false))
+	}
+	if last := c.expectEnd(); len(last) < 3 || last[0] != 0xe0 || last[2] != 0x93 {
+		t.Fatalf("got %x, want a disconnect with 0x93", last)
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	f := newFixture(t, false).start()
+	first := f.connect(5, "lamp-1")
+	second := f.connect(5, "lamp-1")
+	if last := first.expectEnd(); len(last) < 3 || last[0] != 0xe0 || last[2] != 0x8e {
+		t.Fatalf("got %x, want a disconnect with 0x8e", last)
+	}
+	second.send(publishPacket(5, "dt/lamp-1", `{"a":1}`, 1, 1, false))
+	second.expect(0x40, 2, 0, 1)
+	if f.presence.has("lamp-1: session taken over") {
+		t.Fatal("the thing was said to be gone")
+	}
+	eventually(t, "one connection", func() bool { return f.server.Stats().Connections == 1 })
+}
+
+func TestKick(t *testing.T) {
+	f := newFixture(t, false).start()
+	c, other := f.connect(5, "lamp-1"), f.connect(4, "lamp-2")
+	f.server.Kick("lamp-1", "certificate revoked")
+	if last := c.expectEnd(); len(last) < 3 || last[0] != 0xe0 || last[2] != 0x98 || !bytes.Contains(last, []byte("certificate revoked")) {
+		t.Fatalf("got %x", last)
+	}
+	eventually(t, "the presence event", func() bool { return f.presence.has("lamp-1: certificate revoked") })
+	other.send([]byte{0xc0, 0})
+	other.expect(0xd0, 0)
+}
+
+func TestShutdownAcknowledgesWhatIsOnDisk(t *testing.T) {
+	f := newFixture(t, false).start()
+	c, old := f.connect(5, "lamp-1"), f.connect(4, "lamp-2")
+	for i := range uint16(50) {
+		c.send(publishPacket(5, "dt/lamp-1", `{"a":1}`, 1, i+1, false))
+		old.send(publishPacket(4, "dt/lamp-2", `{"a":1}`, 1, i+1, false))
+	}
+	eventually(t, "all messages", func() bool { return f.server.Stats().MessagesLane == 100 })
+	f.stop(f.server, f.store)
+	for i := range byte(50) {
+		c.expect(0x40, 2, 0, i+1)
+		old.expect(0x40, 2, 0, i+1)
+	}
+	if last := c.expectEnd(); len(last) < 3 || last[0] != 0xe0 || last[2] != 0x8b {
+		t.Fatalf("got %x, want a disconnect with 0x8b", last)
+	}
+	old.expectEnd()
+	if f.presence.has("lamp-1: connection closed by the client") || !f.presence.has("lamp-1: server shutting down") {
+		t.Fatalf("events: %v", f.presence.events)
+	}
+}
+
+func TestKeepAlive(t *testing.T) {
+	f := newFixture(t, false).start()
+	c := f.connect(5, "lamp-1", withKeepalive(1))
+	start := time.Now()
+	// telemetry alone keeps a connection; so it does for longer than 1.5 keep alives
+	for i := range byte(10) {
+		c.send(publishPacket(5, "dt/lamp-1", `{"a":1}`, 1, uint16(i)+1, false))
+		c.expect(0x40, 2, 0, i+1)
+		c.expectNothing(200 * time.Millisecond)
+	}
+	if last := c.expectEnd(); len(last) < 3 || last[2] != 0x8d {
+		t.Fatalf("got %x, want a disconnect with 0x8d", last)
+	}
+	if d := time.Since(start); d < 3*time.Second || d > 5*time.Second {
+		t.Fatalf("ended after %v", d)
+	}
+}
+
+func TestTopicAliases(t *testing.T) {
+	f := newFixture(t, true).start()
+	watcher := f.connect(4, "watcher")
+	watcher.subscribe(1, "#", 0)
+	c := f.connect(5, "lamp-1")
+	send := func(topic, payload string, alias byte) {
+		body := append(str(nil, topic), 3, 35, 0, alias)
+		c.send(packet(0x30, append(body, payload...)))
+	}
+	expect := func(topic, payload string) {
+		t.Helper()
+		if m := watcher.message(); m.topic != topic || m.payload != payload {
+			t.Fatalf("got %+v, want %s %s", m, topic, payload)
+		}
+	}
+	// telemetry and other topics, mixed, with a changed alias; the watcher makes telemetry take both ways
+	send("dt/lamp-1", `{"a":1}`, 1)
+	expect("dt/lamp-1", `{"a":1}`)
+	send("x", "1", 2)
+	expect("x", "1")
+	send("", `{"a":2}`, 1)
+	expect("dt/lamp-1", `{"a":2}`)
+	send("", "2", 2)
+	expect("x", "2")
+	send("y", "3", 1)
+	expect("y", "3")
+	send("", "4", 1)
+	expect("y", "4")
+	if got, ok := f.last("lamp-1", "a"); !ok || got != 2 {
+		t.Fatalf("a = %v, %v", got, ok)
+	}
+	send("", "5", 3)
+	if last := c.expectEnd(); len(last) < 3 || last[2] != 0x82 {
+		t.Fatalf("unknown alias: %x", last)
+	}
+	c = f.connect(5, "lamp-1")
+	send("x", "5", 11)
+	if last := c.expectEnd(); len(last) < 3 || last[2] != 0x94 {
+		t.Fatalf("alias out of range: %x", last)
+	}
+}
+
+func TestFanoutAcknowledgesOnce(t *testing.T) {
+	f := newFixture(t, true).start()
+	c := f.connect(4, "lamp-1")
+	c.subscribe(1, "dt/#", 1)
+	c.send(publishPacket(4, "dt/lamp-1", `{"a":1}`, 1, 5, false))
+	kinds := map[byte]int{}
+	for range 2 {
+		first, _ := c.read()
+		kinds[first>>4]++
+	}
+	if kinds[3] != 1 || kinds[4] != 1 {
+		t.Fatalf("got %v", kinds)
+	}
+	c.expectNothing(50 * time.Millisecond)
+	// no-local
+	c5 := f.connect(5, "lamp-5")
+	c5.send(subscribePacket(5, 2, "dt/lamp-5", 1|4))
+	c5.expect(0x90, 4, 0, 2, 0, 1)
+	c5.send(publishPacket(5, "dt/lamp-5", `{"a":1}`, 1, 5, false))
+	c5.expect(0x40, 2, 0, 5)
+	c5.expectNothing(50 * time.Millisecond)
+}
+
+func TestSharedSubscriptions(t *testing.T) {
+	f := newFixture(t, true).start()
+	a, b := f.connect(5, "a"), f.connect(5, "b")
+	a.subscribe(1, "$share/g/work", 1)
+	b.subscribe(1, "$share/g/work", 1)
+	pub := f.connect(4, "pub")
+	for i := range byte(40) {
+		pub.send(publishPacket(4, "work", "x", 1, uint16(i)+1, false))
+		pub.expect(0x40, 2, 0, i+1)
+	}
+	counts := 0
+	for _, c := range []*client{a, b} {
+		for {
+			first, _, err := c.tryRead(50 * time.Millisecond)
+			if err != nil {
+				break
+			}
+			if first>>4 == 3 {
+				counts++
+			}
+		}
+	}
+	if counts != 40 {
+		t.Fatalf("%d messages arrived, want 40", counts)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	f := newFixture(t, false)
+	disk := vfs.NewMem()
+	f.fs = disk
+	f.start()
+	c5, c4 := f.connect(5, "v5"), f.connect(4, "v4")
+	disk.SetCapacity(disk.UsedBytes())
+	refused := false
+	for i := range 200_000 {
+		if i%2 == 0 {
+			c5.send(publishPacket(5, "dt/v5", fmt.Sprintf(`{"a":%d,"b":"%0200d"}`, i, i), 1, 1, false))
+			_, body := c5.read()
+			if refused = len(body) > 2 && body[2] == 0x97; refused {
+				break
+			}
+		}
+	}
+	if !refused {
+		t.Skip("the store does not run out of this disk")
+	}
+	c4.send(publishPacket(4, "dt/v4", `{"a":1}`, 1, 1, false))
+	if last := c4.expectEnd(); last != nil {
+		t.Fatalf("an old client got %x", last)
+	}
+}
+
+func TestPlainListenerStaysAtHome(t *testing.T) {
+	f := newFixture(t, false).start()
+	_, err := ingest.Open(ingest.Options{Store: f.store, Gate: f.gate, Presence: f.presence, PlainAddr: "0.0.0.0:0"})
+	if err == nil || !strings.Contains(err.Error(), "not a loopback address") {
+		t.Fatalf("error: %v", err)
+	}
+}
