@@ -138,7 +138,7 @@ func openGateway(t *testing.T, change func(*admin.Options)) *gateway {
 	}
 	g.Server, err = admin.Open(options)
 	must(err)
-	g.Serve()
+	go g.Serve()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
@@ -147,7 +147,7 @@ func openGateway(t *testing.T, change func(*admin.Options)) *gateway {
 			t.Errorf("shutdown: %v", err)
 		}
 	})
-	g.url = "https://" + g.Addr().String()
+	g.url = g.URL("")
 	g.roots = x509.NewCertPool()
 	if !g.roots.AppendCertsFromPEM(g.authority.RootPEM()) {
 		t.Fatal("no root certificate")

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/admin"
 	"muster/admin/audit"
 	"muster/registry"
 	"muster/registry/account"
@@ -182,8 +185,8 @@ func TestRoles(t *testing.T) {
 		{"POST", "/iot/things/lamp", fleet}, {"PATCH", "/iot/things/none", fleet}, {"DELETE", "/iot/things/none", fleet},
 		{"POST", "/iot/thing-types/lamp", fleet}, {"POST", "/iot/thing-types/none/deprecate", fleet}, {"DELETE", "/iot/thing-types/none", fleet},
 		{"GET", "/api/allow", identity}, {"GET", "/api/refused", identity}, {"POST", "/api/allow", identity}, {"DELETE", "/api/allow/00", identity},
-		{"POST", "/api/certificates/00/revoke", identity}, {"GET", "/api/audit", identity},
-		{"GET", "/api/users", root}, {"POST", "/api/users", root}, {"PATCH", "/api/users/none", root}, {"DELETE", "/api/users/none", root},
+		{"POST", "/api/certificates/00/revoke", identity}, {"POST", "/api/things/none/revoke", identity}, {"GET", "/api/audit", identity},
+		{"POST", "/api/login-links", root}, {"GET", "/api/users", root}, {"POST", "/api/users", root}, {"PATCH", "/api/users/none", root}, {"DELETE", "/api/users/none", root},
 		{"GET", "/api/tokens", root}, {"POST", "/api/tokens", root}, {"DELETE", "/api/tokens/none", root},
 		{"GET", "/api/access-keys", root}, {"POST", "/api/access-keys", root}, {"DELETE", "/api/access-keys/none", root},
 	} {
@@ -243,6 +246,46 @@ func TestAccountsAPI(t *testing.T) {
 		t.Fatal(text)
 	}
 	g.as(adminToken, "DELETE", "/api/access-keys/"+key.ID, "").want(204)
+}
+
+// The local socket is the operator's: admin without a password, audited as local, closed to others.
+func TestLocalSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "muster.sock")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false) // as a killed gateway leaves it
+	stale.Close()
+	g := openGateway(t, func(o *admin.Options) { o.LocalSocket = path })
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("socket: %v, %v", info, err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	send := func(method, path, body string) reply {
+		t.Helper()
+		req, err := http.NewRequest(method, "http://muster"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.do(client, req)
+	}
+	var link struct{ URL string }
+	send("POST", "/api/login-links", `{"user":"ann"}`).want(200).json(&link)
+	code, ok := strings.CutPrefix(link.URL, g.url+"/login#code=")
+	if !ok {
+		t.Fatal(link.URL)
+	}
+	g.send(g.client, "POST", "/api/login", fmt.Sprintf(`{"code":%q}`, code)).want(200)
+	send("POST", "/api/tokens", strings.Repeat(" ", 2<<20)).want(400) // not a stranger: larger bodies are taken
+	send("POST", "/.well-known/est/simpleenroll", "").want(401)
+	if text := send("GET", "/api/audit", "").want(200).text; !strings.Contains(text, `"who":"local","role":"admin","via":"local","from":"local","operation":"createLoginLink","target":"ann","result":"ok"`) {
+		t.Fatal(text)
+	}
 }
 
 func TestFleetAPI(t *testing.T) {
@@ -365,6 +408,8 @@ func TestAllowAndEnroll(t *testing.T) {
 		t.Fatalf("certificates %+v", thing)
 	}
 	g.as(adminToken, "POST", "/api/certificates/"+thing.Certificates[0].CertificateID+"/revoke", "").want(204)
+	g.as(adminToken, "POST", "/api/things/lamp-1/revoke", "").want(204)
+	g.as(adminToken, "POST", "/api/things/none/revoke", "").want(204) // a deleted thing may have certificates
 	if r := g.send(g.client, "GET", "/pki/crl", "").want(200); r.header.Get("Content-Type") != "application/pkix-crl" {
 		t.Fatalf("crl %v", r.header)
 	} else if list, err := x509.ParseRevocationList([]byte(r.text)); err != nil || len(list.RevokedCertificateEntries) != 1 {

@@ -165,12 +165,20 @@ func (s *Server) record(c *call, r *route, err error) {
 		result = describe(err).kind
 	}
 	line := audit.Entry{
-		Who: c.who.Name, Role: string(c.who.Role), Via: c.who.Via, From: c.remote.String(),
+		Who: c.who.Name, Role: string(c.who.Role), Via: c.who.Via, From: c.from(),
 		Operation: c.op, Target: short(c.target), Result: result, Status: status, RequestID: c.id,
 	}
 	if err := s.audit.Append(line, r.audited && !stranger); err != nil {
 		s.log.Error("audit line lost", "err", err, "request", c.id, "op", c.op, "who", c.who.Name)
 	}
+}
+
+// from is where a request came from.
+func (c *call) from() string {
+	if isLocal(c.http) {
+		return "local"
+	}
+	return c.remote.String()
 }
 
 // short cuts a name from the network to what an audit line takes.

@@ -17,8 +17,8 @@ type Identity interface {
 	AllowList
 	Certificates(ctx context.Context, thingName string) ([]pki.Certificate, error)
 	Revoke(ctx context.Context, certificateID string) error
-	Refused() []pki.RefusedKey
 	RevokeThing(ctx context.Context, thingName string) error
+	Refused() []pki.RefusedKey
 	CRL() []byte
 }
 

@@ -157,6 +157,8 @@ type Server struct {
 	endStreams context.CancelFunc
 	ctx        context.Context
 	cancel     context.CancelFunc
+	life       sync.Mutex // guards stopped, and served against an Add after the Wait
+	stopped    bool
 	served     sync.WaitGroup
 }
 
@@ -199,15 +201,24 @@ func Open(opts Options) (*Server, error) {
 	s.streams, s.endStreams = context.WithCancel(s.ctx)
 	s.listener = newListener(raw, opts.TLS, opts.MaxConnsPerAddr, opts.Metrics.GetOrCreateCounter("muster_admin_connections_refused_total"))
 	s.live = newLive(s)
-	s.http = &fasthttp.Server{
+	s.http = s.newHTTP()
+	s.http.HeaderReceived = s.limits
+	s.http.ExpectHandler = s.mayContinue
+	// Who may open the local socket is known from the start, so that a large body needs no look at the header.
+	s.localAPI = s.newHTTP()
+	s.localAPI.MaxRequestBodySize = csvBody
+	return s, nil
+}
+
+// newHTTP returns an HTTP server with the limits for everybody.
+func (s *Server) newHTTP() *fasthttp.Server {
+	return &fasthttp.Server{
 		Handler:                      s.serve,
-		HeaderReceived:               s.limits,
-		ExpectHandler:                s.mayContinue,
 		ErrorHandler:                 s.unreadable,
-		ReadTimeout:                  opts.ReadTimeout,
-		WriteTimeout:                 opts.WriteTimeout,
-		IdleTimeout:                  opts.IdleTimeout,
-		Concurrency:                  opts.MaxConns,
+		ReadTimeout:                  s.opts.ReadTimeout,
+		WriteTimeout:                 s.opts.WriteTimeout,
+		IdleTimeout:                  s.opts.IdleTimeout,
+		Concurrency:                  s.opts.MaxConns,
 		MaxRequestBodySize:           strangerBody,
 		ReadBufferSize:               headerBytes,
 		CloseOnShutdown:              true,
@@ -217,12 +228,6 @@ func Open(opts Options) (*Server, error) {
 		DisablePreParseMultipartForm: true,
 		SecureErrorLogMessage:        true,
 	}
-	// Who may open the local socket is known from the start, so that a large body needs no look at the header.
-	s.localAPI = &fasthttp.Server{
-		Handler: s.serve, ReadTimeout: opts.ReadTimeout, WriteTimeout: opts.WriteTimeout, IdleTimeout: opts.IdleTimeout,
-		MaxRequestBodySize: csvBody, CloseOnShutdown: true, Logger: silent{}, NoDefaultServerHeader: true, NoDefaultContentType: true,
-	}
-	return s, nil
 }
 
 // silent drops fasthttp's own log: it writes a line for every client that goes away.
@@ -233,32 +238,40 @@ func (silent) Printf(string, ...any) {}
 // Addr returns the address that is listened on.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Serve starts to serve and returns at once. An error that ends the listener goes to the log.
+// Serve serves until Shutdown. An error that ends the listener goes to the log.
 func (s *Server) Serve() {
-	s.served.Go(s.live.run)
-	if s.local != nil {
-		s.served.Go(func() {
-			if err := s.localAPI.Serve(s.local); err != nil && s.ctx.Err() == nil {
-				s.log.Error("local socket ended", "err", err)
-			}
-		})
+	s.life.Lock()
+	if s.stopped {
+		s.life.Unlock()
+		return
 	}
-	s.served.Go(func() {
-		if err := s.http.Serve(s.listener); err != nil && s.streams.Err() == nil {
-			s.log.Error("HTTP listener ended", "err", err)
-		}
-	})
+	s.served.Go(s.live.run)
+	s.served.Go(func() { s.logEnd("HTTP listener", s.http.Serve(s.listener)) })
+	if s.local != nil {
+		s.served.Go(func() { s.logEnd("local socket", s.localAPI.Serve(s.local)) })
+	}
+	s.life.Unlock()
+	s.served.Wait()
+}
+
+func (s *Server) logEnd(what string, err error) {
+	if err != nil && s.streams.Err() == nil {
+		s.log.Error(what+" ended", "err", err)
+	}
 }
 
 // Shutdown takes no more connections, ends the live streams, waits for running requests until ctx ends, and closes
 // the audit log. It is called once.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.life.Lock()
+	s.stopped = true
+	s.life.Unlock()
 	s.endStreams()
 	err := s.http.ShutdownWithContext(ctx)
-	s.cancel()
 	if s.local != nil {
 		err = errors.Join(err, s.localAPI.ShutdownWithContext(ctx), ignoreClosed(s.local.Close()))
 	}
+	s.cancel()
 	if err != nil {
 		err = fmt.Errorf("HTTP requests still running at shutdown: %w", err)
 		s.listener.closeAll()
