@@ -91,13 +91,12 @@ func (d *Device) introduce(ctx context.Context, conn *tls.Conn, reader *bufio.Re
 		return connack{}, err
 	}
 	hello := appendConnect(nil, d.cfg.Thing, uint16(d.cfg.KeepAlive/time.Second), uint32(d.cfg.SessionExpiry/time.Second))
-	if _, err := conn.Write(hello); err != nil {
-		return connack{}, err
-	}
+	// With TLS 1.3 a refused certificate does not show in the handshake. Writing may then fail already, but only reading
+	// brings the reason.
+	conn.Write(hello)
 	var buf []byte
 	head, body, err := readPacket(reader, &buf)
 	if err != nil {
-		// With TLS 1.3 a refused certificate shows here, not in the handshake.
 		return connack{}, fmt.Errorf("no answer to CONNECT: %w", err)
 	}
 	ack, err := parseConnack(head, body)
