@@ -6,7 +6,7 @@
 // for all of its history. A thing that the Directory does not know has no series. A string column appears as
 // <name>_info{value="..."}: 1 while that value was current.
 //
-// An API starts no goroutine. At most Options.MaxConcurrent requests run and Options.MaxQueue wait; each is bounded in
+// Each query has a goroutine that watches its memory and ends with it. At most Options.MaxConcurrent requests run and Options.MaxQueue wait; each is bounded in
 // time, series, samples, decoded bytes and answered bytes, and ends with its context.
 package prom
 
@@ -45,6 +45,7 @@ type Options struct {
 	MaxSeries      int           // that one query selects; 200,000
 	MaxBufferBytes int           // that one query decodes ahead; 64 MiB
 	MaxResultBytes int           // of one answer; 64 MiB
+	MaxMemoryBytes int           // by which the heap may grow during one query; 256 MiB
 }
 
 // maxPoints is Prometheus' own bound of points per series.
@@ -102,6 +103,7 @@ func New(store Store, dir Directory, opts Options) *API {
 	setDefault(&opts.MaxSeries, 200_000)
 	setDefault(&opts.MaxBufferBytes, 64<<20)
 	setDefault(&opts.MaxResultBytes, 64<<20)
+	setDefault(&opts.MaxMemoryBytes, 256<<20)
 
 	set := opts.Metrics
 	a := &API{
@@ -199,11 +201,15 @@ func (a *API) Serve(ctx context.Context, method, path string, form url.Values) (
 			return a.refuse(err)
 		}
 		defer a.gate.leave()
+		var end context.CancelCauseFunc
+		ctx, end = context.WithCancelCause(ctx)
+		defer end(nil)
+		defer watch(end, a.opts.MaxMemoryBytes)()
 	}
 	body := append(make([]byte, 0, 512), `{"status":"success","data":`...)
 	body, notes, err := r.serve(ctx, form, body)
 	if err != nil {
-		return a.refuse(err)
+		return a.refuse(causeOf(ctx, err))
 	}
 	body = appendNotes(body, notes, form.Get("query"))
 	return Response{http.StatusOK, "application/json", append(body, '}')}
@@ -218,6 +224,9 @@ func (a *API) Query(ctx context.Context, query string, at time.Time) (parser.Val
 		return nil, err
 	}
 	defer a.gate.leave()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer watch(end, a.opts.MaxMemoryBytes)()
 	data := &scope{queryable: a.queryable}
 	q, err := a.engine.NewInstantQuery(ctx, data, nil, query, at)
 	if err != nil {
@@ -228,7 +237,7 @@ func (a *API) Query(ctx context.Context, query string, at time.Time) (parser.Val
 	}
 	// Not closed: Close gives the points back to the engine, and they are the caller's now.
 	res := q.Exec(ctx)
-	return res.Value, res.Err
+	return res.Value, causeOf(ctx, res.Err)
 }
 
 // deadline bounds ctx by the request's timeout parameter, or by that of the API where it is shorter.

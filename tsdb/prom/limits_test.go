@@ -142,6 +142,23 @@ func TestQueryOfDeath(t *testing.T) {
 	}
 }
 
+// TestMemory runs a query whose few samples the engine would give 880 MB.
+func TestMemory(t *testing.T) {
+	api, _, _ := openFleet(t, Options{MaxMemoryBytes: 32 << 20})
+	form := url.Values{"query": {`count_values("v", vector(time()))`}, "start": {"1772300000"}, "end": {"1772310999"}, "step": {"1"}}
+	resp := api.Serve(context.Background(), "GET", "/api/v1/query_range", form)
+	if resp.Status != 422 || !strings.Contains(string(resp.Body), "more than 32 MiB of memory (query.max-memory)") {
+		t.Errorf("%d %.300s", resp.Status, resp.Body)
+	}
+	if _, err := api.Query(context.Background(), `count_values("v", vector(time())) + absent_over_time(count_values("v", vector(time()))[3h:1s])`, now); err == nil || !strings.Contains(err.Error(), "query.max-memory") {
+		t.Errorf("instant: %v", err)
+	}
+	runtime.GC()
+	if status, body := get(context.Background(), api, `power_w`, "10"); status != 200 {
+		t.Errorf("then: %d %s", status, body)
+	}
+}
+
 func TestQueue(t *testing.T) {
 	api, _, _ := openFleet(t, Options{MaxConcurrent: 1, MaxQueue: 1})
 	entered, release := make(chan struct{}), make(chan struct{})

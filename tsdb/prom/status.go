@@ -48,6 +48,7 @@ func (a *API) flags(_ context.Context, _ url.Values, dst []byte) ([]byte, annota
 		"query.lookback-delta":  model.Duration(a.opts.Lookback).String(),
 		"query.max-buffer":      strconv.Itoa(a.opts.MaxBufferBytes),
 		"query.max-concurrency": strconv.Itoa(a.opts.MaxConcurrent),
+		"query.max-memory":      strconv.Itoa(a.opts.MaxMemoryBytes),
 		"query.max-result":      strconv.Itoa(a.opts.MaxResultBytes),
 		"query.max-samples":     strconv.Itoa(a.opts.MaxSamples),
 		"query.max-series":      strconv.Itoa(a.opts.MaxSeries),
