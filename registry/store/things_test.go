@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/registry"
+)
+
+var bg = context.Background()
+
+type realClock struct{}
+
+func (realClock) Now() time.Time                         { return time.Now() }
+func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// loaded is everything in the database.
+type loaded struct {
+	Next         uint32
+	Types        []registry.ThingType
+	Things       []registry.Thing
+	Connectivity []registry.Connectivity
+}
+
+func (db *DB) everything(t *testing.T) (all loaded) {
+	t.Helper()
+	next, err := db.LoadThings(bg, func(typ registry.ThingType) { all.Types = append(all.Types, typ) },
+		func(th registry.Thing, c registry.Connectivity) {
+			all.Things = append(all.Things, th)
+			all.Connectivity = append(all.Connectivity, c)
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Next = next
+	return all
+}
+
+func TestThingsRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.db")
+	db := openAt(t, path)
+	lamp := registry.ThingType{Name: "lamp", UUID: "u1", Description: "街灯 \u202e\U0001F4A1 'quoted\"; --", SearchableAttributes: []string{"a", "ü"}, CreatedMs: 1}
+	old := registry.ThingType{Name: "old", UUID: "u2", CreatedMs: 1, Deprecated: true, DeprecatedMs: 2}
+	a := registry.Thing{ID: 1, Name: "a", UUID: "u3", TypeName: "lamp", Attributes: map[string]string{"ключ": "значение\x00\n", "'": `"`}, Version: 1, CreatedMs: 3, UpdatedMs: 3}
+	b := registry.Thing{ID: 2, Name: "b", UUID: "u4", Attributes: map[string]string{}, Version: 1, CreatedMs: 4, UpdatedMs: 4}
+	seen := registry.Connectivity{Connected: true, SinceMs: 5, LastSeenMs: 6, Remote: "[::1]:7", Reason: "ü"}
+	apply := func(batch registry.Batch) {
+		t.Helper()
+		if err := db.ApplyThings(bg, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(want loaded) {
+		t.Helper()
+		for _, db := range []*DB{db, openAt(t, path)} {
+			if got := db.everything(t); !reflect.DeepEqual(got, want) {
+				t.Fatalf("\n got %+v\nwant %+v", got, want)
+			}
+		}
+	}
+	want(loaded{Next: 1})
+	apply(registry.Batch{})
+	apply(registry.Batch{NextID: 3, PutTypes: []registry.ThingType{lamp, old}, CreateThings: []registry.Thing{a, b},
+		Presence: []registry.Presence{{ID: 2, Connectivity: seen}}})
+	want(loaded{3, []registry.ThingType{lamp, old}, []registry.Thing{a, b}, []registry.Connectivity{{}, seen}})
+
+	a.TypeName, a.Attributes, a.Version, a.UpdatedMs = "", map[string]string{"k": "v"}, 2, 9
+	lamp.Deprecated, lamp.DeprecatedMs = true, 10
+	seen.Connected, seen.Reason, seen.LastSeenMs = false, "gone", 11
+	apply(registry.Batch{UpdateThings: []registry.Thing{a}, PutTypes: []registry.ThingType{lamp}, DeleteTypes: []string{"old"},
+		Presence: []registry.Presence{{ID: 2, Connectivity: seen}}})
+	want(loaded{3, []registry.ThingType{lamp}, []registry.Thing{a, b}, []registry.Connectivity{{}, seen}})
+
+	// a deleted thing takes its connectivity along; its name is free at once; the mark never goes down
+	again := registry.Thing{ID: 3, Name: "b", UUID: "u5", TypeName: "lamp", Attributes: map[string]string{}, Version: 1}
+	apply(registry.Batch{NextID: 4, DeleteThings: []uint32{2}, CreateThings: []registry.Thing{again}})
+	apply(registry.Batch{NextID: 2})
+	want(loaded{4, []registry.ThingType{lamp}, []registry.Thing{a, again}, []registry.Connectivity{{}, {}}})
+}
+
+// TestApplyIsAllOrNothing: a batch that breaks a rule of the schema leaves no trace.
+func TestApplyIsAllOrNothing(t *testing.T) {
+	db := openAt(t, filepath.Join(t.TempDir(), "r.db"))
+	a := registry.Thing{ID: 1, Name: "a", UUID: "u", Attributes: map[string]string{}, Version: 1}
+	lamp := registry.ThingType{Name: "lamp", UUID: "u"}
+	if err := db.ApplyThings(bg, registry.Batch{NextID: 2, PutTypes: []registry.ThingType{lamp}, CreateThings: []registry.Thing{a}}); err != nil {
+		t.Fatal(err)
+	}
+	before := db.everything(t)
+	typed := a
+	typed.TypeName = "lamp"
+	other := registry.Thing{ID: 2, Name: "other", UUID: "u", Attributes: map[string]string{}}
+	for name, b := range map[string]registry.Batch{
+		"a name twice":           {NextID: 9, CreateThings: []registry.Thing{other, {ID: 3, Name: "a", UUID: "u"}}},
+		"an id twice":            {NextID: 9, CreateThings: []registry.Thing{other, {ID: 1, Name: "c", UUID: "u"}}},
+		"a type that is not":     {NextID: 9, CreateThings: []registry.Thing{other, {ID: 3, Name: "c", UUID: "u", TypeName: "none"}}},
+		"a type in use":          {NextID: 9, UpdateThings: []registry.Thing{typed}, DeleteTypes: []string{"lamp"}},
+		"presence without thing": {NextID: 9, CreateThings: []registry.Thing{other}, Presence: []registry.Presence{{ID: 77}}},
+	} {
+		if err := db.ApplyThings(bg, b); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+		if got := db.everything(t); !reflect.DeepEqual(got, before) {
+			t.Fatalf("%s left a trace: %+v", name, got)
+		}
+	}
+}
+
+func TestUpdateRollsBack(t *testing.T) {
+	errStop := errors.New("stop")
+	db := openAt(t, filepath.Join(t.TempDir(), "r.db"))
+	err := db.update(bg, func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`UPDATE thing_ids SET next = 7`); err != nil {
+			return err
+		}
+		return errStop
+	})
+	if !errors.Is(err, errStop) || db.everything(t).Next != 1 {
+		t.Errorf("%v, next %d", err, db.everything(t).Next)
+	}
+}
+
+// TestDiskFull: a full disk refuses writes with a sentence, changes nothing, keeps reads, and ends with the cause.
+func TestDiskFull(t *testing.T) {
+	db := openAt(t, filepath.Join(t.TempDir(), "r.db"))
+	r, err := registry.Open(bg, registry.Options{Store: db, Clock: realClock{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limitPages := func(pages string) {
+		t.Helper()
+		if _, err := db.write.Exec(`PRAGMA max_page_count = ` + pages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.CreateThingType(bg, registry.ThingTypeInput{Name: "lamp"}); err != nil {
+		t.Fatal(err)
+	}
+	limitPages("1") // SQLite takes the present size for it
+	attributes := map[string]string{}
+	for i := range 10 {
+		attributes[fmt.Sprint(i)] = strings.Repeat("x", 700)
+	}
+	made := 0
+	for ; made < 100; made++ {
+		if _, err = r.CreateThing(bg, registry.ThingInput{Name: fmt.Sprint(made), TypeName: "lamp", Attributes: attributes}); err != nil {
+			break
+		}
+	}
+	if registry.KindOf(err) != registry.Busy || err.Error() != "the registry could not be written, nothing was changed; see the gateway's log" ||
+		!strings.Contains(errors.Unwrap(err).Error(), "full") {
+		t.Fatalf("after %d things: %v, cause %v", made, err, errors.Unwrap(err))
+	}
+	if _, err := r.Thing(fmt.Sprint(made)); registry.KindOf(err) != registry.NotFound || r.Count() != made || len(db.everything(t).Things) != made {
+		t.Fatalf("%v, %d things in memory, %d on disk, %d acknowledged", err, r.Count(), len(db.everything(t).Things), made)
+	}
+	limitPages("1000000")
+	th, err := r.CreateThing(bg, registry.ThingInput{Name: fmt.Sprint(made), TypeName: "lamp", Attributes: attributes})
+	if err != nil || len(db.everything(t).Things) != made+1 || db.everything(t).Next != th.ID+1 {
+		t.Errorf("with space again: %+v %v", th, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkCreateThings writes groups of 100 things, each group one transaction.
+func BenchmarkCreateThings(b *testing.B) {
+	db, err := Open(bg, filepath.Join(b.TempDir(), "r.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	id := uint32(0)
+	for b.Loop() {
+		var batch registry.Batch
+		for range 100 {
+			id++
+			batch.CreateThings = append(batch.CreateThings, registry.Thing{ID: id, Name: fmt.Sprint("lamp-", id), UUID: "u",
+				Attributes: map[string]string{"city": "oslo", "serial": fmt.Sprint(id)}})
+		}
+		batch.NextID = id + 1
+		if err := db.ApplyThings(bg, batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(id)/b.Elapsed().Seconds(), "things/s")
+}
