@@ -173,9 +173,9 @@ func (r *Registry) commit(tx *transaction) error {
 	if tx.created > 0 {
 		tx.NextID = r.nextID
 	}
-	if err := r.opts.Store.ApplyThings(context.Background(), tx.Batch); err != nil {
-		r.metrics.writeErrors.Inc()
-		r.opts.Log.Error("registry could not be written", "err", err)
+	err := r.opts.Store.ApplyThings(context.Background(), tx.Batch)
+	r.noteWrite(err)
+	if err != nil {
 		return &Error{Kind: Busy, Message: "the registry could not be written, nothing was changed; see the gateway's log", cause: err}
 	}
 	r.metrics.commits.Inc()
@@ -192,6 +192,19 @@ func (r *Registry) commit(tx *transaction) error {
 		}
 	}
 	return nil
+}
+
+// noteWrite counts a failed write, and logs the first of a row and the end of it.
+func (r *Registry) noteWrite(err error) {
+	if err != nil {
+		r.metrics.writeErrors.Inc()
+		if !r.failing {
+			r.opts.Log.Error("the registry cannot be written; changes are refused until it can", "err", err)
+		}
+	} else if r.failing {
+		r.opts.Log.Info("the registry is written again")
+	}
+	r.failing = err != nil
 }
 
 // Close writes the connectivity of all things and ends the writing goroutine. Writes that wait for it are refused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ const maxReasonLen = 128
 
 // presence keeps the connectivity of all things by dense id, in pages that never move: Seen needs no lock.
 type presence struct {
-	pages atomic.Pointer[[]*page] // replaced, never changed, under mu
+	pages atomic.Pointer[[]*page] // replaced, never changed, under mu; nil where no thing lives or lived since Open
 
 	mu        sync.Mutex // guards the slots of all pages, connected, live and dirty
 	connected int
@@ -84,11 +85,11 @@ func (p *presence) add(id uint32) {
 	if old := p.pages.Load(); old != nil {
 		pages = *old
 	}
-	if need := int(id/pageSize) + 1; need > len(pages) {
-		grown := make([]*page, need)
-		for i := copy(grown, pages); i < need; i++ {
-			grown[i] = new(page)
-		}
+	n := int(id / pageSize)
+	if n >= len(pages) || pages[n] == nil {
+		grown := make([]*page, max(len(pages), n+1))
+		copy(grown, pages)
+		grown[n] = new(page)
 		p.pages.Store(&grown)
 	}
 	page, i := p.at(id)
@@ -186,9 +187,9 @@ func (r *Registry) Disconnected(id uint32, at time.Time, reason string) {
 	}
 	p.connected--
 	if len(reason) > maxReasonLen {
-		reason = reason[:maxReasonLen]
+		reason = strings.ToValidUTF8(reason[:maxReasonLen], "")
 	}
-	s.sinceMs, s.reason = at.UnixMilli(), reason
+	s.sinceMs, s.reason = at.UnixMilli(), strings.Clone(reason)
 	p.mark(id, s)
 }
 
@@ -236,6 +237,9 @@ func (r *Registry) Counts() Counts {
 		return c
 	}
 	for _, page := range *pages {
+		if page == nil {
+			continue
+		}
 		for i := range page.seenMs {
 			if page.seenMs[i].Load() == 0 && page.slots[i].live {
 				c.NeverSeen++
@@ -268,9 +272,8 @@ func (r *Registry) flushPresence(all bool) {
 		p.dirty = append(p.dirty, group...) // not tried; their slots still say dirty
 		p.mu.Unlock()
 	}
-	if r.presenceErr != nil {
-		r.metrics.writeErrors.Inc()
-		r.opts.Log.Error("connectivity could not be written; it is tried again", "err", r.presenceErr)
+	if len(ids) > 0 {
+		r.noteWrite(r.presenceErr)
 	}
 }
 
@@ -281,6 +284,9 @@ func (p *presence) markSeen(everyMs int64, all bool) {
 		return
 	}
 	for n, page := range *pages {
+		if page == nil {
+			continue
+		}
 		for i := range page.seenMs {
 			s := &page.slots[i]
 			ahead := page.seenMs[i].Load() - s.savedSeenMs

@@ -91,7 +91,7 @@ type Registry struct {
 	metrics  gauges
 	presence presence
 
-	// The writing goroutine alone writes these, under mu; it reads them without.
+	// The writing goroutine alone writes these, under mu; it reads them without. mu is taken before presence.mu.
 	mu        sync.RWMutex
 	things    map[string]*record
 	byID      []*record // index: id; nil: deleted, or never given
@@ -99,8 +99,10 @@ type Registry struct {
 	types     map[string]*typeRecord
 	listeners []func(Change) // guarded by mu, written by OnChange
 
-	nextID      uint32 // of the writing goroutine
-	presenceErr error  // of the writing goroutine until stopped is closed
+	// Of the writing goroutine, until stopped is closed.
+	nextID      uint32
+	failing     bool  // the last write failed
+	presenceErr error // of the last flush
 
 	writes    chan *write
 	closing   chan struct{}

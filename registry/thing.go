@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strings"
+	"unicode/utf8"
 
 	"muster/agent/wire"
 )
@@ -74,7 +75,7 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 	return made, nil
 }
 
-// planCreate adds a new thing to tx. attributes are checked, but for their number, and become the thing's.
+// planCreate adds a new thing to tx. attributes are checked, but for their number, and belong to the result.
 func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes map[string]string) (Thing, error) {
 	typ, err := r.typeForNew(typeName)
 	if err != nil {
@@ -91,6 +92,7 @@ func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes
 		return Thing{}, err
 	}
 	now := r.nowMs()
+	name = strings.Clone(name) // the caller's may be a part of its request
 	made := Thing{
 		ID: r.nextID, Name: name, UUID: uuid, TypeName: typeName, Attributes: attributes,
 		Version: 1, CreatedMs: now, UpdatedMs: now,
@@ -240,7 +242,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 
 // EnsureThing returns the thing, made with typeName (and the type, too) if it was not there; created says so.
 // An existing thing keeps its type. cause goes to the log, e.g. "first connect". Safe against itself.
-func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string) (t Thing, created bool, err error) {
+func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string) (thing Thing, created bool, err error) {
 	if err := checkName("thingName", name); err != nil {
 		return Thing{}, false, err
 	}
@@ -250,23 +252,26 @@ func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string
 	if err := r.ensureType(ctx, typeName); err != nil {
 		return Thing{}, false, err
 	}
+	// Not the named results: they are written on return, which may be before the plan has run.
+	var made Thing
+	var isNew bool
 	err = r.submit(ctx, name, func(tx *transaction) error {
 		if rec := r.things[name]; rec != nil {
-			t = rec.thing()
+			made = rec.thing()
 			return nil
 		}
 		var err error
-		t, err = r.planCreate(tx, name, typeName, map[string]string{})
-		created = err == nil
+		made, err = r.planCreate(tx, name, typeName, map[string]string{})
+		isNew = err == nil
 		return err
 	})
 	if err != nil {
 		return Thing{}, false, err
 	}
-	if created {
+	if isNew {
 		r.opts.Log.Info("thing made", "thing", name, "type", typeName, "cause", cause)
 	}
-	return t, created, nil
+	return made, isNew, nil
 }
 
 // Thing returns the thing of that name, or NotFound.
@@ -408,9 +413,8 @@ func checkText(field, text string, minLen, maxLen int, extra string) error {
 	if len(text) < minLen || len(text) > maxLen {
 		return refuse(Invalid, "%s: must have %d to %d characters, it has %d", field, minLen, maxLen, len(text))
 	}
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(extra, c) >= 0 {
+	for i, c := range text {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c < utf8.RuneSelf && strings.ContainsRune(extra, c) {
 			continue
 		}
 		return refuse(Invalid, "%s: %q has %q at position %d; allowed are a-z A-Z 0-9 %s", field, text, c, i, extra)

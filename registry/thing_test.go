@@ -60,7 +60,7 @@ func TestCreateThing(t *testing.T) {
 	f("x", "", map[string]string{strings.Repeat("k", 129): "1"}, registry.Invalid, "attribute name: must have 1 to 128 characters, it has 129")
 	f("x", "", map[string]string{"a b": "1"}, registry.Invalid, `attribute name: "a b" has ' ' at position 1; allowed are a-z A-Z 0-9 _.,@/:#-`)
 	f("x", "", map[string]string{"a=": "1"}, registry.Invalid, `attribute name: "a=" has '=' at position 1; allowed are a-z A-Z 0-9 _.,@/:#-`)
-	f("x", "", map[string]string{"k": "å"}, registry.Invalid, `value of attribute k: "å" has 'Ã' at position 0; allowed are a-z A-Z 0-9 _.,@/:#=[]-`)
+	f("x", "", map[string]string{"k": "å"}, registry.Invalid, `value of attribute k: "å" has 'å' at position 0; allowed are a-z A-Z 0-9 _.,@/:#=[]-`)
 	f("x", "", map[string]string{"k": strings.Repeat("v", 801)}, registry.Invalid, "value of attribute k: must have 0 to 800 characters, it has 801")
 	f("x", "", map[string]string{strings.Repeat("k", 128): strings.Repeat("v", 800), "_.,@/:#-": "_.,@/:#=[]-"}, 0, "")
 	f("y", "", manyAttributes(4), registry.Invalid, "attributes: a thing without a thing type has at most 3, this one would have 4; give it a thing type (up to 50)")

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -85,9 +86,10 @@ func (r *Registry) planCreateType(tx *transaction, in ThingTypeInput) (ThingType
 	if err != nil {
 		return ThingType{}, err
 	}
-	made := ThingType{
-		Name: in.Name, UUID: uuid, Description: in.Description,
-		SearchableAttributes: slices.Clone(in.SearchableAttributes), CreatedMs: r.nowMs(),
+	// Clones: the caller's strings may be parts of its request.
+	made := ThingType{Name: strings.Clone(in.Name), UUID: uuid, Description: strings.Clone(in.Description), CreatedMs: r.nowMs()}
+	for _, key := range in.SearchableAttributes {
+		made.SearchableAttributes = append(made.SearchableAttributes, strings.Clone(key))
 	}
 	tx.PutTypes = append(tx.PutTypes, made)
 	tx.memory = append(tx.memory, func() { r.types[made.Name] = &typeRecord{name: made.Name, typ: made} })
