@@ -13,7 +13,7 @@ import (
 // any case of a name, so that two readers of a policy could see two policies.
 type node struct {
 	kind    kind
-	text    string
+	text    string // of a string; of a boolean, true or false
 	items   []node
 	members []member
 }
@@ -79,6 +79,8 @@ func readNode(d *json.Decoder, depth int) (node, error) {
 			return readArray(d, depth)
 		}
 		return readObject(d, depth)
+	case bool:
+		return node{text: strconv.FormatBool(t)}, nil
 	}
 	return node{}, nil
 }

@@ -29,6 +29,12 @@ func oracleAllows(document string, vars Vars, action, class, name string) bool {
 	for _, s := range oracleList(doc.Statement) {
 		s := s.(map[string]any)
 		isDeny := s["Effect"] == "Deny"
+		if c, ok := s["Condition"]; ok {
+			want := oracleList(c.(map[string]any)["Bool"].(map[string]any)["iot:Connection.Thing.IsAttached"])[0]
+			if (want == "true" || want == true) != (vars.ThingName != "") {
+				continue
+			}
+		}
 		hit := false
 		for _, a := range oracleList(s["Action"]) {
 			if !oracleMatch(oracleElements(a.(string), Vars{}, false), []rune(action)) {

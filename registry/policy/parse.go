@@ -13,8 +13,9 @@ import (
 // the field and what is allowed.
 //
 // A document has Version "2012-10-17", may have an Id, and has one Statement or a list of them, each with Effect,
-// Action, Resource and maybe a Sid. Condition, NotAction and NotResource are refused: a rule that is not
-// understood must not be half obeyed.
+// Action, Resource, maybe a Sid, and maybe the Condition {"Bool": {"iot:Connection.Thing.IsAttached": "true"}} (or
+// "false"). Other conditions, NotAction and NotResource are refused: a rule that is not understood must not be half
+// obeyed.
 func Parse(document []byte) (*Policy, error) { return ParseLimit(document, DefaultMaxChars) }
 
 // ParseLimit is Parse with another limit of characters, white space not counted.
@@ -94,10 +95,12 @@ func (p *Policy) addStatement(n node) error {
 			err = eachText(m.node, s.addAction)
 		case "Resource":
 			err = eachText(m.node, func(resource string) error { return p.addResource(&s, resource) })
-		case "Condition", "NotAction", "NotResource":
+		case "Condition":
+			s.attached, err = parseCondition(m.node)
+		case "NotAction", "NotResource":
 			err = errors.New("this gateway does not evaluate it; write the statement with Action and Resource only")
 		default:
-			err = errors.New("it is not known; allowed are Sid, Effect, Action, Resource")
+			err = errors.New("it is not known; allowed are Sid, Effect, Action, Resource, Condition")
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
@@ -129,6 +132,31 @@ func eachText(n node, f func(string) error) error {
 		}
 	}
 	return nil
+}
+
+// parseCondition reads {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}; the value may be a boolean, a string,
+// or a list of one of them.
+func parseCondition(n node) (condition, error) {
+	if key := n.only("Bool").only("iot:Connection.Thing.IsAttached"); key != nil {
+		if key.kind == array && len(key.items) == 1 {
+			key = &key.items[0]
+		}
+		switch key.text {
+		case "true":
+			return ifAttached, nil
+		case "false":
+			return ifNotAttached, nil
+		}
+	}
+	return always, errors.New(`this gateway evaluates {"Bool": {"iot:Connection.Thing.IsAttached": "true"}} (or "false") only`)
+}
+
+// only returns the one member of an object, if it has that name.
+func (n *node) only(name string) *node {
+	if n == nil || len(n.members) != 1 || n.members[0].name != name {
+		return nil
+	}
+	return &n.members[0].node
 }
 
 func (s *statement) addAction(name string) error {

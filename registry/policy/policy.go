@@ -72,9 +72,22 @@ type Policy struct {
 
 type statement struct {
 	deny      bool
+	attached  condition
 	actions   action
 	resources [classes][]pattern
 }
+
+// condition is what a statement wants of iot:Connection.Thing.IsAttached, which is true of a connection that has
+// a thing: a client id that is not its certificate's thing does not get this far.
+type condition uint8
+
+const (
+	always condition = iota
+	ifAttached
+	ifNotAttached
+)
+
+func (c condition) holds(attached bool) bool { return c == always || (c == ifAttached) == attached }
 
 // Vars are the values of policy variables for one connection.
 //
@@ -144,7 +157,7 @@ func (r *Rights) allows(a action, c class, name string) bool {
 	for _, p := range r.policies {
 		for i := range p.statements {
 			s := &p.statements[i]
-			if s.actions&a == 0 || allowed && !s.deny {
+			if s.actions&a == 0 || allowed && !s.deny || !s.attached.holds(r.values.fixed[thingName].text != "") {
 				continue
 			}
 			for _, pattern := range s.resources[c] {

@@ -132,6 +132,18 @@ func TestEvaluation(t *testing.T) {
 	f("yynyy", statementDoc(allow("*", "*")), statementDoc(deny("iot:RetainPublish", "*")))
 	f("nnnnn", statementDoc(deny("*", "*")), statementDoc(allow("*", "*")))
 	f("yyyyy", statementDoc(allow("*", "*"), deny("*", "arn:aws:iot:*:*:topic/a")))
+	// whether the connection has a thing
+	attached := func(value string) string {
+		return statementDoc(`{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Bool": {"iot:Connection.Thing.IsAttached": ` + value + `}}}`)
+	}
+	f("yyyyy", attached(`"true"`))
+	f("yyyyy", attached(`["true"]`))
+	f("yyyyy", attached(`true`))
+	f("nnnnn", attached(`"false"`))
+	f("nnnnn", attached(`[false]`))
+	if r := Compile([]*Policy{mustParse(t, attached("true"))}, Vars{ClientID: "x"}); r.Publish("a") {
+		t.Error("a connection without a thing counts as one with")
+	}
 }
 
 func TestPatterns(t *testing.T) {
@@ -238,10 +250,14 @@ func TestParseErrors(t *testing.T) {
 	f(statementDoc(allow("*", "arn:aws:iot:*:*:topic/${iot:ClientId")), `statement 1: Resource: "arn:aws:iot:*:*:topic/${iot:ClientId": a variable ${ has no closing }`)
 	f(statementDoc(allow("*", "arn:aws:iot:*:*:topic/${aws:SourceIp}")), `statement 1: Resource: "arn:aws:iot:*:*:topic/${aws:SourceIp}": variable ${aws:SourceIp} is not known; allowed are `+
 		`${iot:ClientId}, ${iot:Connection.Thing.ThingName}, ${iot:Connection.Thing.ThingTypeName}, ${iot:Connection.Thing.Attributes[<key>]} and ${*} ${?} ${$}`)
-	for _, field := range []string{"Condition", "NotAction", "NotResource"} {
+	for _, condition := range []string{`{}`, `"x"`, `{"Bool": {}}`, `{"Bool": {"iot:Connection.Thing.IsAttached": "yes"}}`, `{"Bool": {"iot:Connection.Thing.IsAttached": []}}`,
+		`{"Bool": {"aws:SecureTransport": "true"}}`, `{"StringEquals": {"iot:ClientId": "a"}}`, `{"Bool": {"iot:Connection.Thing.IsAttached": "true"}, "Null": {}}`} {
+		f(statementDoc(`{"Condition": `+condition+`}`), `statement 1: Condition: this gateway evaluates {"Bool": {"iot:Connection.Thing.IsAttached": "true"}} (or "false") only`)
+	}
+	for _, field := range []string{"NotAction", "NotResource"} {
 		f(statementDoc(`{"`+field+`": {}}`), `statement 1: `+field+`: this gateway does not evaluate it; write the statement with Action and Resource only`)
 	}
-	f(statementDoc(`{"effect": "Allow"}`), `statement 1: effect: it is not known; allowed are Sid, Effect, Action, Resource`)
+	f(statementDoc(`{"effect": "Allow"}`), `statement 1: effect: it is not known; allowed are Sid, Effect, Action, Resource, Condition`)
 	f(strings.Repeat("[", 3000), `at most 2048 characters (white space not counted) are allowed, it has 3000`)
 	f(strings.Repeat("[", 100), `it is nested deeper than 8`)
 }
@@ -287,6 +303,7 @@ func randomDocument(rng *rand.Rand) string {
 		if rng.IntN(4) == 0 {
 			effect = "Deny"
 		}
+		condition := map[string]any{"Bool": map[string]any{"iot:Connection.Thing.IsAttached": []any{rng.IntN(2) == 0}}}
 		statements = append(statements, map[string]any{
 			"Effect": effect,
 			"Action": oneOrList(func() string {
@@ -299,6 +316,9 @@ func randomDocument(rng *rand.Rand) string {
 				return "arn:aws:iot:eu:1:" + []string{"client/", "topic/", "topicfilter/"}[rng.IntN(3)] + randomText(rng, parts, 5)
 			}),
 		})
+		if rng.IntN(4) == 0 {
+			statements[len(statements)-1].(map[string]any)["Condition"] = condition
+		}
 	}
 	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
 	if err != nil {
@@ -499,6 +519,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(DefaultDocument, "lamp-1", "dt/lamp-1/x")
 	f.Add(statementDoc(allow("iot:*", "*"), deny("iot:Publish", "arn:aws:iot:*:*:topic/a?*${*}${iot:ClientId}")), "a", "aé*a")
 	f.Add(statementDoc(allow("*", "arn:aws:iot:::topicfilter/${iot:Connection.Thing.Attributes[k]}")), "#", "$share/g/#")
+	f.Add(statementDoc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"iot:Connection.Thing.IsAttached":["false"]}}}`), "", "a")
 	f.Add(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":["*"],"Resource":["*"]}}`, "", "")
 	f.Fuzz(func(t *testing.T, document, value, name string) {
 		if len(name) > 64 || strings.Count(document, "*") > 8 || !validText(value) || !validText(name) {
