@@ -73,7 +73,7 @@ func openKeyring(opts *Options) (*keyring, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if kdf == kdfPassphrase && opts.KeyPassphrase == "" {
-		return nil, errors.New("the gateway's keys are locked with a passphrase: set pki.passphrase (MUSTER_PKI_PASSPHRASE)")
+		return nil, errors.New("the gateway's keys are locked with a passphrase: name the file with it in the setting pki.passphrase-file")
 	}
 	secret := unlockSecret{kdf: kdfPassphrase, secret: []byte(opts.KeyPassphrase)}
 	if kdf == kdfUnlockKey {
@@ -160,7 +160,7 @@ func readUnlockKey(opts *Options) (unlockSecret, error) {
 	}
 	raw, err := opts.FS.ReadFile(file)
 	if err != nil {
-		return unlockSecret{}, fmt.Errorf("the unlock key %q, which opens the gateway's keys, cannot be read (set pki.unlock-key-file if it was moved): %w", file, err)
+		return unlockSecret{}, fmt.Errorf("the unlock key %q, which opens the gateway's keys, cannot be read (if it was moved, name it in the setting pki.unlock-file): %w", file, err)
 	}
 	secret := []byte(strings.TrimSpace(string(raw)))
 	if len(secret) < minUnlockKey || len(secret) > maxUnlockKey {

@@ -442,7 +442,7 @@ func TestPassphrase(t *testing.T) {
 	}
 	f("correct horse battery", "")
 	f("correct horse batterx", "the passphrase does not open the gateway's keys")
-	f("", "set pki.passphrase")
+	f("", "pki.passphrase-file")
 }
 
 func TestPassphraseTooShort(t *testing.T) {
