@@ -32,28 +32,30 @@ type overview struct {
 	ReadyReason    string         `json:"readyReason"`
 }
 
-// overview computes the numbers now; before is an older sample for the rates.
-func (s *Server) overview(before reading) (overview, reading) {
-	counts := s.registry.Counts()
-	traffic := s.opts.Traffic()
-	var stats tsdb.Stats
+// read reads the counters.
+func (s *Server) read() reading {
+	r := reading{at: s.opts.Clock.Now(), traffic: s.opts.Traffic()}
 	if s.opts.Telemetry != nil {
-		stats = s.opts.Telemetry.Stats()
+		r.stats = s.opts.Telemetry.Stats()
 	}
-	now := s.opts.Clock.Now()
-	at := reading{at: now, messages: traffic.Messages, samples: stats.SamplesAppended}
+	return r
+}
+
+// overview makes the numbers of a reading; before is an older one for the rates.
+func (s *Server) overview(at, before reading) overview {
+	counts, stats := s.registry.Counts(), at.stats
 	o := overview{
 		Things: counts.Things, Connected: counts.Connected, NeverSeen: counts.NeverSeen, ByType: counts.ByType,
-		MessagesTotal: traffic.Messages, RefusedTotal: traffic.Refused,
+		MessagesTotal: at.traffic.Messages, RefusedTotal: at.traffic.Refused,
 		SamplesTotal: stats.SamplesAppended, Series: stats.Series, BytesOnDisk: stats.DiskBytes,
-		MemoryBytes: residentBytes(), UptimeSeconds: int64(now.Sub(s.started) / time.Second), Version: s.opts.Version,
+		MemoryBytes: residentBytes(), UptimeSeconds: int64(at.at.Sub(s.started) / time.Second), Version: s.opts.Version,
 	}
 	if o.ByType == nil {
 		o.ByType = map[string]int{}
 	}
-	if seconds := now.Sub(before.at).Seconds(); !before.at.IsZero() && seconds > 0 {
-		o.MessagesPerSec = max(0, float64(int64(at.messages-before.messages))/seconds)
-		o.SamplesPerSec = max(0, float64(int64(at.samples-before.samples))/seconds)
+	if seconds := at.at.Sub(before.at).Seconds(); !before.at.IsZero() && seconds > 0 {
+		o.MessagesPerSec = rate(at.traffic.Messages, before.traffic.Messages, seconds)
+		o.SamplesPerSec = rate(stats.SamplesAppended, before.stats.SamplesAppended, seconds)
 	}
 	if stats.Samples > 0 {
 		o.BytesPerSample = float64(stats.SegmentBytes) / float64(stats.Samples)
@@ -63,13 +65,21 @@ func (s *Server) overview(before reading) (overview, reading) {
 	}
 	o.ReadyReason = s.notReady(context.Background())
 	o.Ready = o.ReadyReason == ""
-	return o, at
+	return o
+}
+
+func rate(now, before uint64, seconds float64) float64 {
+	if now < before { // a counter that began anew
+		return 0
+	}
+	return float64(now-before) / seconds
 }
 
 // reading is what the counters said at one time.
 type reading struct {
-	at                time.Time
-	messages, samples uint64
+	at      time.Time
+	traffic Traffic
+	stats   tsdb.Stats
 }
 
 // live makes the overview once a second and hands it to all listeners. The work is the same for one listener and
@@ -108,19 +118,22 @@ func (l *live) run() {
 }
 
 func (l *live) tick() {
-	o, at := l.server.overview(l.oldest())
+	before, at := l.oldest(), l.server.read()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.past[l.next] = at
 	l.next = (l.next + 1) % len(l.past)
-	if len(l.listeners) == 0 {
+	alone := len(l.listeners) == 0
+	l.mu.Unlock()
+	if alone {
 		return
 	}
-	text, err := json.Marshal(o)
+	text, err := json.Marshal(l.server.overview(at, before))
 	if err != nil {
 		l.server.log.Error("encode the overview", "err", err)
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for ch := range l.listeners {
 		select {
 		case ch <- text:
@@ -160,8 +173,7 @@ func (l *live) leave(ch chan []byte) {
 }
 
 func getOverview(_ context.Context, s *Server, _ *call) (any, error) {
-	o, _ := s.overview(s.live.oldest())
-	return o, nil
+	return s.overview(s.read(), s.live.oldest()), nil
 }
 
 // recheckEvery is how often an open stream looks whether its session still holds.
@@ -177,8 +189,7 @@ func getOverviewLive(_ context.Context, s *Server, c *call) (any, error) {
 	conn := c.http.Conn()
 	secret := string(c.http.Request.Header.Cookie(cookieName))
 	session := c.who.Via == "session"
-	first, _ := s.overview(s.live.oldest())
-	text, err := json.Marshal(first)
+	text, err := json.Marshal(s.overview(s.read(), s.live.oldest()))
 	if err != nil {
 		s.live.leave(ch)
 		return nil, err

@@ -104,6 +104,9 @@ func (l *Log) open() error {
 		if err := json.Unmarshal(last, &e); err != nil {
 			return fmt.Errorf("its last line is not an audit line; move the file away to start a new log: %w", err)
 		}
+		if e.V != 1 {
+			return fmt.Errorf("its last line has layout %d and this muster knows 1: use the newer binary, or move the file away", e.V)
+		}
 		l.seq, l.prev = e.Seq, hash(last)
 	}
 	if missing {
@@ -229,7 +232,7 @@ func (l *Log) Newest(n int) ([]json.RawMessage, error) {
 	if _, err := l.file.ReadAt(text, 0); err != nil && !(errors.Is(err, io.EOF) && l.size == 0) {
 		return nil, fmt.Errorf("read audit log: %w", err)
 	}
-	lines := newestLines(nil, text, n)
+	lines := newestLines([]json.RawMessage{}, text, n)
 	if len(lines) < n {
 		rotated, err := l.rotated()
 		if err != nil {

@@ -170,3 +170,33 @@ func TestRotation(t *testing.T) {
 	}
 	wantVerified(t, dir, before+2)
 }
+
+// A log kept from the first release reads and goes on; one from a newer release is refused, not damaged.
+func TestKeptLogs(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "audit.log")
+	kept, err := os.ReadFile("testdata/v1.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := openLog(t, dir)
+	appendLines(t, l, 1)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, dir, 3)
+
+	newer := []byte(strings.ReplaceAll(string(kept), `"v":1`, `"v":2`))
+	if err := os.WriteFile(name, newer, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(vfs.OS{}, dir, clock{}); err == nil || !strings.Contains(err.Error(), "layout 2") {
+		t.Fatalf("error %v", err)
+	}
+	if text, err := os.ReadFile(name); err != nil || !bytes.Equal(text, newer) {
+		t.Fatalf("the newer log was changed, %v", err)
+	}
+}

@@ -251,6 +251,7 @@ func TestLoginLimits(t *testing.T) {
 	}
 	wantKind(t, try("userZ", good, "2001:db8::ffff"), account.Busy)
 	wantKind(t, try("userZ", good, "2001:db8:0:1::1"), account.Denied)
+	wantKind(t, try(strings.Repeat("a", 60_000), good, "10.0.3.1"), account.Denied)
 }
 
 // An unknown user must cost what a known one costs: else the time tells who exists.

@@ -17,12 +17,12 @@ const (
 // nowhere else. An unknown user takes as long as a wrong password and gives the same Denied. 5 tries a minute
 // for a user and 20 for an address; then Busy.
 func (a *Accounts) Login(ctx context.Context, name, password string, remote netip.Addr) (secret string, p Principal, err error) {
+	denied := &Error{Denied, "user or password is wrong"}
+	if len(password) > maxPasswordBytes || len(name) > maxNameLen { // also bounds what the limiter remembers
+		return "", Principal{}, denied
+	}
 	if err := a.limit(remote, name); err != nil {
 		return "", Principal{}, err
-	}
-	denied := &Error{Denied, "user or password is wrong"}
-	if len(password) > maxPasswordBytes || len(name) > maxNameLen {
-		return "", Principal{}, denied
 	}
 	u, known, err := a.store.User(ctx, name)
 	if err != nil {
