@@ -62,7 +62,7 @@ func (m *model) append(t *testing.T, s *tsdb.Store, rng *rand.Rand) error {
 	thing := tsdb.ThingID(rng.IntN(5))
 	ms := int64(rng.IntN(400)) * 1000
 	if rng.IntN(10) == 0 {
-		ms += int64(rng.IntN(4)) * 86_400_000 // other days
+		ms += int64(rng.IntN(12)) * 86_400_000 // other days
 	}
 	column := fmt.Sprintf("c%d", rng.IntN(4+len(m.rows)/100))
 	n := int64(len(m.rows) + 1)

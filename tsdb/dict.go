@@ -89,8 +89,9 @@ type words struct {
 	list  atomic.Pointer[[]string]
 	table atomic.Pointer[wordTable]
 
-	mu    sync.Mutex // guards writes to list and table, bytes
+	mu    sync.Mutex // guards writes to list and table, and what follows
 	bytes int64
+	lost  map[uint32]bool // ids whose word was in a damaged part of the log; recovery alone uses it
 }
 
 type wordTable struct {
@@ -218,6 +219,16 @@ func (w *words) restore(id uint32, word string) error {
 // The caller holds mu, or is alone.
 func (w *words) fill(n int) {
 	for id := w.count(); id < min(n, w.maxWords); id++ {
+		if w.lost == nil {
+			w.lost = map[uint32]bool{}
+		}
+		w.lost[uint32(id)] = true
 		w.push(*w.list.Load(), fmt.Sprintf("lost_%d", id))
 	}
+}
+
+// isLost says, while the store is recovered, whether the word of an id is not known; the id is not used again then.
+func (w *words) isLost(id uint32) bool {
+	w.fill(int(id) + 1)
+	return w.lost[id]
 }

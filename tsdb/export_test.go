@@ -1,6 +1,13 @@
 package tsdb
 
-import "context"
+import (
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"path"
+
+	"muster/tsdb/vfs"
+)
 
 // Compact merges once, on the keeper's goroutine.
 func Compact(s *Store) error { return s.order(context.Background(), s.compact) }
@@ -8,4 +15,25 @@ func Compact(s *Store) error { return s.order(context.Background(), s.compact) }
 // Tend lets the keeper do what is due.
 func Tend(s *Store) error {
 	return s.order(context.Background(), func() error { s.tend(); return nil })
+}
+
+// SetVersion writes another format version, with a good checksum, into the first header of a file.
+func SetVersion(fsys vfs.FS, name string, version uint32) error {
+	data, err := fsys.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	heads := []int{0}
+	size := len(data) - 4 // a checkpoint file is one sum
+	switch path.Ext(name) {
+	case segmentSuffix:
+		size = segmentHeadBytes - 4
+	case logSuffix:
+		size, heads = logHeadBytes-4, []int{0, logSector}
+	}
+	for _, at := range heads {
+		binary.LittleEndian.PutUint32(data[at+4:], version)
+		binary.LittleEndian.PutUint32(data[at+size:], crc32.Checksum(data[at:at+size], castagnoli))
+	}
+	return fsys.WriteFile(name, data, 0o600)
 }

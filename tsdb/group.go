@@ -104,18 +104,20 @@ func (l *rowLog) write(g *group) error {
 	if logState(l.state.Load()) == logFailed {
 		return errors.New("an earlier write failed")
 	}
-	names, texts := l.dict.metrics.since(l.names), l.dict.strings.since(l.texts)
+	// Entries that the group before brought come once more: then one damaged group costs its rows and no words.
+	names, texts := l.dict.metrics.since(l.repeat.names), l.dict.strings.since(l.repeat.texts)
+	words := wordCount{l.repeat.names + len(names), l.repeat.texts + len(texts)}
+	if len(g.buf) == groupHeadBytes && words == l.logged && (!g.stop || l.file == nil) {
+		return nil // but for the last group: even an empty one shows that none is missing before it
+	}
 	records := len(g.buf)
 	for i, word := range names {
-		g.buf = appendWordRecord(g.buf, recordMetric, l.names+i, word)
+		g.buf = appendWordRecord(g.buf, recordMetric, l.repeat.names+i, word)
 	}
 	for i, word := range texts {
-		g.buf = appendWordRecord(g.buf, recordString, l.texts+i, word)
+		g.buf = appendWordRecord(g.buf, recordString, l.repeat.texts+i, word)
 	}
 	size := len(g.buf) - groupHeadBytes
-	if size == 0 {
-		return nil
-	}
 	room := groupBytes(size)
 	if l.file != nil && l.end+room > l.fileBytes {
 		l.closeFile()
@@ -139,8 +141,7 @@ func (l *rowLog) write(g *group) error {
 	}
 	l.end += room
 	l.nextGroup++
-	l.names += len(names)
-	l.texts += len(texts)
+	l.repeat, l.logged = l.logged, words
 	l.written.Add(uint64(room))
 	return nil
 }

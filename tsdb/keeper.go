@@ -20,8 +20,8 @@ const (
 // keep is the keeper goroutine: it seals, merges and deletes, one thing at a time, until stopped.
 func (s *Store) keep() {
 	defer close(s.kept)
+	armed, tick := s.opts.Clock.Now().Round(0), s.opts.Clock.After(keeperTick)
 	for {
-		before := s.opts.Clock.Now().Round(0)
 		select {
 		case <-s.stopping:
 			return
@@ -29,8 +29,10 @@ func (s *Store) keep() {
 			o.done <- o.do()
 			continue
 		case <-s.kick:
-		case <-s.opts.Clock.After(keeperTick):
-			s.watchClock(s.opts.Clock.Now().Round(0).Sub(before))
+		case <-tick:
+			now := s.opts.Clock.Now().Round(0) // without the monotonic part, which does not jump
+			s.watchClock(now.Sub(armed))
+			armed, tick = now, s.opts.Clock.After(keeperTick)
 		}
 		s.tend()
 	}

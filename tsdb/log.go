@@ -80,8 +80,8 @@ type rowLog struct {
 	number    uint64 // of the newest file
 	end       int64  // where the next group goes
 	nextGroup uint64
-	names     int // dictionary entries that are in the log
-	texts     int
+	logged    wordCount // dictionary entries that are in the log
+	repeat    wordCount // those of them that are there twice
 
 	filesMu sync.Mutex // guards files
 	files   []logPiece // on disk, oldest first
@@ -91,6 +91,9 @@ type rowLog struct {
 	written       atomic.Uint64 // bytes of all groups
 	commitSeconds *metrics.Histogram
 }
+
+// wordCount is how many entries of a dictionary have been dealt with.
+type wordCount struct{ names, texts int }
 
 // logPiece is one log file on disk.
 type logPiece struct {

@@ -20,6 +20,7 @@ const (
 	groupMagic      = "MGRP"
 	logVersion      = 1
 	logSector       = 512
+	logHeadBytes    = 36
 	logHeaderBytes  = 2 * logSector
 	groupHeadBytes  = 36
 	groupCrcOffset  = 32
@@ -64,8 +65,8 @@ func (h logHeader) append(dst []byte) []byte {
 var errVersion = errors.New("was written by a newer version")
 
 func parseLogHeader(src []byte) (logHeader, error) {
-	const size = 32
-	if len(src) < size+4 || string(src[:4]) != logMagic ||
+	const size = logHeadBytes - 4
+	if len(src) < logHeadBytes || string(src[:4]) != logMagic ||
 		crc32.Checksum(src[:size], castagnoli) != binary.LittleEndian.Uint32(src[size:]) {
 		return logHeader{}, errors.New("the header of the log file is damaged")
 	}
@@ -193,6 +194,9 @@ func scanLog(data []byte, number, wantGroup uint64, use func(groupHead, []byte) 
 	if scan.header.number != number {
 		return scan, fmt.Errorf("the file says that it is log %d", scan.header.number)
 	}
+	if len(data) >= logHeaderBytes && !(allZero(data[logHeadBytes:logSector]) && allZero(data[logSector+logHeadBytes:logHeaderBytes])) {
+		scan.damage = append(scan.damage, "the padding of the header is not zero")
+	}
 	next := scan.header.firstGroup
 	if wantGroup != 0 && next > wantGroup {
 		scan.damage = append(scan.damage, fmt.Sprintf("groups %d to %d before it are missing", wantGroup, next-1))
@@ -209,8 +213,12 @@ func scanLog(data []byte, number, wantGroup uint64, use func(groupHead, []byte) 
 		if err := use(g, payload); err != nil {
 			scan.damage = append(scan.damage, fmt.Sprintf("group %d at byte %d: %v", g.seq, off, err))
 		}
+		end := min(off+groupBytes(len(payload)), int64(len(data)))
+		if !allZero(data[off+groupHeadBytes+int64(len(payload)) : end]) {
+			scan.damage = append(scan.damage, fmt.Sprintf("the padding of group %d, up to byte %d, is not zero", g.seq, end))
+		}
 		next = g.seq + 1
-		off += groupBytes(len(payload))
+		off = end
 		scan.groups, scan.lastSeq, scan.end = scan.groups+1, g.seq, off
 	}
 	scan.torn = int64(len(data)) > scan.end && !allZero(data[scan.end:])

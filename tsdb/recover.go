@@ -60,7 +60,7 @@ func (s *Store) recover() error {
 	s.nextSegment++
 	s.log.number = max(s.log.number, s.logDone)
 	s.log.nextGroup = max(s.log.nextGroup, 1)
-	s.log.names, s.log.texts = s.dict.metrics.count(), s.dict.strings.count()
+	s.log.logged = wordCount{s.dict.metrics.count(), s.dict.strings.count()}
 	return nil
 }
 
@@ -78,6 +78,7 @@ func (s *Store) loadDict() error {
 	if err := s.dict.load(p.payload); p.generation > 0 && err != nil {
 		return fmt.Errorf("dictionary: %w", err)
 	}
+	s.log.repeat = wordCount{s.dict.metrics.count(), s.dict.strings.count()} // the log has the rest, and gets it again
 	s.dictGeneration, s.dictWords = p.generation, s.dict.metrics.count()+s.dict.strings.count()
 	if len(p.notes) > 0 {
 		s.dictWords = -1 // the next flush writes both copies again
@@ -300,13 +301,10 @@ func (s *Store) replayRecord(rec *record) {
 	case rec.kind == recordDelete && !deleted:
 		s.live.remove(sh, rec.thing)
 	case rec.kind == recordRow && !deleted && len(rec.values) > 0:
-		for _, v := range rec.values { // words that a damaged group held
-			s.dict.metrics.fill(int(v.Metric) + 1)
-			if v.Kind == String {
-				s.dict.strings.fill(int(v.Mantissa) + 1)
-			}
-		}
-		if t := s.live.thing(sh, rec.thing); t.fits(rec.values) {
+		rec.values = slices.DeleteFunc(rec.values, func(v Value) bool {
+			return s.dict.metrics.isLost(uint32(v.Metric)) || v.Kind == String && s.dict.strings.isLost(uint32(v.Mantissa))
+		})
+		if t := s.live.thing(sh, rec.thing); t.fits(rec.values) && len(rec.values) > 0 {
 			s.live.insert(sh, t, rec.timeMs, rec.values)
 		}
 	}

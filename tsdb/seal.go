@@ -120,7 +120,8 @@ func (s *Store) writeDict() error {
 
 // writeSegments writes the rows of work and returns the segments, durable and not yet published.
 func (s *Store) writeSegments(work []sealing) (done []*segment, err error) {
-	out := s.newDaySegments(busiestDays(work))
+	var rd runReader
+	out := s.newDaySegments(busiestDays(work, &rd))
 	defer func() {
 		if err != nil {
 			err = diskFullOr(errors.Join(err, out.abort()))
@@ -132,7 +133,6 @@ func (s *Store) writeSegments(work []sealing) (done []*segment, err error) {
 		}
 	}()
 	var t table
-	var rd runReader
 	for _, w := range work {
 		t.reset()
 		for _, r := range w.runs {
@@ -155,15 +155,17 @@ func (s *Store) writeSegments(work []sealing) (done []*segment, err error) {
 	return done, nil
 }
 
-// busiestDays returns the days with the most rows, as far as runs know; at most maxFlushDays.
-func busiestDays(work []sealing) []int64 {
+// busiestDays returns the days with the most rows, at most maxFlushDays.
+func busiestDays(work []sealing, rd *runReader) []int64 {
 	rows := map[int64]int{}
 	for _, w := range work {
 		for _, r := range w.runs {
 			if day := r.maxMs / dayMs; r.minMs/dayMs == day {
 				rows[day] += r.rows
-			} else {
-				rows[day], rows[r.minMs/dayMs] = rows[day]+r.rows/2, rows[r.minMs/dayMs]+r.rows/2
+				continue
+			}
+			for rd.reset(r.data, r.rows, len(r.metrics)); rd.next(); {
+				rows[rd.row.timeMs/dayMs]++
 			}
 		}
 	}

@@ -272,6 +272,9 @@ func openSegment(fsys vfs.FS, dir string, id uint64) (g *segment, notes []error,
 		}
 	}
 	first, headErr := parseSegmentHead(head)
+	if errors.Is(headErr, errVersion) {
+		return nil, nil, headErr
+	}
 	index, indexErr := readSegmentIndex(f, g.sizeBytes)
 	if indexErr != nil && (errors.Is(indexErr, errDisk) || errors.Is(indexErr, errVersion)) {
 		return nil, nil, indexErr

@@ -65,3 +65,10 @@ func (m *Manual) Jump(d time.Duration) {
 	defer m.mu.Unlock()
 	m.wall = m.wall.Add(d)
 }
+
+// Waiting returns how many After have not fired yet.
+func (m *Manual) Waiting() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.timers)
+}

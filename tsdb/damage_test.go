@@ -1,0 +1,172 @@
+package tsdb_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"testing"
+
+	"muster/tsdb"
+	"muster/tsdb/vfs"
+)
+
+// history fills a store with rows of all kinds, in segments and in the log, and closes it. No two rows have the same time, so every
+// value that is read is the only right one.
+func history(t *testing.T, fsys vfs.FS) {
+	t.Helper()
+	s := open(t, small(fsys))
+	power, label, on, ratio := metric(t, s, "power_w"), metric(t, s, "label"), metric(t, s, "on"), metric(t, s, "ratio")
+	rng := rand.New(rand.NewPCG(5, 5))
+	for i := range int64(900) {
+		if i == 300 || i == 600 {
+			must(t, s.Seal(context.Background()))
+		}
+		if i%50 == 0 {
+			must(t, s.Sync(context.Background()))
+		}
+		appendRow(t, s, tsdb.ThingID(i%3), i*1000,
+			decimal(power, i*7, -1), text(t, s, label, fmt.Sprintf("label %d", i/40)),
+			tsdb.Value{Metric: on, Kind: tsdb.Bool, Mantissa: int64(rng.IntN(2))},
+			tsdb.Value{Metric: ratio, Kind: tsdb.Float, Mantissa: int64(math.Float64bits(math.Sqrt(float64(i))))})
+	}
+	must(t, s.Close())
+}
+
+// everything is all that a store says, by cell.
+func everything(t *testing.T, s *tsdb.Store) map[string]string {
+	t.Helper()
+	cells := map[string]string{}
+	var nums tsdb.Samples
+	var texts tsdb.StringSamples
+	for _, m := range s.Metrics() {
+		for thing := range tsdb.ThingID(5) {
+			must(t, s.Read(&nums, thing, m.ID, 0, math.MaxInt64))
+			for i, ms := range nums.TimesMs {
+				cells[fmt.Sprint(thing, " ", m.Name, " ", ms)] = fmt.Sprint(nums.Values[i])
+			}
+			must(t, s.ReadStrings(&texts, thing, m.ID, 0, math.MaxInt64))
+			for i, ms := range texts.TimesMs {
+				cells[fmt.Sprint(thing, " ", m.Name, " text ", ms)] = texts.Values[i]
+			}
+		}
+	}
+	return cells
+}
+
+// Any bit of any file turns: it is found and named, at most one block or group is lost, and no value is wrong.
+func TestFlippedBits(t *testing.T) {
+	whole := vfs.NewMem()
+	history(t, whole)
+	report, err := tsdb.Fsck("data", whole)
+	must(t, err)
+	if len(report.Damage) != 0 || report.Blocks < 6 || report.Groups < 5 || report.Samples != 2400 {
+		t.Fatalf("a good store: %+v", report)
+	}
+	s := open(t, small(whole))
+	want := everything(t, s)
+	must(t, s.Close())
+	if len(want) != 3600 {
+		t.Fatalf("%d cells", len(want))
+	}
+	rng := rand.New(rand.NewPCG(6, 6))
+	for _, name := range whole.Tree() {
+		if strings.HasSuffix(name, "LOCK") {
+			continue
+		}
+		data, err := whole.ReadFile(name)
+		must(t, err)
+		bits := rng.Perm(8 * len(data))
+		for _, bit := range append(bits[:min(60, len(bits))], 0, 40, 100, 8*len(data)-1, 8*len(data)-100) {
+			what := fmt.Sprintf("%s bit %d", name, bit)
+			fsys := whole.PowerCut(0) // a copy: all is synced
+			must(t, fsys.FlipBit(name, int64(bit)))
+			report, err := tsdb.Fsck("data", fsys)
+			must(t, err)
+			named := len(report.TornTails) > 0
+			for _, d := range report.Damage {
+				named = named || path.Join("data", d.File) == name
+			}
+			if !named {
+				t.Fatalf("%s: not found: %+v", what, report)
+			}
+			s := open(t, small(fsys))
+			got := everything(t, s)
+			for cell, value := range got {
+				if want[cell] != value {
+					t.Fatalf("%s: %s is %s, want %s", what, cell, value, want[cell])
+				}
+			}
+			if lost := len(want) - len(got); lost > 400 {
+				t.Fatalf("%s: %d cells lost", what, lost)
+			} else if s.Stats().Damaged == 0 && len(report.TornTails) == 0 {
+				t.Fatalf("%s: not counted, %d cells lost", what, lost)
+			}
+			if f, ok := s.Last(1, 0); !ok || f.Number != 628.6 && !strings.HasSuffix(name, ".log") {
+				t.Fatalf("%s: last value %+v", what, f)
+			}
+			must(t, s.Close())
+		}
+	}
+}
+
+// Both copies of the last values are damaged: they come back from the segments.
+func TestTwinRebuilt(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := open(t, small(fsys))
+	m, label := metric(t, s, "power_w"), metric(t, s, "label")
+	for i := range int64(3000) {
+		appendRow(t, s, 1, i*1000, decimal(m, i, 0), text(t, s, label, fmt.Sprint("n", i%7)))
+	}
+	must(t, s.Seal(context.Background()))
+	must(t, s.Close())
+	for _, name := range []string{"data/twin.0", "data/twin.1"} {
+		must(t, fsys.FlipBit(name, 200))
+	}
+	s = open(t, small(fsys))
+	if got, want := twin(s, 1), `label="n3"@2999000 power_w=2999@2999000`; got != want {
+		t.Fatalf("twin\n got %s\nwant %s", got, want)
+	}
+	if s.Stats().Damaged != 2 {
+		t.Fatalf("%+v", s.Stats())
+	}
+}
+
+// A file of a later version is not set aside: the store says what to do and leaves it alone.
+func TestNewerVersion(t *testing.T) {
+	for _, suffix := range []string{".0", ".seg", ".log"} {
+		fsys := vfs.NewMem()
+		history(t, fsys)
+		for _, name := range fsys.Tree() {
+			if strings.HasSuffix(name, suffix) || suffix == ".0" && strings.HasSuffix(name, ".1") {
+				must(t, tsdb.SetVersion(fsys, name, 2))
+			}
+		}
+		if _, err := tsdb.Open(small(fsys)); err == nil || !strings.Contains(err.Error(), "newer version") {
+			t.Fatalf("%s: %v", suffix, err)
+		}
+	}
+}
+
+// What stands where a store should be is a sentence, not a panic; two stores on one folder are refused.
+func TestOpenRefuses(t *testing.T) {
+	if _, err := tsdb.Open(tsdb.Options{}); err == nil {
+		t.Fatal("a store without a folder")
+	}
+	fsys := vfs.NewMem()
+	open(t, small(fsys))
+	if _, err := tsdb.Open(small(fsys)); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Fatalf("second store: %v", err)
+	}
+	if _, err := tsdb.Fsck("data", fsys); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Fatalf("fsck of an open store: %v", err)
+	}
+	dir := t.TempDir()
+	opts := tsdb.Options{Dir: dir, LogFileBytes: 1 << 20}
+	open(t, opts)
+	if _, err := tsdb.Open(opts); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "another process") {
+		t.Fatalf("second store on a real folder: %v", err)
+	}
+}
