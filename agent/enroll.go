@@ -69,7 +69,16 @@ func (d *Device) obtain(ctx context.Context, path string, cert tls.Certificate) 
 	id := d.present()
 	ctx, cancel := context.WithTimeout(ctx, estTime)
 	defer cancel()
-	root, intermediates, err := d.fetchCACerts(ctx, id.root)
+	root := id.root
+	if root == nil {
+		var err error
+		if root, err = d.fetchRoot(ctx); err != nil {
+			return err
+		}
+	}
+	client := d.newESTClient(&tls.Config{RootCAs: poolOf(root), Certificates: []tls.Certificate{cert}})
+	defer client.CloseIdleConnections()
+	intermediates, err := d.askEST(ctx, client, http.MethodGet, wire.PathESTCACerts, nil)
 	if err != nil {
 		return err
 	}
@@ -77,7 +86,7 @@ func (d *Device) obtain(ctx context.Context, path string, cert tls.Certificate) 
 	if err != nil {
 		return err
 	}
-	certs, err := d.askEST(ctx, http.MethodPost, path, csr, &tls.Config{RootCAs: poolOf(root), Certificates: []tls.Certificate{cert}})
+	certs, err := d.askEST(ctx, client, http.MethodPost, path, csr)
 	if err != nil {
 		return err
 	}
@@ -107,35 +116,32 @@ func (d *Device) obtain(ctx context.Context, path string, cert tls.Certificate) 
 	return nil
 }
 
-// fetchCACerts returns the root, which is the one given or has the hash given, and the other CA certificates.
-func (d *Device) fetchCACerts(ctx context.Context, root *x509.Certificate) (*x509.Certificate, []*x509.Certificate, error) {
-	config := &tls.Config{}
-	if root != nil {
-		config.RootCAs = poolOf(root)
-	} else {
-		// Nothing is trusted before the root's hash is checked below (RFC 7030 section 4.1.1, out of band).
-		config.InsecureSkipVerify = true
-	}
-	certs, err := d.askEST(ctx, http.MethodGet, wire.PathESTCACerts, nil, config)
+// fetchRoot returns the root certificate that has the hash given. Nothing is trusted before that is checked (RFC 7030
+// section 4.1.1, out of band); the certificate of the key is not shown to a stranger.
+func (d *Device) fetchRoot(ctx context.Context) (*x509.Certificate, error) {
+	client := d.newESTClient(&tls.Config{InsecureSkipVerify: true})
+	defer client.CloseIdleConnections()
+	certs, err := d.askEST(ctx, client, http.MethodGet, wire.PathESTCACerts, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if root == nil {
-		at := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return hasHash(c, d.cfg.RootSHA256) })
-		if at < 0 {
-			return nil, nil, fmt.Errorf("this is not the gateway you named: it has no root certificate with the hash %s", d.cfg.RootSHA256)
-		}
-		root = certs[at]
+	at := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return hasHash(c, d.cfg.RootSHA256) })
+	if at < 0 {
+		return nil, fmt.Errorf("this is not the gateway you named: it has no root certificate with the hash %s", d.cfg.RootSHA256)
 	}
-	return root, certs, nil
+	return certs[at], nil
+}
+
+func (d *Device) newESTClient(config *tls.Config) *http.Client {
+	config.MinVersion = tls.VersionTLS12
+	return &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: config, DialContext: d.cfg.Dial, TLSHandshakeTimeout: handshakeTime},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // askEST makes one request and returns the certificates of the answer, at least one.
-func (d *Device) askEST(ctx context.Context, method, path string, csr []byte, config *tls.Config) ([]*x509.Certificate, error) {
-	config.MinVersion = tls.VersionTLS12
-	transport := &http.Transport{TLSClientConfig: config, DialContext: d.cfg.Dial, TLSHandshakeTimeout: handshakeTime, DisableKeepAlives: true}
-	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	defer client.CloseIdleConnections()
+func (d *Device) askEST(ctx context.Context, client *http.Client, method, path string, csr []byte) ([]*x509.Certificate, error) {
 	var body io.Reader
 	if csr != nil {
 		body = strings.NewReader(base64.StdEncoding.EncodeToString(csr))
