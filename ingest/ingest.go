@@ -181,7 +181,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		defer close(s.done)
 		s.door.Close()
 		s.broker.Drain(ctx)
-		s.door.Wait(ctx)
+		s.door.Abort() // those that have no session yet
 		s.err = s.broker.Close()
 	})
 	<-s.done

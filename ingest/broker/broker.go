@@ -27,6 +27,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/time/rate"
 
 	"muster/agent/wire"
 	"muster/ingest/lane"
@@ -95,6 +96,7 @@ type Broker struct {
 	index    *index
 	retained *retainedStore
 	anon     atomic.Uint64 // client ids made up
+	refusals *rate.Limiter // of log lines about clients that were refused: they must not fill the disk
 
 	published, droppedQueue, droppedSlow, droppedLarge *metrics.Counter
 
@@ -132,6 +134,7 @@ func Open(opts Options) (*Broker, error) {
 		limits:       opts.Limits,
 		index:        newIndex(&opts.Env.Fanout),
 		retained:     newRetainedStore(opts.Limits),
+		refusals:     rate.NewLimiter(5, 20),
 		published:    opts.Metrics.GetOrCreateCounter(`muster_ingest_publishes_out_total`),
 		droppedQueue: opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="queue full"}`),
 		droppedSlow:  opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="slow reader, qos 0"}`),
@@ -293,7 +296,7 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 		// A will with a delay does not fire when its session goes on in time [MQTT-3.1.3-9].
 		if will = b.wills[client]; will != nil {
 			delete(b.wills, client)
-			if !clean {
+			if !clean && !s.over(b.clock.Now()) {
 				will = nil
 			}
 		}

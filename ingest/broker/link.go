@@ -85,7 +85,9 @@ func (l *link) Connect(info *lane.Connect) error {
 	cancel()
 	if err != nil {
 		b.env.Refuse("not admitted")
-		b.log.Info("client not admitted", "remote", l.remote, "client", client, "err", err)
+		if b.refusals.Allow() {
+			b.log.Info("client not admitted", "remote", l.remote, "client", client, "err", err)
+		}
 		return errNotAuthorized
 	}
 	if client == "" {
@@ -93,7 +95,9 @@ func (l *link) Connect(info *lane.Connect) error {
 	}
 	if !grant.Rights.Connect(client) {
 		b.env.Refuse("client id not allowed")
-		b.log.Info("client id not allowed", "remote", l.remote, "thing", grant.ThingName, "client", client)
+		if b.refusals.Allow() {
+			b.log.Info("client id not allowed", "remote", l.remote, "thing", grant.ThingName, "client", client)
+		}
 		return errNotAuthorized
 	}
 	l.grant = grant
@@ -242,8 +246,10 @@ func (l *link) Publish(p *lane.Publish) error {
 
 // accept stores, retains and delivers p, and returns when all of that which must survive is on disk.
 func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
-	if code, reason, err = l.c.StoreTelemetry(p); err != nil {
-		return 0, "", err
+	if forgets := p.Retain && len(p.Payload) == 0; !forgets { // [MQTT-3.3.1-6]
+		if code, reason, err = l.c.StoreTelemetry(p); err != nil {
+			return 0, "", err
+		}
 	}
 	wait := false
 	if code == 0 {

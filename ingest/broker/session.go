@@ -122,7 +122,8 @@ func (s *session) pump() {
 		s.flight = append(s.flight, d)
 		s.resent++
 		d.id = s.nextID()
-		if d.m.expired(s.b.clock.Now()) || !s.send(d, false) {
+		// The rights may have changed while it waited, or were not known after a start.
+		if d.m.expired(s.b.clock.Now()) || !s.rights.Receive(d.m.topic) || !s.send(d, false) {
 			s.done(len(s.flight) - 1)
 			continue
 		}

@@ -1,7 +1,7 @@
 // Package conn accepts connections: it limits how many come from one address and at all, finishes the TLS handshake within a
 // deadline, and hands each connection to the server in a goroutine of its own, where a panic ends that connection only.
 //
-// It knows nothing of MQTT. Every goroutine that it starts has ended when Wait returns.
+// It knows nothing of MQTT. Every goroutine that it starts has ended when Abort returns.
 package conn
 
 import (
@@ -268,22 +268,12 @@ func (d *Door) Close() {
 	}
 }
 
-// Wait returns when every connection has ended; those that have not when ctx ends are closed.
-func (d *Door) Wait(ctx context.Context) {
-	ended := make(chan struct{})
-	go func() {
-		d.wg.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return
-	case <-ctx.Done():
-	}
+// Abort closes the connections that are left and returns when all have ended. Close comes before it.
+func (d *Door) Abort() {
 	d.mu.Lock()
 	for raw := range d.conns {
 		_ = raw.Close() // given up
 	}
 	d.mu.Unlock()
-	<-ended
+	d.wg.Wait()
 }

@@ -69,6 +69,7 @@ type Conn struct {
 	aliases   []topicName
 	names     [4]topicName // the last topics, so that a device's own few cost no allocation
 	nextName  int
+	msg       Publish // the one being handled; here because a handler's argument would be allocated
 	arrivalMs int64
 	heldQoS2  int
 	deadline  time.Time

@@ -11,7 +11,7 @@ import (
 // ours to the same values; nothing panics.
 func FuzzScreen(f *testing.F) {
 	for _, version := range []byte{4, 5} {
-		for b := conversation(version); len(b) > 0; {
+		for b := conversation(version, 30); len(b) > 0; {
 			h, _, _ := parseHeader(b)
 			f.Add(version == 5, b[0], b[h.sizeHead:h.sizeHead+h.sizeBody])
 			b = b[h.sizeHead+h.sizeBody:]
@@ -136,7 +136,7 @@ func decodeAnswer(t *testing.T, version, first byte, body []byte) {
 func FuzzConn(f *testing.F) {
 	env := newTestEnv(f)
 	for _, version := range []byte{4, 5} {
-		b := conversation(version)
+		b := conversation(version, 30)
 		f.Add(version == 5, b[len(connectBytes(version, "lamp-1")):], uint16(5))
 	}
 	f.Fuzz(func(t *testing.T, five bool, b []byte, cut uint16) {

@@ -12,10 +12,12 @@ import (
 
 // publish handles a PUBLISH: telemetry goes to the store here, everything else to the handler.
 func (c *Conn) publish(first byte, body []byte) error {
-	p, topic, alias, v := parsePublish(first, c.version, body, &c.env.Limits)
+	msg, topic, alias, v := parsePublish(first, c.version, body, &c.env.Limits)
 	if v.bad() {
 		return c.refuse(v)
 	}
+	c.msg = msg
+	p := &c.msg
 	name, v := c.resolve(topic, alias)
 	if v.bad() {
 		return c.refuse(v)
@@ -30,10 +32,10 @@ func (c *Conn) publish(first byte, body []byte) error {
 		}
 	}
 	if name.telemetry && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic) {
-		return c.take(&p)
+		return c.take(p)
 	}
 	c.env.MessagesBroker.Inc()
-	return c.h.Publish(&p)
+	return c.h.Publish(p)
 }
 
 // resolve returns the topic that topic or alias stands for and keeps an alias that is defined (v5 section 3.3.2.3.4).
