@@ -125,7 +125,7 @@ type gate struct {
 	maxQueue int32
 }
 
-// enter waits for a slot. It returns errBusy at once when the queue is full, and ctx's error when ctx ends first.
+// enter waits for a slot. It returns errBusy at once when the queue is full, and an error with ctx's when ctx ends first.
 func (g *gate) enter(ctx context.Context) error {
 	select {
 	case g.slots <- struct{}{}:
@@ -141,7 +141,7 @@ func (g *gate) enter(ctx context.Context) error {
 	case g.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("waiting for other queries: %w", ctx.Err())
 	}
 }
 

@@ -431,9 +431,6 @@ func (q *querier) readError(err error, s *series) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*limitError); ok {
-		return err
-	}
 	return promql.ErrStorage{Err: fmt.Errorf("read thing %d metric %d: %w", s.thing, s.metric, err)}
 }
 
