@@ -214,7 +214,7 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 		return err
 	}
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
-	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Log: g.log, Metrics: g.metrics})
+	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
 	return nil
 }
 
