@@ -1,0 +1,302 @@
+package tsdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/tsdb/vfs"
+)
+
+var update = flag.Bool("update", false, "write the kept samples of the formats again")
+
+// sampleRows is what the kept stores in testdata hold: all kinds, sparse columns, a late row and one that was replaced.
+func sampleRows(t *testing.T, s *Store) {
+	t.Helper()
+	col := func(name string) MetricID {
+		m, err := s.dict.Metric([]byte(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	power, on, label, ratio := col("power_w"), col("on"), col("label"), col("ratio")
+	word, err := s.dict.String([]byte("north"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(20) {
+		values := []Value{{Metric: power, Mantissa: 400 + i%3, Exp: -1}, {Metric: on, Mantissa: i % 2, Kind: Bool}}
+		if i%4 == 0 {
+			values = append(values, Value{Metric: label, Mantissa: int64(word), Kind: String},
+				Value{Metric: ratio, Mantissa: int64(math.Float64bits(1 / float64(i+3))), Kind: Float})
+		}
+		if _, err := s.Append(7, 1_700_000_000_000+i*10_000, values, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ms := range []int64{1_699_999_990_000, 1_700_000_010_000} {
+		if _, err := s.Append(7, ms, []Value{{Metric: power, Mantissa: 5}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sampleText is what a store with sampleRows answers.
+func sampleText(t *testing.T, s *Store) string {
+	t.Helper()
+	var b strings.Builder
+	var nums Samples
+	var texts StringSamples
+	for _, m := range s.Metrics() {
+		if err := s.Read(&nums, 7, m.ID, 0, math.MaxInt64); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ReadStrings(&texts, 7, m.ID, 0, math.MaxInt64); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&b, m.Name, m.Kinds, nums.TimesMs, nums.Values, texts.TimesMs, texts.Values)
+	}
+	fmt.Fprintln(&b, s.Twin(nil, 7))
+	return b.String()
+}
+
+// Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
+// were.
+func TestKeptFormats(t *testing.T) {
+	for _, name := range []string{"log-v1", "segment-v1"} {
+		dir := filepath.Join("testdata", name)
+		if *update {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sampleRows(t, s)
+			if name == "segment-v1" {
+				if err := s.Seal(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(dir+".txt", []byte(sampleText(t, s)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fsys := vfs.NewMem()
+		if err := fsys.MkdirAll("data", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := fsys.WriteFile("data/"+f.Name(), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report, err := Fsck("data", fsys)
+		if err != nil || len(report.Damage)+len(report.TornTails) > 0 || report.Files == 0 {
+			t.Fatalf("%s: %+v %v", name, report, err)
+		}
+		s, err := Open(Options{Dir: "data", FS: fsys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(dir + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sampleText(t, s); got != string(want) {
+			t.Errorf("%s\n got %s\nwant %s", name, got, want)
+		}
+		if (name == "segment-v1") != (s.Stats().Segments == 1) {
+			t.Errorf("%s: %+v", name, s.Stats())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Rows of a run come back as they went in, but for the exponent of decimals, which may be another one of the same number.
+func FuzzRun(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
+	f.Add(bytes.Repeat([]byte{3, 1, 200, 7, 0, 9, 9}, 40))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var l live
+		l.start()
+		sh := l.shard(1)
+		th := l.thing(sh, 1)
+		type row struct {
+			ms     int64
+			values []Value
+		}
+		var rows []row
+		for r := (reader{src: raw}); r.err == nil && len(rows) < runRows-1; {
+			one := row{ms: int64(r.uvarint() % MaxTimeMs)}
+			for n := r.byte() % 6; n > 0 && r.err == nil; n-- {
+				tag := r.byte()
+				v := Value{Metric: MetricID(tag >> 4), Kind: Kind(tag & 3), Mantissa: r.varint()}
+				if v.Kind == Decimal {
+					v.Exp = int8(tag>>2&3) - 2
+				}
+				one.values = append(one.values, v)
+			}
+			if len(one.values) > 0 {
+				l.insert(sh, th, one.ms, one.values)
+				rows = append(rows, one)
+			}
+		}
+		l.closeRun(sh, th)
+		if len(rows) == 0 {
+			return
+		}
+		r := th.closed[0]
+		var rd runReader
+		rd.reset(r.data, r.rows, len(r.metrics))
+		for i, want := range rows {
+			if !rd.next() || rd.row.timeMs != want.ms || len(rd.row.layout) != len(want.values) {
+				t.Fatalf("row %d of %d is %+v, want %+v", i, len(rows), rd.row, want)
+			}
+			for j, s := range rd.row.layout {
+				got := Value{Metric: r.metrics[s.col], Kind: s.kind, Exp: s.exp, Mantissa: rd.row.mantissas[j]}
+				v := want.values[j]
+				same := got == v
+				if v.Kind == Decimal && got.Kind == Decimal && got.Exp < v.Exp {
+					m, ok := rescale(v.Mantissa, v.Exp, got.Exp)
+					same = ok && m == got.Mantissa
+				}
+				if got.Metric != v.Metric || !same && !(v.Mantissa == 0 && got.Mantissa == 0) {
+					t.Fatalf("row %d value %d is %+v, want %+v", i, j, got, v)
+				}
+			}
+		}
+		if rd.next() {
+			t.Fatal("more rows than there were")
+		}
+		sealBlock(t, r)
+	})
+}
+
+// sealBlock makes blocks of a run and checks that they decode to the rows of the settled table.
+func sealBlock(t *testing.T, r *run) {
+	t.Helper()
+	var tab, back table
+	var rd runReader
+	tab.addRun(r, &rd)
+	tab.settle()
+	var e blockEncoder
+	var b block
+	var d blockDecoder
+	if err := b.parse(e.appendBlock(nil, 7, &tab, 0, len(tab.times))); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.addTo(&back, &b); err != nil {
+		t.Fatal(err)
+	}
+	back.settle()
+	if fmt.Sprint(back.times) != fmt.Sprint(tab.times) || len(back.cols) != len(tab.cols) {
+		t.Fatalf("%d columns, times %v, want %d and %v", len(back.cols), back.times, len(tab.cols), tab.times)
+	}
+	for i := range tab.cols {
+		want, got := &tab.cols[i], &back.cols[i]
+		if got.columnKey != want.columnKey || len(got.cells) != len(want.cells) {
+			t.Fatalf("column %+v, want %+v", got, want)
+		}
+		for j, w := range want.cells {
+			g := got.cells[j]
+			a, b := Value{Mantissa: g.mantissa, Exp: g.exp, Kind: g.kind}, Value{Mantissa: w.mantissa, Exp: w.exp, Kind: w.kind}
+			same := math.Float64bits(a.Float()) == math.Float64bits(b.Float())
+			if want.text {
+				same = g.mantissa == w.mantissa
+			}
+			if g.row != w.row || !same {
+				t.Fatalf("cell %+v, want %+v", g, w)
+			}
+		}
+		if c := &b.cols[i]; c.kind != String {
+			if err := d.decodeColumn(&b, c); err != nil || c.hasStats && !c.agrees(&d) {
+				t.Fatalf("summary %+v, %v", c.stats, err)
+			}
+		}
+	}
+}
+
+// Any bytes where a file should be give an error or something sound: no panic, no endless loop.
+func FuzzFiles(f *testing.F) {
+	for _, pattern := range []string{"testdata/*/*.seg", "testdata/*/*.log", "testdata/*/*.0"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			f.Fatalf("%s: %q, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(bytes.TrimRight(data, "\x00"))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b block
+		var d blockDecoder
+		check := func(body []byte) {
+			if b.parseBody(body) == nil {
+				var tab table
+				if d.addTo(&tab, &b) == nil {
+					tab.settle()
+				}
+			}
+		}
+		check(data)
+		for at := bytes.Index(data, []byte(blockMagic)); at >= 0 && at+blockHeadBytes <= len(data); at = -1 {
+			check(data[at+blockHeadBytes:])
+		}
+		var rec record
+		for rest, err := data, error(nil); len(rest) > 0 && err == nil; {
+			rest, err = rec.parse(rest)
+		}
+		var l live
+		l.start()
+		l.loadTwin(data, 100)
+		NewDict().load(data)
+		parseSegmentIndex(data)
+		scanLog(data, 1, 0, func(groupHead, []byte) error { return nil })
+		// the same with good checksums in front
+		head := segmentHead{id: 1}.append(nil)
+		parseSegmentIndex(append(head, data...))
+		log := make([]byte, logHeaderBytes+groupHeadBytes, logHeaderBytes+groupHeadBytes+len(data))
+		h := logHeader{number: 1, firstGroup: 1}
+		h.append(log[:0])
+		h.append(log[logSector:logSector])
+		log = append(log, data...)
+		groupHead{seq: 1, size: uint32(len(data)), wordBytes: uint32(len(data) / 2), rows: 1}.put(log[logHeaderBytes:], 0)
+		groups := 0
+		if _, err := scanLog(log, 1, 0, func(groupHead, []byte) error { groups++; return nil }); err != nil || groups != 1 {
+			t.Fatalf("%d groups, %v", groups, err)
+		}
+		blk := append(append([]byte(blockMagic), make([]byte, 8)...), data...)
+		binary.LittleEndian.PutUint32(blk[4:], uint32(len(data)))
+		binary.LittleEndian.PutUint32(blk[8:], crc32.Checksum(data, castagnoli))
+		_ = b.parse(blk)
+	})
+}
