@@ -33,8 +33,9 @@ var subcommands = []subcommand{
 	{"serve", "run a gateway", serveCommand},
 	{"demo", "run a gateway with a simulated fleet and print what to try", demoCommand},
 	{"agent", "run on a device: enroll, connect, publish the host's telemetry", exits(agent.Main)},
-	{"admin", "allow devices, print login links, list and revoke certificates of a running gateway", adminCommand},
+	{"admin", "allow devices, print login links, revoke certificates of a running gateway", adminCommand},
 	{"query", "ask a running gateway in PromQL", queryCommand},
+	{"fsck", "check telemetry and audit log of a stopped gateway", fsckCommand},
 	{"bench", "measure: load, memory, crashes, comparison with mosquitto", exits(bench.Main)},
 	{"version", "print the version", versionCommand},
 }
