@@ -173,7 +173,14 @@ func (c *crashTest) start(ctx context.Context, g *gateway) error {
 	}
 	c.starts = append(c.starts, g.started)
 	if g.started > c.limit {
-		c.faults = append(c.faults, fmt.Errorf("start %d took %v, the limit is %v", len(c.starts), round(g.started), c.limit))
+		now := time.Now().UTC().Format(time.TimeOnly)
+		// Little CPU in a long time: the machine was busy with other things, or the disk slow.
+		used, err := readUsage(g.pid())
+		if err != nil {
+			return err
+		}
+		c.faults = append(c.faults, fmt.Errorf("start %d, ready at %s, took %v, of which %v of CPU; the limit is %v; it said:\n%s",
+			len(c.starts), now, round(g.started), used.cpu, c.limit, g.log))
 	}
 	return nil
 }
