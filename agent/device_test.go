@@ -346,6 +346,14 @@ func TestServerWords(t *testing.T) {
 		_, err := p.welcome(0, 0, 0)
 		return errors.Join(err, p.send(packetConnack, 3, 0, 0, 0))
 	})
+	// says nothing more, not even to pings
+	f("silent for 2s", func(p *peer) error {
+		_, err := p.welcome(0, 0, 3, propServerKeepAlive, 0, 1)
+		for err == nil {
+			_, err = p.read()
+		}
+		return nil
+	})
 }
 
 // The server's keep-alive brings pings; a message that is refused tells its sender.

@@ -51,6 +51,7 @@ func (a *Authority) openAuthority() error {
 		}
 	}
 	a.time.atLeast(a.inter.NotBefore)
+	a.time.end = a.inter.NotAfter
 	a.rootPEM = certPEM(a.root)
 	if kept, err := a.opts.FS.ReadFile(a.opts.RootFile); err != nil || string(kept) != string(a.rootPEM) {
 		if err := a.opts.FS.WriteFile(a.opts.RootFile, a.rootPEM, 0o644); err != nil {

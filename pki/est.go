@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"net/http"
-	"time"
 
 	"muster/agent/wire"
 )
@@ -120,9 +119,6 @@ func (a *Authority) issue(thing string, csr *x509.CertificateRequest) (*x509.Cer
 	now, err := a.time.issuing()
 	if err != nil {
 		return nil, Certificate{}, err
-	}
-	if !now.Before(a.inter.NotAfter) {
-		return nil, Certificate{}, refusef(http.StatusServiceUnavailable, "time", "the gateway's intermediate certificate ended at %s, or its clock is wrong: nothing is issued", a.inter.NotAfter.Format(time.RFC3339))
 	}
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: thing, Organization: []string{organizationName}},

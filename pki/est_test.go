@@ -122,7 +122,7 @@ func TestEnrollRefusals(t *testing.T) {
 	}
 }
 
-func mustLeaf(t *testing.T, cert tls.Certificate) *x509.Certificate {
+func mustLeaf(t testing.TB, cert tls.Certificate) *x509.Certificate {
 	t.Helper()
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	if err != nil {
@@ -131,7 +131,7 @@ func mustLeaf(t *testing.T, cert tls.Certificate) *x509.Certificate {
 	return leaf
 }
 
-func csrWith(t *testing.T, key crypto.Signer, ext ...pkix.Extension) string {
+func csrWith(t testing.TB, key crypto.Signer, ext ...pkix.Extension) string {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{ExtraExtensions: ext}, key)
 	if err != nil {
@@ -384,6 +384,11 @@ func TestClock(t *testing.T) {
 	f(now.AddDate(-10, 0, 0), false)
 	f(now.Add(-time.Hour), false)
 	f(now.Add(-2*time.Minute), true) // NTP at work
+	// far ahead: nothing is issued and the time is not kept
+	g.clock.Jump(now.AddDate(11, 0, 0).Sub(g.clock.Now()))
+	_, err := g.Enroll(t.Context(), mustLeaf(t, waiting.self), []byte(csr(t, waiting.key)))
+	wantError(t, err, http.StatusServiceUnavailable, "intermediate certificate ended")
+	f(now.Add(time.Second), true)
 	// over a restart
 	g.clock.Jump(time.Unix(1, 0).Sub(g.clock.Now()))
 	g.reopen()

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -10,19 +11,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"errors"
 )
 
 // lastSeen keeps the latest time this gateway has seen, over restarts, so that a gateway without a battery-backed
 // clock issues nothing with a wrong date (threat 20).
 //
-// While the clock stands before that time, certificates are judged by that time and none is issued. A clock that was
-// far ahead once leaves a time that is too late behind; removing the file is the way out, and the error says so.
+// While the clock stands before that time, certificates are judged by that time and none is issued. Nor is any issued,
+// and no time kept, beyond the end of the intermediate. A clock that was ahead by less leaves a time that is too late
+// behind; removing the file is the way out, and the error says so.
 type lastSeen struct {
 	fs    FS
 	clock Clock
 	file  string
+	// end is that of the intermediate. It is set before other goroutines come.
+	end time.Time
 
 	seenMs  atomic.Int64
 	mu      sync.Mutex // one write of the file at a time; guards savedMs
@@ -78,6 +80,11 @@ func (t *lastSeen) issuing() (time.Time, error) {
 		return time.Time{}, &Error{Status: http.StatusServiceUnavailable, Reason: "time", Message: fmt.Sprintf(
 			"the time is not yet trusted: the clock says %s, but %s was seen before; set the clock (or, if the later time was wrong, stop muster and remove %s)",
 			now.UTC().Format(time.RFC3339), seen.UTC().Format(time.RFC3339), t.file)}
+	}
+	if !t.end.IsZero() && now.After(t.end) {
+		return time.Time{}, &Error{Status: http.StatusServiceUnavailable, Reason: "time", Message: fmt.Sprintf(
+			"the clock says %s, but the gateway's intermediate certificate ended at %s: set the clock, or make a new intermediate (docs/security.md)",
+			now.UTC().Format(time.RFC3339), t.end.UTC().Format(time.RFC3339))}
 	}
 	t.atLeast(now)
 	t.mu.Lock()

@@ -15,11 +15,11 @@ import (
 // The tests here look at us with other people's eyes: the openssl and curl commands.
 
 type shell struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
-func newShell(t *testing.T, programs ...string) *shell {
+func newShell(t testing.TB, programs ...string) *shell {
 	t.Helper()
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {

@@ -138,6 +138,11 @@ func Open(opts Options) (*Authority, error) {
 	if _, err := opts.FS.ReadFile(opts.RootKeyFile); err == nil {
 		a.log.Warn("the root key is still on this machine: move it to a safe place offline, muster does not need it", "file", opts.RootKeyFile)
 	}
+	if left := a.inter.NotAfter.Sub(a.time.now()); left < 365*24*time.Hour {
+		a.log.Warn("the intermediate certificate ends within a year: make a new one with the root key (docs/security.md)", "until", a.inter.NotAfter)
+	}
+	opts.Metrics.GetOrCreateGauge(`muster_pki_not_after_seconds{certificate="intermediate"}`, func() float64 { return float64(a.inter.NotAfter.Unix()) })
+	opts.Metrics.GetOrCreateGauge(`muster_pki_not_after_seconds{certificate="server"}`, func() float64 { return float64(a.server.Load().Leaf.NotAfter.Unix()) })
 	return a, nil
 }
 

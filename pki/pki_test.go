@@ -39,7 +39,7 @@ import (
 // gateway is an authority over a real folder and a real database, with the two TLS listeners that it configures.
 type gateway struct {
 	*pki.Authority
-	t       *testing.T
+	t       testing.TB
 	dataDir string
 	opts    pki.Options
 	clock   *vfs.Manual
@@ -50,7 +50,7 @@ type gateway struct {
 }
 
 // openGateway makes a gateway in a new folder. change may set options.
-func openGateway(t *testing.T, change func(*pki.Options)) *gateway {
+func openGateway(t testing.TB, change func(*pki.Options)) *gateway {
 	t.Helper()
 	dataDir := t.TempDir()
 	db, err := store.Open(t.Context(), filepath.Join(dataDir, "registry.db"))
@@ -173,7 +173,7 @@ type device struct {
 	cert tls.Certificate // issued
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -187,7 +187,7 @@ func (g *gateway) newDevice(key crypto.Signer) *device {
 	return &device{g: g, key: key, self: selfSigned(g.t, key)}
 }
 
-func selfSigned(t *testing.T, key crypto.Signer) tls.Certificate {
+func selfSigned(t testing.TB, key crypto.Signer) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "new"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -214,7 +214,7 @@ func (d *device) allow(thing string) *device {
 }
 
 // csr returns a request of key in base64, with a subject and a name that the server must not believe.
-func csr(t *testing.T, key crypto.Signer) string {
+func csr(t testing.TB, key crypto.Signer) string {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: "admin", Organization: []string{"evil"}}, DNSNames: []string{"gateway.example"},
@@ -264,7 +264,7 @@ func (d *device) enroll() *device {
 }
 
 // issued reads an EST answer.
-func issued(t *testing.T, answer string, key crypto.Signer) tls.Certificate {
+func issued(t testing.TB, answer string, key crypto.Signer) tls.Certificate {
 	t.Helper()
 	der, err := base64.StdEncoding.DecodeString(strings.TrimSpace(answer))
 	if err != nil {
@@ -315,7 +315,7 @@ func (b *syncBuffer) String() string {
 }
 
 // wantError fails unless err has the status and its sentence contains text.
-func wantError(t *testing.T, err error, status int, text string) {
+func wantError(t testing.TB, err error, status int, text string) {
 	t.Helper()
 	refusal := (*pki.Error)(nil)
 	if !errors.As(err, &refusal) {
@@ -368,7 +368,7 @@ func TestFirstStartAndRestart(t *testing.T) {
 	}
 }
 
-func mustParse(t *testing.T, text []byte) *x509.Certificate {
+func mustParse(t testing.TB, text []byte) *x509.Certificate {
 	t.Helper()
 	blocks := pemBlocks(text)
 	if len(blocks) == 0 {

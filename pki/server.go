@@ -87,10 +87,6 @@ func (a *Authority) renewServer() error {
 	for _, addr := range addrs {
 		template.IPAddresses = append(template.IPAddresses, addr.AsSlice())
 	}
-	if !now.Before(a.inter.NotAfter) {
-		return fmt.Errorf("the intermediate certificate ended at %s: put the root key back at %s and move %s away to get a new one",
-			a.inter.NotAfter.Format(time.RFC3339), a.opts.RootKeyFile, path.Join(a.opts.Dir, authorityFile))
-	}
 	cert, err := sign(template, a.inter, &key.PublicKey, a.interKey)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"net/http"
 	"slices"
 	"sync"
@@ -69,9 +70,10 @@ func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
 	if a.revoked.has(wire.HashKey(cert)) {
 		return Identity{}, ErrKeyRevoked
 	}
-	identity := Identity{ThingName: cert.Subject.CommonName, CertificateID: certID(cert)}
+	id := sha256.Sum256(cert.Raw)
+	identity := Identity{ThingName: cert.Subject.CommonName, CertificateID: hex.EncodeToString(id[:])}
 	now := a.time.now()
-	if slices.Equal(cert.RawIssuer, a.inter.RawSubject) && a.signed.check(cert, a.inter) {
+	if slices.Equal(cert.RawIssuer, a.inter.RawSubject) && a.signed.check(id, cert, a.inter) {
 		if err := checkLeaf(cert, now); err != nil {
 			return Identity{}, err
 		}
@@ -173,9 +175,8 @@ type signedCache struct {
 // maxSigned bounds the cache. Only certificates with a good signature get in, so strangers cannot fill it.
 const maxSigned = 1 << 16
 
-// check says whether issuer signed cert.
-func (s *signedCache) check(cert, issuer *x509.Certificate) bool {
-	id := sha256.Sum256(cert.Raw)
+// check says whether issuer signed cert, whose SHA-256 is id.
+func (s *signedCache) check(id [sha256.Size]byte, cert, issuer *x509.Certificate) bool {
 	s.mu.RLock()
 	_, ok := s.known[id]
 	s.mu.RUnlock()

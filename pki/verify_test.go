@@ -24,12 +24,12 @@ import (
 
 // foreignCA is a CA that is not ours.
 type foreignCA struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-func newForeignCA(t *testing.T, subject string) *foreignCA {
+func newForeignCA(t testing.TB, subject string) *foreignCA {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -143,7 +143,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-func testRevoke(t *testing.T, version uint16) {
+func testRevoke(t testing.TB, version uint16) {
 	g := openGateway(t, nil)
 	g.listen()
 	d := g.newDevice(newKey(t)).allow("lamp-1").enroll()
@@ -220,7 +220,7 @@ func testRevoke(t *testing.T, version uint16) {
 	}
 }
 
-func certID(t *testing.T, d *device) string {
+func certID(t testing.TB, d *device) string {
 	t.Helper()
 	identity, err := d.g.Identify(d.cert.Leaf)
 	if err != nil {
@@ -229,7 +229,7 @@ func certID(t *testing.T, d *device) string {
 	return identity.CertificateID
 }
 
-func crlSerials(t *testing.T, g *gateway) []*big.Int {
+func crlSerials(t testing.TB, g *gateway) []*big.Int {
 	t.Helper()
 	crl, err := x509.ParseRevocationList(g.CRL())
 	if err != nil {
@@ -417,5 +417,16 @@ func TestChainSentOrNot(t *testing.T) {
 	line, err := bufio.NewReader(client).ReadString('\n')
 	if err != nil || line != "lamp-1\n" {
 		t.Fatalf("%q, %v", line, err)
+	}
+}
+
+func BenchmarkIdentify(b *testing.B) {
+	g := openGateway(b, nil)
+	g.listen()
+	leaf := g.newDevice(newKey(b)).allow("lamp-1").enroll().cert.Leaf
+	for b.Loop() {
+		if _, err := g.Identify(leaf); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
