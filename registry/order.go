@@ -48,8 +48,7 @@ func (o *nameOrder) put(rec *record) {
 	o.chunks[c] = slices.Insert(o.chunks[c], i, rec)
 	if len(o.chunks[c]) > maxChunk {
 		upper := slices.Clone(o.chunks[c][maxChunk/2:])
-		lower := o.chunks[c][: maxChunk/2 : maxChunk/2]
-		o.chunks[c] = slices.Clone(lower)
+		o.chunks[c] = slices.Clone(o.chunks[c][:maxChunk/2])
 		o.chunks = slices.Insert(o.chunks, c+1, upper)
 	}
 }

@@ -19,7 +19,8 @@ var remote = netip.MustParseAddrPort("192.0.2.7:4711")
 // image opens a copy of the database files as they are now: what a kill would leave.
 func (w *world) image() *world {
 	w.t.Helper()
-	killed := &world{t: w.t, clock: w.clock, path: filepath.Join(w.t.TempDir(), "registry.db"), opts: w.opts}
+	killed := &world{t: w.t, clock: newClock(), path: filepath.Join(w.t.TempDir(), "registry.db"), opts: w.opts}
+	killed.opts.Clock = killed.clock
 	for _, suffix := range []string{"", "-wal"} {
 		data, err := os.ReadFile(w.path + suffix)
 		if err != nil {
@@ -125,11 +126,13 @@ func TestConnectivitySurvives(t *testing.T) {
 	w.Connected(on, start, remote)
 	w.Connected(off, start, remote)
 	w.Disconnected(off, start.Add(time.Second), "client left")
-	w.clock.advance(w.flushEvery())
-	eventually(t, "connects are persisted", func() bool { return w.persisted(on).Connected && w.persisted(off).Reason != "" })
+	w.flush()
+	if !w.persisted(on).Connected || w.persisted(off).Reason == "" {
+		t.Errorf("not persisted: %+v %+v", w.persisted(on), w.persisted(off))
+	}
 	// seen 30 s later: too soon to be written for its own sake
 	w.Seen(on, start.Add(30*time.Second))
-	w.clock.advance(w.flushEvery())
+	w.flush()
 	// a kill now: all offline, at least as late as the last group
 	killed := w.image()
 	startMs := start.UnixMilli()
@@ -148,8 +151,10 @@ func TestConnectivitySurvives(t *testing.T) {
 	}
 	// a minute later it is written for its own sake
 	w.Seen(on, start.Add(60*time.Second))
-	w.clock.advance(w.flushEvery())
-	eventually(t, "last seen is persisted", func() bool { return w.persisted(on).LastSeenMs == startMs+60_000 })
+	w.flush()
+	if got := w.persisted(on).LastSeenMs; got != startMs+60_000 {
+		t.Errorf("last seen %d is persisted", got)
+	}
 	// an orderly end keeps the last one to the millisecond
 	w.Seen(on, start.Add(61*time.Second))
 	w.restart()
@@ -160,7 +165,18 @@ func TestConnectivitySurvives(t *testing.T) {
 	want(w, on, registry.Connectivity{SinceMs: startMs + 61_000, LastSeenMs: startMs + 61_000, Remote: "192.0.2.7:4711", Reason: "gateway restarted"})
 }
 
-func (w *world) flushEvery() time.Duration { return 3 * time.Second } // the default
+// flush turns the clock to the next flush and waits for its end.
+func (w *world) flush() {
+	w.t.Helper()
+	waits := func() bool {
+		w.clock.mu.Lock()
+		defer w.clock.mu.Unlock()
+		return len(w.clock.waiters) == 1
+	}
+	eventually(w.t, "the writing goroutine waits for a flush", waits)
+	w.clock.advance(3 * time.Second) // the default of FlushEvery
+	eventually(w.t, "the writing goroutine waits for the next flush", waits)
+}
 
 // TestKill: what was acknowledged is in the files at every moment.
 func TestKill(t *testing.T) {
@@ -206,7 +222,7 @@ func TestPresenceOfManyAtOnce(t *testing.T) {
 				}
 			}
 			if i%100 == 0 {
-				w.clock.advance(w.flushEvery())
+				w.clock.advance(3 * time.Second)
 			}
 		})
 	}
