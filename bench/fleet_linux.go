@@ -259,15 +259,3 @@ func closeAll(devices []*device) {
 		d.sock.Close()
 	}
 }
-
-// sleep waits for d; a cancelled context is its error.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
