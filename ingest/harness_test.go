@@ -211,6 +211,7 @@ type fixture struct {
 	presence *presence
 	config   ingest.Config
 	fs       vfs.FS
+	clock    vfs.Clock // of the server
 	dir      string
 	log      *lockedBuffer
 
@@ -240,7 +241,7 @@ func (l *lockedBuffer) String() string {
 
 func newFixture(t *testing.T, allowAll bool) *fixture {
 	g := &gate{allowAll: allowAll}
-	return &fixture{t: t, gate: g, presence: &presence{gate: g}, fs: vfs.OS{}, dir: t.TempDir(), log: &lockedBuffer{}}
+	return &fixture{t: t, gate: g, presence: &presence{gate: g}, fs: vfs.OS{}, clock: vfs.SystemClock{}, dir: t.TempDir(), log: &lockedBuffer{}}
 }
 
 // start opens store and server; they are closed with the test.
@@ -256,7 +257,7 @@ func (f *fixture) start() *fixture {
 	f.server, err = ingest.Open(ingest.Options{
 		Store: f.store, Gate: f.gate, Presence: f.presence, Addr: "127.0.0.1:0", PlainAddr: "127.0.0.1:0", Dir: f.dir + "/sessions",
 		TLS: &tls.Config{Certificates: []tls.Certificate{testCA().issue(f.t, "server")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: testCA().pool(), MinVersion: tls.VersionTLS13},
-		FS:  f.fs, Clock: vfs.SystemClock{}, Log: log, Metrics: set, Config: f.config,
+		FS:  f.fs, Clock: f.clock, Log: log, Metrics: set, Config: f.config,
 	})
 	if err != nil {
 		f.t.Fatal(err)

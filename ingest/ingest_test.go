@@ -486,6 +486,97 @@ func TestSessionsGoOn(t *testing.T) {
 	}
 }
 
+func TestTimeEndsThings(t *testing.T) {
+	f := newFixture(t, true)
+	clock := vfs.NewManual(time.Now())
+	f.clock = clock
+	f.start()
+	away := func(id string, expiry uint32) {
+		c := f.connect(5, id, keepSession(expiry))
+		c.subscribe(1, "news", 1)
+		c.conn.Close()
+		eventually(t, "the disconnect", func() bool { return f.presence.has(id + ": connection closed by the client") })
+	}
+	away("short", 10)
+	away("long", 0xffffffff)
+	pub := f.connect(5, "pub")
+	send := func(topic string, retain bool, id byte) { // with 5 s to live
+		first := byte(0x32)
+		if retain {
+			first |= 1
+		}
+		body := append(append(str(nil, topic), 0, id, 5, 2, 0, 0, 0, 5), "x"...)
+		pub.send(packet(first, body))
+		pub.expect(0x40, 2, 0, id)
+	}
+	send("kept", true, 1)
+	send("news", false, 2)
+	late := f.connect(4, "late")
+	late.subscribe(1, "kept", 0)
+	if m := late.message(); m.topic != "kept" {
+		t.Fatalf("got %+v", m)
+	}
+	// a message does not outlive its expiry, neither retained nor in a queue
+	clock.Advance(11 * time.Second)
+	late = f.connect(4, "late")
+	late.subscribe(1, "kept", 0)
+	late.expectNothing(50 * time.Millisecond)
+	if c := f.dialPlain(5); c.open("short", keepSession(10)) {
+		t.Fatal("an expired session was present")
+	}
+	c := f.dialPlain(5)
+	if !c.open("long", keepSession(0xffffffff)) {
+		t.Fatal("no session")
+	}
+	c.expectNothing(50 * time.Millisecond)
+	c.conn.Close()
+	// for ever means seven days
+	eventually(t, "the disconnect", func() bool { return f.server.Stats().Connections == 3 })
+	clock.Advance(8 * 24 * time.Hour)
+	c = f.dialPlain(5)
+	if c.open("long", keepSession(0xffffffff)) {
+		t.Fatal("a session of last week was present")
+	}
+}
+
+// TestServeConn: MQTT over a connection that another listener accepted.
+func TestServeConn(t *testing.T) {
+	f := newFixture(t, false).start()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{testCA().issue(t, "server")}, ClientAuth: tls.RequestClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				if conn.(*tls.Conn).Handshake() == nil {
+					f.server.ServeConn(conn)
+				}
+			}()
+		}
+	}()
+	dial := func(config *tls.Config) *client {
+		conn, err := tls.Dial("tcp", l.Addr().String(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return &client{t: t, conn: conn, version: 4}
+	}
+	c := dial(f.tlsConfig("lamp-1"))
+	c.open("lamp-1")
+	c.send(publishPacket(4, "dt/lamp-1", `{"a":1}`, 1, 1, false))
+	c.expect(0x40, 2, 0, 1)
+	dial(&tls.Config{RootCAs: testCA().pool()}).expectEnd()
+	f.stop(f.server, f.store)
+	c.expectEnd()
+}
+
 func TestReceiveMaximumOfASubscriber(t *testing.T) {
 	f := newFixture(t, true).start()
 	c := f.connect(5, "slow", withProps(33, 0, 2))

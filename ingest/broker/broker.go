@@ -111,6 +111,7 @@ type Broker struct {
 	things   map[string]map[*link]struct{} // the connections of each thing, by name
 	wills    map[string]*delayedWill       // by client id
 	closing  error                         // set once: no session may open any more
+	drained  chan struct{}                 // closed when closing is set and no session has a connection
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -142,6 +143,7 @@ func Open(opts Options) (*Broker, error) {
 		sessions:     make(map[string]*session),
 		things:       make(map[string]map[*link]struct{}),
 		wills:        make(map[string]*delayedWill),
+		drained:      make(chan struct{}),
 		stop:         make(chan struct{}),
 		stopped:      make(chan struct{}),
 	}
@@ -388,6 +390,9 @@ func (b *Broker) detachLocked(l *link, will *will) (fire *message, last bool) {
 	if len(conns) == 0 {
 		delete(b.things, l.grant.ThingName)
 	}
+	if b.closing != nil && len(b.things) == 0 {
+		close(b.drained)
+	}
 	return fire, len(conns) == 0
 }
 
@@ -499,11 +504,14 @@ func (b *Broker) Published() (sent, dropped uint64) {
 }
 
 // Drain ends every connection: what is on disk is acknowledged, v5 clients are told that the server shuts down. Those that
-// are not done when ctx ends are cut off. No session opens any more.
+// are not done when ctx ends are cut off. No session opens any more. Called once.
 func (b *Broker) Drain(ctx context.Context) {
 	reason := lane.Violation{Code: 0x8b, Return: 0x03, Reason: "server shutting down"}
 	b.mu.Lock()
 	b.closing = reason
+	if len(b.things) == 0 {
+		close(b.drained)
+	}
 	b.mu.Unlock()
 	for _, l := range b.links("") {
 		l.c.Drain(reason)
@@ -511,19 +519,14 @@ func (b *Broker) Drain(ctx context.Context) {
 	if err := b.env.Store.Sync(ctx); err != nil {
 		b.log.Warn("rows were not committed at shutdown and are not acknowledged", "err", err)
 	}
-	for len(b.links("")) > 0 {
-		select {
-		case <-ctx.Done():
-			for _, l := range b.links("") {
-				l.c.Abort(reason)
-			}
-			return
-		case <-b.clock.After(drainPoll):
+	select {
+	case <-b.drained:
+	case <-ctx.Done():
+		for _, l := range b.links("") {
+			l.c.Abort(reason)
 		}
 	}
 }
-
-const drainPoll = 5 * time.Millisecond
 
 // Close fires the wills that wait, and syncs and closes the session log. Every Serve must have returned.
 func (b *Broker) Close() error {
