@@ -172,7 +172,7 @@ func (m *model) work(t *testing.T, s *tsdb.Store, rng *rand.Rand, steps int) err
 
 // The power goes at random points, over and over on one history; what was acknowledged is there each time.
 func TestPowerCuts(t *testing.T) {
-	for run := range max(1, *cuts/10) {
+	for run := range max(1, *cuts/10/raceFactor) {
 		rng := rand.New(rand.NewPCG(uint64(run), 1))
 		fsys := vfs.NewMem()
 		m := &model{bySeq: map[uint64]int{}}
@@ -206,7 +206,7 @@ func TestPowerCuts(t *testing.T) {
 // One operation of the disk fails, at every point: no row is acknowledged that is not there after a power cut.
 func TestEveryFault(t *testing.T) {
 	acked, failed := 0, 0
-	for n := 1; n <= *faults; n++ {
+	for n := 1; n <= *faults; n += raceFactor {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			what := fmt.Sprintf("operation %d fails with %v", n, cause)
 			rng := rand.New(rand.NewPCG(uint64(n), 2))
@@ -240,7 +240,7 @@ func TestEveryFault(t *testing.T) {
 			acked += m.acked
 		}
 	}
-	if acked == 0 || failed < *faults/10 {
+	if acked == 0 || failed < *faults/10/raceFactor {
 		t.Fatalf("%d rows acknowledged, %d faults seen", acked, failed)
 	}
 }

@@ -17,7 +17,9 @@ import (
 // value that is read is the only right one.
 func history(t *testing.T, fsys vfs.FS) {
 	t.Helper()
-	s := open(t, small(fsys))
+	opts := small(fsys)
+	opts.LogBytes = 1 << 20 // sealed only where it says so
+	s := open(t, opts)
 	power, label, on, ratio := metric(t, s, "power_w"), metric(t, s, "label"), metric(t, s, "on"), metric(t, s, "ratio")
 	rng := rand.New(rand.NewPCG(5, 5))
 	for i := range int64(900) {

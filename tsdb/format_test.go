@@ -156,8 +156,11 @@ func FuzzRun(f *testing.F) {
 			for n := r.byte() % 6; n > 0 && r.err == nil; n-- {
 				tag := r.byte()
 				v := Value{Metric: MetricID(tag >> 4), Kind: Kind(tag & 3), Mantissa: r.varint()}
-				if v.Kind == Decimal {
+				switch v.Kind {
+				case Decimal:
 					v.Exp = int8(tag>>2&3) - 2
+				case Bool:
+					v.Mantissa &= 1
 				}
 				one.values = append(one.values, v)
 			}

@@ -174,7 +174,7 @@ func TestStartWithFullLog(t *testing.T) {
 	s := open(t, opts)
 	f := newFleet(t, s.Dict(), 500)
 	rows := 0
-	for n := 0; s.Stats().LogBytes < 64<<20; n++ {
+	for n := 0; s.Stats().LogBytes < 64<<20/raceFactor; n++ {
 		for i := range 500 {
 			ms, values := f.row(i, n)
 			_, err := s.Append(tsdb.ThingID(i), ms, values, nil)

@@ -2,5 +2,5 @@
 
 package tsdb_test
 
-// raceFactor is how much more time the race detector may take.
+// raceFactor is how much slower the race detector makes us, about.
 const raceFactor = 15
