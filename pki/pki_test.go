@@ -526,44 +526,81 @@ func TestNewIntermediateFromRootKey(t *testing.T) {
 	g.newDevice(newKey(t)).allow("lamp-1").enroll()
 }
 
-// A power cut at any point of the first start leaves something that the next start completes.
+// A power cut at any point of the first start leaves something that the next start completes, with a root key that
+// belongs to the root; one after it loses nothing.
 func TestPowerCutAtFirstStart(t *testing.T) {
 	g := openGateway(t, nil) // for its database and options
-	for cut := 0; ; cut++ {
-		dir := t.TempDir()
+	open := func(files *vfs.Mem) (*pki.Authority, error) {
 		opts := g.opts
-		opts.Dir, opts.Metrics = filepath.Join(dir, "pki"), metrics.NewSet()
-		opts.FS = &dyingFS{OS: vfs.OS{}, writesLeft: cut}
-		_, err := pki.Open(opts)
-		opts.FS = vfs.OS{}
-		a, again := pki.Open(opts)
-		if again != nil {
-			t.Fatalf("cut after %d writes: %v", cut, again)
-		}
-		if kept, err := os.ReadFile(filepath.Join(dir, "ca.pem")); err != nil || !bytes.Equal(kept, a.RootPEM()) {
-			t.Fatalf("cut after %d writes: ca.pem is not the root: %v", cut, err)
-		}
-		if err == nil {
-			if cut < 5 {
-				t.Fatalf("a first start has only %d writes?", cut)
+		opts.Dir, opts.FS, opts.Metrics = "data/pki", files, metrics.NewSet()
+		return pki.Open(opts)
+	}
+	for seed := range uint64(10) {
+		for n := 1; ; n++ {
+			disk := vfs.NewMem()
+			disk.MkdirAll("data", 0o700)
+			disk.SyncDir(".")
+			disk.FailFrom(n, errors.New("power cut"))
+			made, err := open(disk)
+			after := disk.PowerCut(seed)
+			a, again := open(after)
+			if again != nil {
+				t.Fatalf("cut at operation %d, seed %d: %v; there was %v", n, seed, again, after.Tree())
 			}
+			root := mustParse(t, a.RootPEM())
+			if kept, err := after.ReadFile("data/ca.pem"); err != nil || !bytes.Equal(kept, a.RootPEM()) {
+				t.Fatalf("cut at operation %d, seed %d: ca.pem is not the root: %v", n, seed, err)
+			}
+			text, err2 := after.ReadFile("data/root-key.pem")
+			if err2 != nil {
+				t.Fatal(err2)
+			}
+			key, err2 := x509.ParsePKCS8PrivateKey(pemBlocks(text)[0].Bytes)
+			if err2 != nil || !key.(*ecdsa.PrivateKey).PublicKey.Equal(root.PublicKey) {
+				t.Fatalf("cut at operation %d, seed %d: the root key is another's: %v", n, seed, err2)
+			}
+			if err == nil { // the whole first start was done before the cut
+				if !bytes.Equal(made.RootPEM(), a.RootPEM()) {
+					t.Fatalf("seed %d: the authority was lost after it was opened", seed)
+				}
+				if n < 10 {
+					t.Fatalf("a first start has only %d operations?", n)
+				}
+				break
+			}
+		}
+	}
+}
+
+// A disk that fails while an authority is loaded never leads to another one.
+func TestDiskFailsAtLoad(t *testing.T) {
+	g := openGateway(t, nil)
+	disk := vfs.NewMem()
+	open := func() (*pki.Authority, error) {
+		opts := g.opts
+		opts.Dir, opts.FS, opts.Metrics = "data/pki", disk, metrics.NewSet()
+		return pki.Open(opts)
+	}
+	disk.MkdirAll("data", 0o700)
+	made, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		before := disk.Ops()
+		disk.FailAt(n, errors.New("input/output error"))
+		if a, err := open(); err == nil && !bytes.Equal(a.RootPEM(), made.RootPEM()) {
+			t.Fatalf("operation %d failed: another root", n)
+		}
+		failed := disk.Ops()-before >= n
+		disk.FailAt(0, nil)
+		if a, err := open(); err != nil || !bytes.Equal(a.RootPEM(), made.RootPEM()) {
+			t.Fatalf("after operation %d failed: %v", n, err)
+		}
+		if !failed {
 			return
 		}
 	}
-}
-
-// dyingFS fails every write after the first few.
-type dyingFS struct {
-	vfs.OS
-	writesLeft int
-}
-
-func (f *dyingFS) WriteFile(name string, data []byte, perm fs.FileMode) error {
-	if f.writesLeft == 0 {
-		return errors.New("power cut")
-	}
-	f.writesLeft--
-	return f.OS.WriteFile(name, data, perm)
 }
 
 func TestSealedBytes(t *testing.T) {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -133,7 +134,7 @@ func (a *Authority) Refused() []RefusedKey {
 	a.refused.mu.Lock()
 	out := slices.Clone(a.refused.keys)
 	a.refused.mu.Unlock()
-	slices.SortFunc(out, func(x, y RefusedKey) int { return int(y.LastSeenMs - x.LastSeenMs) })
+	slices.SortFunc(out, func(x, y RefusedKey) int { return cmp.Compare(y.LastSeenMs, x.LastSeenMs) })
 	return out
 }
 
