@@ -95,6 +95,10 @@ func plainFilter(filter string) string {
 // targets appends the sessions that topic goes to. pick chooses one client of a shared subscription.
 func (x *index) targets(dst []target, topic string, pick func(clients map[string]packets.Subscription) string) []target {
 	found := x.trie.Subscribers(topic)
+	for client, sub := range found.Subscriptions { // each client once: nothing to merge with
+		dst = addSubscription(append(dst, target{client: client, noLocal: true}), len(dst), sub)
+	}
+	found.Subscriptions = nil
 	dst = appendTargets(dst, found, topic, pick)
 	if x.parentCount.Load() > 0 {
 		dst = appendTargets(dst, x.parents.Subscribers(topic), topic, pick)
@@ -122,19 +126,20 @@ func hidden(filter, topic string) bool {
 	return topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#')
 }
 
-// mergeTarget adds sub to the target of client: a message goes to a session once, with the highest QoS [MQTT-3.3.4-2] and
-// all identifiers [MQTT-3.3.4-4].
+// mergeTarget adds sub to the target of client, which may be there already.
 func mergeTarget(dst []target, client string, sub packets.Subscription) []target {
-	var t *target
 	for i := range dst {
 		if dst[i].client == client {
-			t = &dst[i]
+			return addSubscription(dst, i, sub)
 		}
 	}
-	if t == nil {
-		dst = append(dst, target{client: client, noLocal: true})
-		t = &dst[len(dst)-1]
-	}
+	return addSubscription(append(dst, target{client: client, noLocal: true}), len(dst), sub)
+}
+
+// addSubscription adds sub to dst[i]: a message goes to a session once, with the highest QoS [MQTT-3.3.4-2] and all
+// identifiers [MQTT-3.3.4-4].
+func addSubscription(dst []target, i int, sub packets.Subscription) []target {
+	t := &dst[i]
 	t.qos = max(t.qos, sub.Qos)
 	t.noLocal = t.noLocal && sub.NoLocal
 	t.retainAsPublished = t.retainAsPublished || sub.RetainAsPublished

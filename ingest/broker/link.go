@@ -290,7 +290,7 @@ func (l *link) answer(p *lane.Publish, code byte, reason string) {
 	case 1:
 		l.c.Ack(p.ID, code, reason)
 	case 2:
-		_, _ = l.c.Write(lane.AppendAck(nil, pubrec, p.ID, code, reason, l.c.Version(), true)) // it only fails when the connection ends
+		_, _ = l.c.Write(lane.AppendAck(nil, pubrec, p.ID, code, reason, l.c.Version(), l.c.ProblemInfo())) // it only fails when the connection ends
 	}
 }
 

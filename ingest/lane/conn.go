@@ -139,6 +139,9 @@ func (c *Conn) Open(grant Grant, keepaliveSec uint16) {
 // Version returns the MQTT version of the client, 4 or 5. Valid from Handler.Connect on.
 func (c *Conn) Version() byte { return c.version }
 
+// ProblemInfo says whether the client wants reason strings [MQTT-3.1.2-29]. Valid from Handler.Connect on.
+func (c *Conn) ProblemInfo() bool { return c.info.ProblemInfo }
+
 // RemoteAddr returns the address of the peer.
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
@@ -258,7 +261,11 @@ func (c *Conn) Abort(reason error) {
 	c.endLocked(reason)
 	c.mu.Unlock()
 	c.signal()
-	_ = c.raw.Close() // it is being given up
+	below := c.raw
+	if t, ok := below.(interface{ NetConn() net.Conn }); ok { // TLS would wait for its farewell to be read
+		below = t.NetConn()
+	}
+	_ = below.Close() // it is being given up
 }
 
 func (c *Conn) signal() {
