@@ -135,6 +135,7 @@ func (s *Store) merge(sources []*segment) (merged *segment, err error) {
 			continue
 		}
 		t.reset()
+		large := samplesOf(sources, thing) > maxTableSamples // has full blocks: merging would gain nothing
 		for _, g := range sources {
 			from, to := g.of(thing)
 			for i := from; i < to; i++ {
@@ -142,14 +143,17 @@ func (s *Store) merge(sources []*segment) (merged *segment, err error) {
 				if err != nil {
 					return nil, err
 				}
-				if ok {
-					if err := dec.addTo(&t, &b); err != nil {
-						g.markBad(i, err, s.damage)
-						ok = false
-					}
-				}
 				if !ok {
 					return nil, errDamagedSource
+				}
+				if large {
+					err = w.copyBlock(&b, buf)
+				} else if err := dec.addTo(&t, &b); err != nil {
+					g.markBad(i, err, s.damage)
+					return nil, errDamagedSource
+				}
+				if err != nil {
+					return nil, err
 				}
 			}
 		}
@@ -167,6 +171,18 @@ func (s *Store) merge(sources []*segment) (merged *segment, err error) {
 	}
 	s.segmentWritten.Add(int(g.sizeBytes))
 	return g, nil
+}
+
+// samplesOf returns how many samples a thing has in segments, at most.
+func samplesOf(list []*segment, thing ThingID) int {
+	samples := 0
+	for _, g := range list {
+		from, to := g.of(thing)
+		for _, ref := range g.blocks[from:to] {
+			samples += int(ref.rows) * len(g.layouts[ref.layout])
+		}
+	}
+	return samples
 }
 
 // thingsOf returns the things of segments, ascending.

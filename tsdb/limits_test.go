@@ -122,6 +122,46 @@ func TestDiskFullAndBack(t *testing.T) {
 	m.check(t, open(t, small(fsys.PowerCut(4))), "back")
 }
 
+// The log alone fills the disk: sealing, which may use what is kept back, makes room.
+func TestSealingMakesRoom(t *testing.T) {
+	fsys := vfs.NewMem()
+	clock := vfs.NewManual(time.Unix(1_700_000_000, 0))
+	opts := small(fsys)
+	opts.Clock, opts.LogBytes, opts.ReserveBytes, opts.MemoryBytes = clock, 1<<30, 32<<10, 16<<20
+	s := open(t, opts)
+	m := metric(t, s, "power_w")
+	fsys.SetCapacity(100 << 10)
+	const rows = 20_000
+	var w waits
+	for i := int64(0); i < rows; {
+		_, err := s.Append(1, i, []tsdb.Value{decimal(m, i%7, 0)}, &w)
+		switch {
+		case err == nil:
+			i++
+		case errors.Is(err, tsdb.ErrDiskFull):
+			until(t, "room", func() bool { clock.Advance(time.Second); return s.Ready() == nil })
+		default:
+			t.Fatal(err)
+		}
+	}
+	if st := s.Stats(); st.Segments == 0 || st.LogBytes > 100<<10 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// With AckMemory a row is acknowledged although the disk stands still.
+func TestAckMemory(t *testing.T) {
+	fsys := &slowFS{Mem: vfs.NewMem(), gate: make(chan struct{})}
+	opts := small(fsys)
+	opts.AckMemory = true
+	s := open(t, opts)
+	var w waits
+	_, err := s.Append(1, 1, []tsdb.Value{decimal(metric(t, s, "a"), 1, 0)}, &w)
+	must(t, err)
+	until(t, "acknowledging", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.upTo == 1 })
+	close(fsys.gate)
+}
+
 // Segments go when they are past the retention, but not because a clock jumped.
 func TestRetention(t *testing.T) {
 	fsys := vfs.NewMem()

@@ -10,11 +10,13 @@ import (
 const (
 	// shardCount spreads things over locks: far more than the cores of a gateway, so that two rarely meet.
 	shardCount = 32
-	// chunkBytes is the unit in which open runs grow: a row of eight columns takes about 15 bytes.
-	chunkBytes = 512
+	// chunkBytes is the unit in which open runs grow: a row of eight columns takes about 15 bytes, and most things of a large fleet
+	// have few rows.
+	chunkBytes = 256
 	slabBytes  = 32 << 10
-	// runRows ends a run; then its bytes are never changed and queries read them without a lock.
-	runRows = 1024
+	// runRows and runBytes end a run; then its bytes are never changed and queries read them without a lock.
+	runRows  = 1024
+	runBytes = 128 << 10
 )
 
 // live is what is in memory: the last value of every column, and the rows that are not in segments yet.
@@ -182,7 +184,7 @@ func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 			l.kinds[v.Metric].Or(bit)
 		}
 	}
-	if t.open.rows >= runRows {
+	if t.open.rows >= runRows || t.open.size >= runBytes {
 		l.closeRun(sh, t)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -208,6 +209,34 @@ func TestSealedBytes(t *testing.T) {
 	bytes := sealFleet(t, s, 10, 2048)
 	if bytes > 0.6 {
 		t.Fatalf("%.3f bytes per sample", bytes)
+	}
+}
+
+// What a series costs in memory when its thing has sent a few rows since the last sealing.
+func TestMemoryPerSeries(t *testing.T) {
+	const things = 10_000
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	dir := t.TempDir()
+	before := heap()
+	s := open(t, tsdb.Options{Dir: dir})
+	f := newFleet(t, s.Dict(), things)
+	for n := range 10 {
+		for i := range things {
+			ms, values := f.row(i, n)
+			_, err := s.Append(tsdb.ThingID(i), ms, values, nil)
+			must(t, err)
+		}
+	}
+	must(t, s.Sync(context.Background()))
+	each := float64(heap()-before-int64(things*64)) / (things * 8) // 64: the test's own state of a thing
+	t.Logf("%.0f bytes per series", each)
+	if each > 150 {
+		t.Fatalf("%.0f bytes per series", each)
 	}
 }
 

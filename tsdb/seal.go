@@ -14,6 +14,9 @@ const (
 	// maxFlushDays is how many days get a segment of their own in one flush; rows of other days share one more, so that a device
 	// with a broken clock does not make a file per row.
 	maxFlushDays = 7
+	// maxTableSamples bounds the memory of sealing and merging, 24 bytes per sample. A thing with more gets blocks that may overlap in time: of
+	// those, as everywhere, the later one counts.
+	maxTableSamples = 1 << 20
 	// sealBatch is how many things of a shard have their runs closed under one lock.
 	sealBatch = 64
 )
@@ -134,13 +137,16 @@ func (s *Store) writeSegments(work []sealing) (done []*segment, err error) {
 	}()
 	var t table
 	for _, w := range work {
-		t.reset()
-		for _, r := range w.runs {
-			t.addRun(r, &rd)
-		}
-		t.settle()
-		if err := out.add(w.thing, &t); err != nil {
-			return nil, err
+		for runs := w.runs; len(runs) > 0; {
+			t.reset()
+			for samples := 0; len(runs) > 0 && samples < maxTableSamples; runs = runs[1:] {
+				t.addRun(runs[0], &rd)
+				samples += runs[0].samples
+			}
+			t.settle()
+			if err := out.add(w.thing, &t); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, w := range out.writers {

@@ -63,6 +63,16 @@ func (w *segmentWriter) add(thing ThingID, t *table, lo, hi int) error {
 	return nil
 }
 
+// copyBlock writes a block as it is.
+func (w *segmentWriter) copyBlock(b *block, src []byte) error {
+	w.index.add(b, w.offset+int64(len(w.buf)), len(src))
+	w.buf = append(w.buf, src...)
+	if len(w.buf) < writeBufferBytes {
+		return nil
+	}
+	return w.flush()
+}
+
 func (w *segmentWriter) flush() error {
 	if _, err := w.file.WriteAt(w.buf, w.offset); err != nil {
 		return err

@@ -55,6 +55,7 @@ func (o Options) withDefaults() Options {
 	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
 	o.LogBytes = cmp.Or(o.LogBytes, 64<<20)
 	o.LogFileBytes = cmp.Or(o.LogFileBytes, 8<<20)
+	o.LogBytes = max(o.LogBytes, 2*o.LogFileBytes) // less would seal without end
 	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
 	o.ReserveBytes = cmp.Or(o.ReserveBytes, 64<<20)
 	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
@@ -112,6 +113,9 @@ func Open(opts Options) (*Store, error) {
 	}
 	opts = opts.withDefaults()
 	if err := opts.FS.MkdirAll(opts.Dir, folderPerm); err != nil {
+		return nil, fmt.Errorf("make the folder of the twin store: %w", err)
+	}
+	if err := opts.FS.SyncDir(path.Dir(opts.Dir)); err != nil {
 		return nil, fmt.Errorf("make the folder of the twin store: %w", err)
 	}
 	lock, err := opts.FS.Lock(path.Join(opts.Dir, lockName))
