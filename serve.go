@@ -272,7 +272,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			r := g.queries.Serve(ctx, method, path, form)
 			return r.Status, r.ContentType, r.Body
 		},
-		Traffic: g.traffic, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 	})
 	if err != nil {
 		return err
@@ -285,6 +285,14 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 func (g *gateway) traffic() admin.Traffic {
 	stats := g.devices.Stats()
 	return admin.Traffic{Messages: stats.Messages, Refused: stats.Refused}
+}
+
+// notReady says why nothing can be enrolled now; "" where it can.
+func (g *gateway) notReady() string {
+	if err := g.identities.TimeTrusted(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // run serves until ctx ends or a part fails for good, and closes everything.
