@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util';
 import { startMock } from './mock/server.mjs';
 import { Checks, openBrowser } from './browser.mjs';
-import { emptyGateway, firstSetup, wholeTour } from './tour.mjs';
+import { emptyGateway, firstSetup, troubles, wholeTour } from './tour.mjs';
 
 const { values } = parseArgs({
   options: { 'base-url': { type: 'string' }, code: { type: 'string' }, shots: { type: 'string' }, chromium: { type: 'string' } },
@@ -24,6 +24,7 @@ try {
     for (const [name, options, tour] of [
       ['setup', { things: 0, setup: true }, firstSetup],
       ['empty', { things: 0 }, emptyGateway],
+      ['trouble', { things: 20 }, troubles],
       ['200', { things: 200 }, wholeTour],
       ['5000', { things: 5000 }, wholeTour],
     ]) {

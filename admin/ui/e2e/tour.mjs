@@ -104,6 +104,70 @@ export async function emptyGateway(browser, checks, mock) {
   }
 }
 
+/** Silence, an ended session, a thing that is not there: what is shown stays true, and nothing asked for is lost. */
+export async function troubles(browser, checks, mock) {
+  console.log(`\n${mock.name}`);
+  const { page, verdict } = await openPage(browser, { address: mock.address });
+  await signIn(page, mock);
+  await checks.step('figures that stop say how old they are', async () => {
+    await page.locator('.liveness', { hasText: 'live' }).waitFor();
+    mock.pause(true);
+    await page.locator('.liveness', { hasText: /figures \d+ s old/ }).waitFor({ timeout: 10_000 });
+    await checks.shot(page, 'stale-light');
+    mock.pause(false);
+    await page.locator('.liveness', { hasText: 'live' }).waitFor();
+  });
+  await checks.step('a second tab shares the stream', async () => {
+    const second = await page.context().newPage();
+    const streams = [];
+    second.on('request', (request) => request.url().endsWith('/live') && streams.push(request.url()));
+    await second.goto(mock.address);
+    await second.locator('.liveness', { hasText: 'live' }).waitFor();
+    const figures = second.locator('.figures');
+    const before = await figures.innerText();
+    await eventually('the second tab is live', async () => (await figures.innerText()) !== before);
+    assert.equal(streams.length, 0, 'it opened a stream of its own');
+    await second.close();
+  });
+  await checks.step('an unknown thing is named in a sentence', async () => {
+    await page.goto(`${mock.address}/fleet/nobody`);
+    await page.getByText('There is no thing nobody.').waitFor();
+  });
+  await checks.step('an unknown page leads back', async () => {
+    await page.goto(`${mock.address}/no/such/page`);
+    await page.getByRole('heading', { name: 'There is no such page' }).waitFor();
+  });
+  await checks.step('an ended session leads to the login and back to the same address', async () => {
+    await page.goto(`${mock.address}/fleet/lamp-000002?metric=temp_c&range=6h`);
+    await page.locator('.metric canvas').waitFor();
+    mock.forget();
+    await page.getByRole('heading', { name: 'Sign in to muster' }).waitFor({ timeout: 15_000 });
+    await page.goto(`${page.url()}#code=${mock.code}`);
+    await page.reload();
+    await page.waitForURL(`${mock.address}/fleet/lamp-000002?metric=temp_c&range=6h`);
+    await page.locator('.metric canvas').waitFor();
+  });
+  for (const [width, height, name] of [
+    [760, 900, 'tablet'],
+    [390, 844, 'phone'],
+  ]) {
+    await page.setViewportSize({ width, height });
+    for (const [screen, path] of [
+      ['overview', '/'],
+      ['fleet', '/fleet'],
+      ['device', '/fleet/lamp-000002'],
+    ]) {
+      await page.goto(mock.address + path);
+      await checks.step(`${name}: the ${screen} fits the width`, async () => {
+        await page.locator(`${main} :is(h1, .fleet-row)`).first().waitFor();
+        assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls sideways');
+      });
+      await checks.look(page, `${name}-${screen}-light`);
+    }
+  }
+  await verdict(checks, mock.name, [...firstVisit, /status of 401 /, /status of 404 .*\/api\/things\/nobody/, /EventSource/]);
+}
+
 /** Every screen of a gateway with things on it. Works against the stand-in and against a real one. */
 export async function wholeTour(browser, checks, gateway) {
   console.log(`\n${gateway.name}`);
@@ -271,6 +335,25 @@ async function settingsSteps(checks, page, { address }, theme, picture) {
     await page.locator('.row-errors', { hasText: 'line 3' }).waitFor();
   });
   await checks.look(page, picture('enrollment'));
+  await checks.step(`${theme}: what the agent prints may be pasted`, async () => {
+    const pasted = key.replace(/^../, 'ab');
+    await page.getByLabel('Thing', { exact: true }).focus();
+    await page.evaluate((text) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData('text', text);
+      document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    }, `thingName,spkiSha256,thingTypeName\n${thing}-p,${pasted},lamp\n`);
+    assert.equal(await page.getByLabel('SHA-256 of the public key').inputValue(), pasted);
+    assert.equal(await page.getByLabel('Thing', { exact: true }).inputValue(), `${thing}-p`);
+  });
+  await checks.step(`${theme}: the list can be filtered, and is left as it was`, async () => {
+    const remove = page.getByRole('button', { name: `Remove the key of ${thing}` });
+    await page.getByLabel('Filter the keys').fill(thing);
+    await eventually('one row', async () => (await page.locator('table.grid tbody tr').count()) === 1);
+    await remove.click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove', exact: true }).click();
+    await eventually('the row leaves', async () => (await remove.count()) === 0);
+  });
   await checks.step(`${theme}: a token is shown once and can be removed`, async () => {
     await page.goto(`${address}/tokens`);
     await page.getByLabel('Name').fill(thing);

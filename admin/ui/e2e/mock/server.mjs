@@ -28,6 +28,7 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
   const users = new Map();
   const streams = new Set();
   let setupNeeded = setup;
+  let paused = false;
   let allowed = fleet.slice(0, Math.min(40, size)).map((thing, index) => ({
     thingName: thing.thingName,
     spkiSha256: thing.seed.toString(16).padStart(64, 'a7'),
@@ -100,7 +101,10 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
     const name = /thing="([^"]*)"/.exec(query)?.[1];
     const metric = /^([a-z_]+)\{/.exec(query)?.[1];
     const thing = fleet.find((each) => each.thingName === name);
-    const [start, end, step] = ['start', 'end', 'step'].map((key) => Number(form.get(key)));
+    const recorded = /\[(\d+)s\]$/.exec(query)?.[1];
+    const end = Math.floor(Number(form.get('end') ?? form.get('time')));
+    const step = recorded ? 5 : Number(form.get('step'));
+    const start = recorded ? end - recorded : Number(form.get('start'));
     const last = thing ? Math.min(Date.now() / 1000, thing.lastSeenMs / 1000 + 300) : 0;
     const result = Object.entries(thing ? columnsOf(thing) : {})
       .filter(([column]) => !metric || column === metric)
@@ -155,11 +159,17 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
       const { seed, ...shown } = thing;
       return shown;
     }
-    if (pathname === '/prometheus/api/v1/query_range') return queryRange(new URLSearchParams(body || url.search));
+    if (/^\/prometheus\/api\/v1\/query(_range)?$/.test(pathname)) return queryRange(new URLSearchParams(body || url.search));
     if (route === 'GET /api/allow') return { allow: allowed, nextCursor: '' };
     if (route === 'POST /api/allow' && request.headers['content-type'].startsWith('text/csv')) {
       const rows = body.trim().split('\n').slice(1);
       const good = rows.filter((row) => /,[0-9a-f]{64}(,|$)/.test(row.trim()));
+      allowed.push(
+        ...good.map((row) => {
+          const [thingName, spkiSha256, thingTypeName] = row.trim().split(',');
+          return { thingName, spkiSha256, thingTypeName, addedMs: Date.now(), usedMs: 0 };
+        }),
+      );
       const rowErrors = rows.flatMap((row, index) => (good.includes(row) ? [] : [{ line: index + 2, message: 'spkiSha256 wants 64 hexadecimal digits' }]));
       return { added: good.length, errors: rowErrors };
     }
@@ -203,7 +213,7 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
       const session = /mock=([0-9a-f]+)/.exec(request.headers.cookie ?? '')?.[1];
       if (!sessions.has(session)) return answer.writeHead(401).end();
       answer.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-      const send = () => answer.write(`event: overview\ndata: ${JSON.stringify(overview())}\n\n`);
+      const send = () => !paused && answer.write(`event: overview\ndata: ${JSON.stringify(overview())}\n\n`);
       send();
       const timer = setInterval(send, 1000);
       streams.add(answer);
@@ -229,7 +239,18 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
       server.closeAllConnections();
     });
   };
-  return { address: `http://127.0.0.1:${server.address().port}`, code, stop };
+  return {
+    /** The streams stay open and say nothing. */
+    pause: (on) => (paused = on),
+    /** Every session ends. */
+    forget: () => {
+      sessions.clear();
+      for (const stream of streams) stream.end();
+    },
+    address: `http://127.0.0.1:${server.address().port}`,
+    code,
+    stop,
+  };
 }
 
 async function read(request) {

@@ -32,17 +32,20 @@ export const thing = (name: string, signal?: AbortSignal) => call<ThingDetail>(t
 export const twin = (name: string, signal?: AbortSignal) =>
   call<{ fields: TwinField[] }>(`${thingPath(name)}/twin`, { signal }).then((answer) => answer.fields ?? []);
 
-/** Times in whole seconds. */
-export async function queryRange(query: string, range: { start: number; end: number; step: number }, signal?: AbortSignal): Promise<PromSeries[]> {
-  const form = new URLSearchParams({ query, start: String(range.start), end: String(range.end), step: String(range.step) });
-  const answer = await call<{ data: { result: PromSeries[] } }>('/prometheus/api/v1/query_range', {
-    method: 'POST',
-    body: form.toString(),
-    contentType: 'application/x-www-form-urlencoded',
-    signal,
-  });
+async function prometheus(resource: string, form: Record<string, string | number>, signal?: AbortSignal): Promise<PromSeries[]> {
+  const body = new URLSearchParams(Object.entries(form).map(([name, value]) => [name, String(value)])).toString();
+  const contentType = 'application/x-www-form-urlencoded';
+  const answer = await call<{ data: { result: PromSeries[] } }>(`/prometheus/api/v1/${resource}`, { method: 'POST', body, contentType, signal });
   return answer.data.result;
 }
+
+/** One value per step, whole seconds. */
+export const queryRange = (query: string, range: { start: number; end: number; step: number }, signal?: AbortSignal) =>
+  prometheus('query_range', { query, ...range }, signal);
+
+/** The samples as they were recorded, of the seconds up to `end`. */
+export const querySamples = (selector: string, seconds: number, end: number, signal?: AbortSignal) =>
+  prometheus('query', { query: `${selector}[${seconds}s]`, time: end }, signal);
 
 export interface RowError {
   line: number;
@@ -55,7 +58,7 @@ export interface AllowPage {
 }
 
 export const allowList = (cursor: string, signal?: AbortSignal) =>
-  call<AllowPage>(`/api/allow?limit=200${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal });
+  call<AllowPage>(`/api/allow?limit=1000${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, { signal });
 export const allow = (entries: Pick<AllowEntry, 'thingName' | 'spkiSha256' | 'thingTypeName'>[]) =>
   call<{ added: number }>('/api/allow', { method: 'POST', body: entries });
 export const allowCsv = (text: string) =>

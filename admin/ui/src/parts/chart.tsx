@@ -25,6 +25,8 @@ interface ChartProps {
   /** What the picture shows, for those who do not see it. */
   label: string;
   format: (value: number) => string;
+  /** For the axis; undefined: as `format`. */
+  formatTick?: (value: number) => string;
   /** The span of the time axis, Unix seconds; undefined: that of the data. */
   span?: { from: number; to: number };
   /** Charts with one name share a cursor. */
@@ -48,14 +50,14 @@ const timeLabels: (string | number | null)[][] = [
   [1, '{HH}:{mm}:{ss}', null, null, null, null, null, null, 1],
 ];
 
-export default function Chart({ times, series, height, label, format, span, sync, fromZero, axisWidth, hideTime, onBrush }: ChartProps) {
+export default function Chart({ times, series, height, label, format, formatTick = format, span, sync, fromZero, axisWidth, hideTime, onBrush }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const readout = useRef<HTMLOutputElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const scheme = useComputedColorScheme('light');
   // What the plot's callbacks read when they run: always the newest.
-  const now = useRef({ format, span, onBrush, series });
-  now.current = { format, span, onBrush, series };
+  const now = useRef({ format, formatTick, span, onBrush, series });
+  now.current = { format, formatTick, span, onBrush, series };
   const data: uPlot.AlignedData = [times, ...series.map((one) => one.values)];
   const shape = series.map((one) => `${one.label}/${one.color}/${one.stepped}`).join();
 
@@ -88,7 +90,7 @@ export default function Chart({ times, series, height, label, format, span, sync
               self.ctx.font = `${11 * devicePixelRatio}px ${token('--sans')}`;
               return Math.ceil(Math.max(...labels.map((text) => self.ctx.measureText(text).width)) / devicePixelRatio) + 10;
             },
-            values: (_, ticks) => ticks.map((tick) => now.current.format(tick)),
+            values: (_, ticks) => ticks.map((tick) => now.current.formatTick(tick)),
           },
         ],
         cursor: {
@@ -104,7 +106,7 @@ export default function Chart({ times, series, height, label, format, span, sync
             stroke: token(`--series-${one.color}`),
             width: 1.5,
             dash: dashes[one.color - 1],
-            points: { show: false },
+            points: { size: 4, fill: token(`--series-${one.color}`) },
             spanGaps: false,
             ...(one.stepped ? { paths: uPlot.paths.stepped!({ align: 1 }) } : {}),
           })),

@@ -14,7 +14,7 @@ export function Ago({ ms, bare = false }: { ms: number; bare?: boolean }) {
 
 export function Moment({ ms }: { ms: number }) {
   return (
-    <time dateTime={new Date(ms).toISOString()} title={utc(ms)}>
+    <time className="mono" dateTime={new Date(ms).toISOString()} title={utc(ms)}>
       {moment(ms)}
     </time>
   );

@@ -54,7 +54,7 @@ export function Audit() {
                     <td>
                       <Moment ms={line.timeMs} />
                     </td>
-                    <td title={line.via}>{line.who || <span className="muted">unknown</span>}</td>
+                    <td title={line.via}>{line.who || <span className="muted">{line.via === 'certificate' ? 'the device' : 'unknown'}</span>}</td>
                     <td className="mono">{line.from}</td>
                     <td>{line.operation}</td>
                     <td className="fill clip mono" title={line.target}>

@@ -5,10 +5,11 @@ import { IconArrowLeft } from '@tabler/icons-react';
 
 import { Link, useSearchParams } from 'wouter';
 import { Refusal, serverNow } from '../api/client';
-import type { PromSeries, ThingDetail, TwinField } from '../api/contract';
+import type { ThingDetail, TwinField } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useNow } from '../live/clock';
 import { CopyButton } from '../parts/copy';
+import { LastSeen } from '../parts/lastseen';
 import { StatusText, statusOf } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
 import { Problem } from '../parts/problem';
@@ -17,6 +18,7 @@ import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
 import { age, count, daysUntil, measured, plural, unitOf } from '../text/format';
 import { allOfThing } from '../text/promql';
+import { byMetric } from '../text/series';
 import { type DeviceView, fleetLink, raster, readDevice, writeDevice } from '../text/urlstate';
 import { MetricPanel } from './metricpanel';
 import './device.css';
@@ -109,7 +111,7 @@ function Head({ thing }: { thing: ThingDetail }) {
           )}
         </Fact>
         <Fact name="Last seen">
-          <Ago ms={thing.lastSeenMs} />
+          <LastSeen thing={thing} />
         </Fact>
         <Fact name="Address">{thing.remote ? <span className="mono">{thing.remote}</span> : '–'}</Fact>
         <Fact name="Certificate">
@@ -161,7 +163,7 @@ function Twin({ thing, fields, selected, onSelect }: TwinProps) {
     queryFn: async ({ signal }) => {
       const now = Math.floor(serverNow() / 1000);
       const range = raster(now - hourSeconds, now, 60);
-      return { range, series: byName(await gateway.queryRange(allOfThing(thing), range, signal)) };
+      return { range, series: byMetric(await gateway.queryRange(allOfThing(thing), range, signal)) };
     },
     refetchInterval: 30_000,
     placeholderData: (before) => before,
@@ -198,7 +200,7 @@ function Twin({ thing, fields, selected, onSelect }: TwinProps) {
                 <Value field={field} />
               </td>
               <td className="twin-shape">
-                {series && hour.data && <Sparkline times={series.times} values={series.values} from={hour.data.range.start} to={hour.data.range.end} />}
+                {series && hour.data && <Sparkline line={series} from={hour.data.range.start} to={hour.data.range.end} />}
               </td>
               <td className="right muted">
                 <Ago ms={field.timeMs} bare />
@@ -219,18 +221,4 @@ export function Value({ field }: { field: TwinField }) {
       <span className="unit">{field.kind === 'number' && unitOf(field.name)}</span>
     </>
   );
-}
-
-interface Points {
-  times: number[];
-  values: number[];
-}
-
-/** A metric of one thing is one series, whatever labels it has. */
-function byName(answer: PromSeries[]): Map<string, Points> {
-  const series = new Map<string, Points>();
-  for (const one of answer) {
-    series.set(one.metric.__name__ ?? '', { times: one.values.map(([at]) => at), values: one.values.map(([, value]) => Number(value)) });
-  }
-  return series;
 }

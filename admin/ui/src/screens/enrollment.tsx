@@ -2,7 +2,7 @@
 import { ActionIcon, Button, TextInput, Tooltip } from '@mantine/core';
 import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
 import { IconTrash, IconUpload } from '@tabler/icons-react';
-import { useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link } from 'wouter';
 import { type AllowEntry, mayManageKeys } from '../api/contract';
 import * as gateway from '../api/gateway';
@@ -20,6 +20,9 @@ import { allowLines, cleanHash, isHash } from '../text/allowlist';
 import { count, plural } from '../text/format';
 import './enrollment.css';
 
+const pageRows = 100;
+const maxLoaded = 10_000;
+
 export function Enrollment() {
   useTitle('Enrollment');
   const me = useMe();
@@ -31,7 +34,20 @@ export function Enrollment() {
     getNextPageParam: (last) => last.nextCursor || undefined,
     refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) <= 2 ? 10_000 : false),
   });
-  const entries = list.data?.pages.flatMap((page) => page.allow) ?? [];
+  const { hasNextPage, isFetching, fetchNextPage } = list;
+  const loaded = useMemo(() => list.data?.pages.flatMap((page) => page.allow) ?? [], [list.data]);
+  useEffect(() => {
+    // The gateway lists by key; what waits for its device can only be put first when all are here.
+    if (hasNextPage && !isFetching && loaded.length < maxLoaded) void fetchNextPage();
+  }, [hasNextPage, isFetching, fetchNextPage, loaded.length]);
+  const [wanted, setWanted] = useState('');
+  const [shown, setShown] = useState(pageRows);
+  const entries = useMemo(() => {
+    const text = wanted.trim().toLowerCase();
+    const fits = (entry: AllowEntry) => [entry.thingName, entry.thingTypeName, entry.spkiSha256].some((part) => part.toLowerCase().includes(text));
+    return loaded.filter(fits).sort((a, b) => Number(a.usedMs > 0) - Number(b.usedMs > 0) || b.addedMs - a.addedMs || a.thingName.localeCompare(b.thingName));
+  }, [loaded, wanted]);
+  const waiting = loaded.filter((entry) => entry.usedMs === 0).length;
   return (
     <div className="page">
       <header className="page-head">
@@ -39,34 +55,47 @@ export function Enrollment() {
         <p className="muted">A device enrolls itself if its key is on this list. Its private key never leaves it.</p>
       </header>
       {mayWrite && <Add />}
-      <section className="section" aria-labelledby="allowed">
+      <section className="section enroll-list" aria-labelledby="allowed">
         <div className="section-head">
           <h2 id="allowed">Allowed keys</h2>
           {list.data && (
             <span className="muted">
-              {count(entries.length)}
-              {list.hasNextPage ? ' and more' : ''}
+              {count(loaded.length)}
+              {hasNextPage && ' and more'}
+              {waiting > 0 && `, ${count(waiting)} waiting for ${plural(waiting, 'its device', 'their devices')}`}
             </span>
+          )}
+          <span className="spread" />
+          {loaded.length > 10 && (
+            <TextInput
+              aria-label="Filter the keys"
+              placeholder="Filter by thing, type or hash"
+              spellCheck={false}
+              value={wanted}
+              onChange={(event) => setWanted(event.currentTarget.value)}
+            />
           )}
         </div>
         {list.error ? (
           <Problem error={list.error} retry={() => list.refetch()} />
         ) : !list.data ? (
           <Placeholder rows={6} />
-        ) : entries.length === 0 ? (
+        ) : loaded.length === 0 ? (
           <Explain />
+        ) : entries.length === 0 ? (
+          <p className="muted">No key matches.</p>
         ) : (
           <>
-            <AllowTable entries={entries} mayWrite={mayWrite} />
-            {list.hasNextPage && (
-              <Button mt={12} onClick={() => list.fetchNextPage()} disabled={list.isFetching}>
-                Show more
+            <AllowTable entries={entries.slice(0, shown)} mayWrite={mayWrite} />
+            {entries.length > shown && (
+              <Button mt={12} onClick={() => setShown(shown + 5 * pageRows)}>
+                Show more than {count(shown)}
               </Button>
             )}
           </>
         )}
       </section>
-      {entries.length > 0 && (
+      {loaded.length > 0 && (
         <section className="section" aria-labelledby="how">
           <div className="section-head">
             <h2 id="how">How a device gets in</h2>

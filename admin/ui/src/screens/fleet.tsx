@@ -9,9 +9,9 @@ import type { Thing } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useLive } from '../live/overview';
 import { Glyph, type Status, StatusText, statusOf } from '../parts/glyph';
+import { LastSeen } from '../parts/lastseen';
 import { Placeholder, useLate } from '../parts/late';
 import { Problem } from '../parts/problem';
-import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
 import { toastError } from '../parts/toast';
 import { typing } from '../shell/shell';
@@ -346,7 +346,7 @@ function Row({ thing, columns }: { thing: Thing; columns: string[] }) {
         <StatusText status={status}>{word}</StatusText>
       </span>
       <span role="cell">
-        <Ago ms={thing.lastSeenMs} />
+        <LastSeen thing={thing} />
       </span>
       <span role="cell" className="clip">
         {thing.thingTypeName || <span className="muted">–</span>}

@@ -8,8 +8,10 @@ import * as gateway from '../api/gateway';
 import { CopyButton } from '../parts/copy';
 import { LazyChart } from '../parts/lazychart';
 import { Problem } from '../parts/problem';
-import { count, measured, moment, plural, span as spanText, unitOf, utc } from '../text/format';
+import { Moment } from '../parts/time';
+import { count, decimalsOf, fixed, measured, moment, plural, span as spanText, unitOf } from '../text/format';
 import { ofThing } from '../text/promql';
+import { asRecorded, onRaster } from '../text/series';
 import { type DeviceView, type Range, raster, rangeSeconds, ranges } from '../text/urlstate';
 
 interface MetricPanelProps {
@@ -20,6 +22,8 @@ interface MetricPanelProps {
   change: (part: Partial<DeviceView>) => void;
 }
 
+// Up to here every sample is drawn where it was recorded; longer spans are asked in steps.
+const recordedSeconds = 3600;
 const maxPoints = 720;
 const tableRows = 500;
 
@@ -32,9 +36,14 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
     queryFn: async ({ signal }) => {
       const now = Math.floor(serverNow() / 1000);
       const span = zoom ?? { from: now - rangeSeconds[range], to: now };
+      const seconds = span.to - span.from;
+      if (seconds <= recordedSeconds) {
+        const [recorded] = await gateway.querySamples(query, seconds, span.to, signal);
+        return { span, ...asRecorded(recorded?.values ?? []) };
+      }
       const grid = raster(span.from, span.to, maxPoints);
-      const answer = await gateway.queryRange(query, grid, signal);
-      return { span, ...onGrid(answer[0]?.values ?? [], grid) };
+      const [stepped] = await gateway.queryRange(query, grid, signal);
+      return { span, ...onRaster(stepped?.values ?? [], grid) };
     },
     // What lies in the past for good is asked once.
     refetchInterval: zoom ? false : 10_000,
@@ -42,11 +51,14 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
   });
 
   const unit = unitOf(metric);
-  const format = (value: number) => (unit ? `${measured(value)} ${unit}` : measured(value));
   const values = data.data?.values.filter((value) => value !== null) ?? [];
+  const decimals = decimalsOf(values);
+  const withUnit = (text: string) => (unit ? `${text} ${unit}` : text);
+  const format = (value: number) => withUnit(fixed(value, decimals));
   const stepped = field?.kind === 'bool';
   // What the head, the toolbar and the line below leave of the window.
-  const height = Math.max(240, Math.min(560, useViewportSize().height - 330));
+  const window = useViewportSize();
+  const height = window.width <= 1100 ? 260 : Math.max(240, Math.min(560, window.height - 330));
   return (
     <section className="metric" aria-labelledby="metric" style={{ '--chart-height': `${height}px` } as React.CSSProperties}>
       <div className="section-head metric-head">
@@ -92,13 +104,14 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
           height={height}
           label={`${metric} of ${thing}, ${moment(data.data.span.from * 1000)} to ${moment(data.data.span.to * 1000)}; the table view has the values`}
           format={format}
+          formatTick={measured}
           span={data.data.span}
           onBrush={(from, to) => change({ zoom: { from, to } })}
         />
       )}
       <p className="metric-query">
         <code className="clip">{query}</code>
-        <span className="muted">{zoom ? `${moment(zoom.from * 1000)} to ${moment(zoom.to * 1000)}` : 'drag over the chart to zoom'}</span>
+        <span className="muted">{zoom ? `${moment(zoom.from * 1000)} to ${moment(zoom.to * 1000)}` : !view.asTable && 'drag over the chart to zoom'}</span>
       </p>
     </section>
   );
@@ -124,7 +137,7 @@ function Summary({ values, format }: { values: number[]; format: (value: number)
     <span className="metric-summary">
       {parts.map(([name, value]) => (
         <span key={name}>
-          <span className="muted">{name}</span> {format(name === 'mean' ? Number(value.toPrecision(4)) : value)}
+          <span className="muted">{name}</span> {format(value)}
         </span>
       ))}
     </span>
@@ -149,7 +162,9 @@ function Table({ metric, times, values, format }: { metric: string; times: numbe
         <tbody>
           {rows.slice(0, tableRows).map(({ at, value }) => (
             <tr key={at}>
-              <td title={utc(at * 1000)}>{moment(at * 1000)}</td>
+              <td>
+                <Moment ms={at * 1000} />
+              </td>
               <td className="right">{format(value)}</td>
             </tr>
           ))}
@@ -162,18 +177,4 @@ function Table({ metric, times, values, format }: { metric: string; times: numbe
       )}
     </div>
   );
-}
-
-/** Puts samples on the raster they were asked on, with null where there is none, so that the chart shows the gap. */
-function onGrid(samples: [number, string][], { start, end, step }: { start: number; end: number; step: number }) {
-  const times: number[] = [];
-  const values: (number | null)[] = [];
-  let next = 0;
-  for (let at = start; at <= end; at += step) {
-    while (next < samples.length && samples[next]![0] < at) next++;
-    const value = samples[next]?.[0] === at ? Number(samples[next]![1]) : Number.NaN;
-    times.push(at);
-    values.push(Number.isFinite(value) ? value : null);
-  }
-  return { times, values };
 }

@@ -263,7 +263,7 @@ function Gateway({ figures }: { figures: Figures }) {
     ['Memory', bytes(figures.memoryBytes)],
     ['Disk free', bytes(figures.diskFreeBytes)],
     ['Telemetry on disk', bytes(figures.bytesOnDisk)],
-    ['Bytes per sample', figures.samplesTotal > 0 ? figure(figures.bytesPerSample) : '–'],
+    ['Bytes per sample', figures.bytesPerSample > 0 ? figure(figures.bytesPerSample) : '–'],
     ['Samples', count(figures.samplesTotal)],
     ['Series', count(figures.series)],
     ['Messages', count(figures.messagesTotal)],

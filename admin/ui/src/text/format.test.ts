@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { age, ago, bytes, count, daysUntil, figure, measured, span, unitOf } from './format';
+import { age, ago, bytes, count, daysUntil, decimalsOf, figure, fixed, measured, span, unitOf } from './format';
 
 test('counts are grouped', () => {
   expect(count(97214)).toBe('97,214');
@@ -14,6 +14,13 @@ test('figures keep three significant digits', () => {
 test('measured values are neither padded nor cut', () => {
   expect([41.2, -71, 0.001234567, 1234.5678, 0.1 + 0.2].map(measured)).toEqual(['41.2', '-71', '0.001235', '1,234.57', '0.3']);
   expect([Number.NaN, Infinity, -Infinity, 1e15].map(measured)).toEqual(['NaN', '+Inf', '-Inf', '1.000e+15']);
+});
+
+test('a column has as many decimals as its most exact value', () => {
+  expect(decimalsOf([35, 34.1, 34.25])).toBe(2);
+  expect(decimalsOf([1, 2])).toBe(0);
+  expect(decimalsOf([])).toBe(0);
+  expect([35, 34.1, 1e15, Number.NaN].map((n) => fixed(n, 2))).toEqual(['35.00', '34.10', '1.000e+15', 'NaN']);
 });
 
 test('sizes', () => {

@@ -33,6 +33,18 @@ export function measured(n: number): string {
   return n.toLocaleString('en-US', { maximumFractionDigits: digits });
 }
 
+/** How many decimals the values of one column need, so that they can stand under each other. */
+export function decimalsOf(values: number[]): number {
+  return values.reduce((most, value) => Math.max(most, measured(value).split('.')[1]?.match(/^\d*/)?.[0].length ?? 0), 0);
+}
+
+/** A measured value with so many decimals. */
+export function fixed(n: number, decimals: number): string {
+  const size = Math.abs(n);
+  if (!Number.isFinite(n) || (size !== 0 && (size < 1e-4 || size >= 1e12))) return measured(n);
+  return n.toLocaleString('en-US', { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+}
+
 /** Decimal units, as disks are sold: 1,500,000 -> "1.5 MB". */
 export function bytes(n: number): string {
   if (!Number.isFinite(n)) return '–';
