@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"muster/tsdb"
@@ -92,4 +93,40 @@ func different(a, b map[string]string) []string {
 		}
 	}
 	return list[:min(len(list), 5)]
+}
+
+// Merging does not carry an old value past a newer one in a segment of many days.
+func TestMergeKeepsOrder(t *testing.T) {
+	opts := small(vfs.NewMem())
+	s := open(t, opts)
+	m := metric(t, s, "a")
+	seal := func(rows ...int64) { // time, value, ...
+		for i := 0; i < len(rows); i += 2 {
+			appendRow(t, s, 1, rows[i], decimal(m, rows[i+1], 0))
+		}
+		must(t, s.Seal(context.Background()))
+	}
+	seal(1000, 1, 2000, 1)
+	many := []int64{1000, 2}
+	for day := range int64(12) { // more days than get a segment of their own, each with more rows than day 0
+		many = append(many, (day+1)*86_400_000, 0, (day+1)*86_400_000+1, 0)
+	}
+	seal(many...)
+	for i := range int64(5) {
+		seal(3000+i, 3, 4000, i)
+	}
+	before := s.Stats().Segments
+	for range 3 {
+		must(t, tsdb.Compact(s))
+	}
+	if after := s.Stats().Segments; after >= before {
+		t.Fatalf("nothing was merged: %d segments", after)
+	}
+	if got := dump(t, s, 1, "a"); !strings.HasPrefix(got, "1000=2 2000=1 3000=3 3001=3 3002=3 3003=3 3004=3 4000=4 ") {
+		t.Fatal(got)
+	}
+	must(t, s.Close())
+	if got := dump(t, open(t, opts), 1, "a"); !strings.HasPrefix(got, "1000=2 2000=1 3000=3 3001=3 3002=3 3003=3 3004=3 4000=4 ") {
+		t.Fatalf("reopened: %s", got)
+	}
 }

@@ -98,6 +98,7 @@ func TestRowsMergeAndComeBack(t *testing.T) {
 	appendRow(t, s, 7, 2000, decimal(power, 125, -1), text(t, s, name, "b"))
 	appendRow(t, s, 7, 1000, decimal(power, 13, 0))
 	appendRow(t, s, 7, 3000, tsdb.Value{Metric: on, Mantissa: 1, Kind: tsdb.Bool})
+	appendRow(t, s, 7, 3000, decimal(power, 77, 0))
 	appendRow(t, s, 7, 2000, decimal(power, 99, 0))                                                               // the same column: the last write wins
 	appendRow(t, s, 7, 3000, tsdb.Value{Metric: power, Kind: tsdb.Float, Mantissa: int64(math.Float64bits(0.1))}) // another: merged
 	appendRow(t, s, 8, 2500, text(t, s, power, "off"))
