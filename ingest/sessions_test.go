@@ -3,7 +3,10 @@ package ingest_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -313,4 +316,58 @@ func TestSharedSubscriptions(t *testing.T) {
 	if counts != 40 {
 		t.Fatalf("%d messages arrived, want 40", counts)
 	}
+}
+
+// TestStorm: clients subscribe, unsubscribe, publish, retain, leave and take each other's sessions, all at once. Nothing
+// breaks, and at the end a fresh pair of clients finds everything in order.
+func TestStorm(t *testing.T) {
+	f := newFixture(t, true).start()
+	var wg sync.WaitGroup
+	for g := range 6 {
+		wg.Go(func() {
+			for round := range 15 {
+				conn, err := net.Dial("tcp", f.plain)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				version := byte(4 + g%2)
+				var b []byte
+				opts := []connectOption{withWill(version, "storm/will", "x", 1, g == 0)}
+				if g%3 == 0 {
+					opts = append(opts, keepSession(uint32(version-4)*100))
+				}
+				b = append(b, connectPacket(version, fmt.Sprint("storm-", g/2), opts...)...)
+				for i := range uint16(20) {
+					b = append(b, subscribePacket(version, i+1, fmt.Sprint("storm/", i%5, "/#"), byte(i%3))...)
+					b = append(b, publishPacket(version, fmt.Sprint("storm/", i%5, "/x"), "payload", byte(i%3), i+100, i%7 == 0)...)
+					b = append(b, publishPacket(version, fmt.Sprint("dt/storm-", g/2), `{"a":1}`, 1, i+200, false)...)
+					body := []byte{0, 1}
+					if version == 5 {
+						body = append(body, 0)
+					}
+					b = append(b, packet(0xa2, str(body, fmt.Sprint("storm/", i%4, "/#")))...)
+				}
+				_, _ = conn.Write(b) // a takeover may close it meanwhile
+				_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+				_, _ = io.Copy(io.Discard, conn)
+				if round%2 == 0 {
+					_, _ = conn.Write([]byte{0xe0, 0})
+				}
+				conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "the end of the storm", func() bool { return f.server.Stats().Connections == 0 })
+	c := f.connect(5, "calm")
+	c.subscribe(1, "after/#", 1)
+	c.send(publishPacket(5, "after/it", "x", 1, 2, false))
+	for range 2 {
+		c.read()
+	}
+	if stats := f.server.Stats(); stats.Panics != 0 {
+		t.Fatalf("%d panics", stats.Panics)
+	}
+	f.restart()
 }

@@ -343,7 +343,7 @@ func (l *link) subscribe(body []byte) error {
 		subs[i] = subscription{filter: f.Filter, id: f.Identifier, qos: f.Qos, retainHandling: f.RetainHandling, noLocal: f.NoLocal, retainAsPublished: f.RetainAsPublished}
 		codes[i], existed[i] = l.grantSubscription(subs[i])
 	}
-	if l.session.kept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
 		return l.b.refuse(errSessionsLog)
 	}
 	l.sendSubscribed(9<<4, pk.PacketID, codes)
@@ -426,7 +426,7 @@ func (l *link) unsubscribe(body []byte) error {
 	for i, f := range pk.Filters {
 		codes[i] = l.dropSubscription(f.Filter)
 	}
-	if l.session.kept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
 		return l.b.refuse(errSessionsLog)
 	}
 	if l.c.Version() < 5 {
@@ -440,7 +440,7 @@ func (l *link) dropSubscription(filter string) (code byte) {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.subs[filter]; !ok {
+	if _, ok := s.subs[filter]; !ok || s.link != l {
 		return 0x11 // no subscription existed
 	}
 	delete(s.subs, filter)

@@ -55,8 +55,14 @@ func newSession(b *Broker, client string) *session {
 	return &session{b: b, client: client, subs: make(map[string]subscription)}
 }
 
-// kept says whether the session outlives its connection.
+// kept says whether the session outlives its connection. The mutex is held.
 func (s *session) kept() bool { return s.expirySec > 0 }
+
+func (s *session) isKept() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept()
+}
 
 // deliver sends m to the session or queues it. It reports whether the journal has something new that the acknowledgement
 // of m should wait for.
