@@ -213,6 +213,7 @@ func (l *rowLog) fullDisk() bool {
 		return false
 	}
 	l.state.Store(uint32(logDiskFull))
+	l.fulls.Add(1)
 	l.room.Broadcast()
 	l.wake(l.pending, true) // so that the committer begins to probe
 	return true

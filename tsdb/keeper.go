@@ -97,13 +97,11 @@ func (s *Store) flushDue() bool {
 	bytes, logBytes := s.live.bytes.Load(), s.log.bytes.Load()
 	if logState(s.log.state.Load()) == logDiskFull {
 		// Sealing shrinks rows to a tenth of their log, but a disk that has no room for it is not asked again and again.
-		if s.flushedFull {
-			return false
-		}
-		s.flushedFull = true
-		return bytes > 0
+		fulls := s.log.fulls.Load()
+		again := fulls == s.fulls
+		s.fulls = fulls
+		return bytes > 0 && !again
 	}
-	s.flushedFull = false
 	if bytes == 0 {
 		s.oldest = time.Time{}
 		return false

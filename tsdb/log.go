@@ -87,6 +87,7 @@ type rowLog struct {
 	files   []logPiece // on disk, oldest first
 
 	commits       atomic.Uint64
+	fulls         atomic.Uint64 // how often the disk has become full
 	bytes         atomic.Int64  // on disk, all files
 	written       atomic.Uint64 // bytes of all groups
 	commitSeconds *metrics.Histogram
@@ -222,6 +223,9 @@ func (l *rowLog) setState(to logState) {
 	l.mu.Lock()
 	if from := logState(l.state.Load()); to > from || from == logDiskFull && to == logOpen {
 		l.state.Store(uint32(to))
+		if to == logDiskFull {
+			l.fulls.Add(1)
+		}
 	}
 	l.room.Broadcast()
 	l.mu.Unlock()

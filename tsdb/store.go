@@ -96,7 +96,7 @@ type Store struct {
 	dictWords      int
 	oldest         time.Time // since when rows wait to be sealed, about
 	steady         time.Duration
-	flushedFull    bool
+	fulls          uint64 // of rowLog.fulls, those that sealing has answered
 
 	flushes        *metrics.Counter
 	merges         *metrics.Counter
