@@ -52,7 +52,10 @@ func (s *Store) register(set *metrics.Set) {
 	s.expired = set.GetOrCreateCounter("muster_tsdb_segments_expired_total")
 	s.segmentWritten = set.GetOrCreateCounter("muster_tsdb_segment_written_bytes_total")
 	s.damage = damage{s.opts.Log, set.GetOrCreateCounter("muster_tsdb_damaged_total"), &s.damaged}
-	gauge := func(name string, f func() float64) { set.GetOrCreateGauge(name, f) }
+	gauge := func(name string, f func() float64) {
+		set.UnregisterMetric(name) // of a store that was open before
+		set.NewGauge(name, f)
+	}
 	gauge("muster_tsdb_rows_total", func() float64 { return float64(s.rows.Load()) })
 	gauge("muster_tsdb_samples_total", func() float64 { return float64(s.samples.Load()) })
 	gauge("muster_tsdb_commits_total", func() float64 { return float64(s.log.commits.Load()) })
