@@ -71,6 +71,10 @@ func (p presence) Disconnected(thing tsdb.ThingID, at time.Time, reason string) 
 	p.things.Disconnected(uint32(thing), at, reason)
 }
 
+func (p presence) Seen(thing tsdb.ThingID, atMs int64) {
+	p.things.Seen(uint32(thing), time.UnixMilli(atMs))
+}
+
 // directory gives series the names and labels of their things. It implements prom.Directory.
 type directory struct{ things *registry.Registry }
 

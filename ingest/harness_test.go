@@ -170,6 +170,7 @@ type presence struct {
 
 	mu     sync.Mutex // guards events
 	events []string
+	seen   map[tsdb.ThingID]int
 }
 
 func (p *presence) Connected(thing tsdb.ThingID, _ time.Time, _ netip.AddrPort) {
@@ -177,6 +178,15 @@ func (p *presence) Connected(thing tsdb.ThingID, _ time.Time, _ netip.AddrPort) 
 }
 func (p *presence) Disconnected(thing tsdb.ThingID, _ time.Time, reason string) {
 	p.add(thing, reason)
+}
+
+func (p *presence) Seen(thing tsdb.ThingID, _ int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil {
+		p.seen = map[tsdb.ThingID]int{}
+	}
+	p.seen[thing]++
 }
 
 func (p *presence) add(thing tsdb.ThingID, what string) {

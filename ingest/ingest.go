@@ -86,6 +86,7 @@ func Open(opts Options) (*Server, error) {
 		}
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
+	env.Seen = opts.Presence.Seen
 	b, err := broker.Open(broker.Options{Env: env, Gate: opts.Gate, Presence: opts.Presence, Dir: opts.Dir, FS: opts.FS,
 		Clock: opts.Clock, Log: opts.Log, Metrics: opts.Metrics, Limits: cfg.Sessions})
 	if err != nil {

@@ -47,10 +47,12 @@ type Gate interface {
 	Admit(ctx context.Context, c Claim) (lane.Grant, error)
 }
 
-// Presence is told when a thing gets its first connection and when it loses its last.
+// Presence is told when a thing gets its first connection and when it loses its last, and each time that it was heard.
 type Presence interface {
 	Connected(thing tsdb.ThingID, at time.Time, remote netip.AddrPort)
 	Disconnected(thing tsdb.ThingID, at time.Time, reason string)
+	// Seen is called for every packet or few: it must be cheap.
+	Seen(thing tsdb.ThingID, atMs int64)
 }
 
 // Limits bound what clients can make the broker remember. See DefaultLimits.

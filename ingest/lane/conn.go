@@ -367,6 +367,9 @@ func (c *Conn) readLoop() error {
 			if ferr != nil {
 				return ferr
 			}
+			if used > 0 && c.opened.Load() {
+				c.env.Seen(c.grant.Thing, c.arrivalMs)
+			}
 			c.keep(used)
 		}
 		if err != nil {

@@ -38,6 +38,8 @@ type Env struct {
 	Log          *slog.Logger
 	Limits       Limits
 	WriteTimeout time.Duration // a client that reads nothing for so long is cut off
+	// Seen is told of every read that completed a packet, in Unix ms; it must be cheap.
+	Seen func(thing tsdb.ThingID, atMs int64)
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
 
@@ -75,6 +77,7 @@ func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.S
 		Log:               log,
 		Limits:            limits,
 		WriteTimeout:      writeTimeout,
+		Seen:              func(tsdb.ThingID, int64) {},
 		MessagesLane:      set.GetOrCreateCounter(`muster_ingest_messages_total{path="lane"}`),
 		MessagesBroker:    set.GetOrCreateCounter(`muster_ingest_messages_total{path="broker"}`),
 		BytesIn:           set.GetOrCreateCounter(`muster_ingest_bytes_total{direction="in"}`),
