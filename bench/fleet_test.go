@@ -266,7 +266,7 @@ func TestTelemetrySize(t *testing.T) {
 			}
 		}
 	}
-	if got, want := fmt.Sprintf("%s", appendFixed(nil, 12345, 2)), "123.45"; got != want {
+	if got, want := string(appendFixed(nil, 12345, 2)), "123.45"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -48,9 +48,6 @@ type delivery struct {
 	subIDs   []int
 }
 
-// neverExpires is the session expiry interval of a session that a client wants for ever; it is capped all the same.
-const neverExpires = 0xffffffff
-
 func newSession(b *Broker, client string) *session {
 	return &session{b: b, client: client, subs: make(map[string]subscription)}
 }

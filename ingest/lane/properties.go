@@ -186,7 +186,8 @@ func screenProperty(p *reader, id int, kind propertyKind, lim *Limits, got *prop
 	case kindBinary:
 		p.bytes()
 	case kindPair:
-		if !validText(p.bytes()) || !validText(p.bytes()) {
+		name, value := p.bytes(), p.bytes()
+		if !validText(name) || !validText(value) {
 			return malformed("text not utf-8")
 		}
 	}
