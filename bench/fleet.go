@@ -283,7 +283,7 @@ func (f *fleet) print(w io.Writer, r fleetResult) error {
 	if r.DropFailure != "" {
 		row("", "first failure: %s", r.DropFailure)
 	}
-	if l := r.Latency; l != nil {
+	if l := r.Latency; l != nil && r.Acked > 0 {
 		row("acknowledgement", "p50 %v  p90 %v  p99 %v  max %v", round(l.P50), round(l.P90), round(l.P99), round(l.Max))
 	}
 	if s := r.Server; s != nil {
