@@ -31,10 +31,10 @@ type Options struct {
 	GroupWait      time.Duration // how long a row waits for others to be committed with [5 ms]
 	AckMemory      bool          // Durable comes when a group is about to be written, not when it is on disk
 
-	LogBytes     int64         // of log files; sealing begins at it [64 MiB]
-	LogFileBytes int64         // of one log file [8 MiB]
+	LogBytes     int64         // of log files; sealing begins at it [64 MiB, less on a small disk]
+	LogFileBytes int64         // of one log file [8 MiB, less on a small disk]
 	SealAge      time.Duration // how long rows stay in memory [2 h]
-	ReserveBytes int64         // of free space that rows never take; sealing may [64 MiB]
+	ReserveBytes int64         // of free space that rows never take; sealing may [64 MiB, less on a small disk]
 	ClockSettle  time.Duration // how long the clock must be steady before retention by time deletes [10 min]
 }
 
@@ -53,13 +53,23 @@ func (o Options) withDefaults() Options {
 	}
 	o.MemoryBytes = cmp.Or(o.MemoryBytes, 128<<20)
 	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
-	o.LogBytes = cmp.Or(o.LogBytes, 64<<20)
-	o.LogFileBytes = cmp.Or(o.LogFileBytes, 8<<20)
-	o.LogBytes = max(o.LogBytes, 2*o.LogFileBytes) // less would seal without end
 	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
-	o.ReserveBytes = cmp.Or(o.ReserveBytes, 64<<20)
 	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
 	return o
+}
+
+// fitDisk gives the options about space their defaults. Those for large disks would leave no room on one of 64 MB.
+func (o *Options) fitDisk() error {
+	total, err := o.FS.TotalBytes(o.Dir)
+	if err != nil {
+		return err
+	}
+	share := int64(total / 8)
+	o.ReserveBytes = cmp.Or(o.ReserveBytes, min(64<<20, share))
+	o.LogFileBytes = cmp.Or(o.LogFileBytes, min(8<<20, share/4))
+	o.LogBytes = cmp.Or(o.LogBytes, min(64<<20, share))
+	o.LogBytes = max(o.LogBytes, 2*o.LogFileBytes) // less would seal without end
+	return nil
 }
 
 // Store keeps rows of things: on disk before they are acknowledged, compressed by column, the last value of each column at
@@ -117,6 +127,9 @@ func Open(opts Options) (*Store, error) {
 	}
 	if err := opts.FS.SyncDir(path.Dir(opts.Dir)); err != nil {
 		return nil, fmt.Errorf("make the folder of the twin store: %w", err)
+	}
+	if err := opts.fitDisk(); err != nil {
+		return nil, fmt.Errorf("open the twin store: %w", err)
 	}
 	lock, err := opts.FS.Lock(path.Join(opts.Dir, lockName))
 	if err != nil {

@@ -321,11 +321,23 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
+// unlimitedBytes is the size of a Mem without a capacity.
+const unlimitedBytes = 1 << 40
+
+func (m *Mem) TotalBytes(string) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.limit == 0 {
+		return unlimitedBytes, nil
+	}
+	return uint64(m.limit), nil
+}
+
 func (m *Mem) FreeBytes(string) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.limit == 0 {
-		return 1 << 40, nil
+		return unlimitedBytes, nil
 	}
 	return uint64(max(0, m.limit-m.used)), nil
 }

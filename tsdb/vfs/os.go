@@ -100,7 +100,16 @@ func (OS) SyncDir(dir string) error {
 }
 
 // FreeBytes returns the space left to this process.
-func (OS) FreeBytes(dir string) (uint64, error) { return freeBytes(dir) }
+func (OS) FreeBytes(dir string) (uint64, error) {
+	free, _, err := diskBytes(dir)
+	return free, err
+}
+
+// TotalBytes returns the size of the file system.
+func (OS) TotalBytes(dir string) (uint64, error) {
+	_, total, err := diskBytes(dir)
+	return total, err
+}
 
 // Lock takes the exclusive lock file name and writes the process id into it.
 func (OS) Lock(name string) (io.Closer, error) {

@@ -18,10 +18,11 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-func freeBytes(dir string) (uint64, error) {
+// diskBytes returns what this process may still write to the file system of dir, and its size.
+func diskBytes(dir string) (free, total uint64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil
+	return uint64(st.Bavail) * uint64(st.Bsize), uint64(st.Blocks) * uint64(st.Bsize), nil
 }

@@ -32,6 +32,8 @@ type FS interface {
 	SyncDir(dir string) error
 	// FreeBytes returns the space left to this process on the file system that holds dir.
 	FreeBytes(dir string) (uint64, error)
+	// TotalBytes returns the size of the file system that holds dir.
+	TotalBytes(dir string) (uint64, error)
 	// Lock takes the exclusive lock file name, made if missing, until the returned Closer is closed.
 	// A lock held by another process is an error that says so.
 	Lock(name string) (io.Closer, error)
