@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,7 +208,7 @@ func (g *gateway) openAccounts(ctx context.Context, boot *bootstrap) (err error)
 func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 	g.telemetry, err = tsdb.Open(tsdb.Options{
 		Dir: g.path("tsdb"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		MemoryBytes: int64(g.settings.tsdbMemory), Retention: time.Duration(g.settings.tsdbRetention),
+		MemoryBytes: cmp.Or(int64(g.settings.tsdbMemory), machineMemory()/4), Retention: time.Duration(g.settings.tsdbRetention),
 		DiskLimitBytes: int64(g.settings.tsdbDiskLimit), AckMemory: g.settings.ingestAck == "memory",
 	})
 	if err != nil {

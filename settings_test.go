@@ -78,6 +78,18 @@ func TestSettingsErrors(t *testing.T) {
 	}
 }
 
+func TestMachineMemory(t *testing.T) {
+	if got := memTotal([]byte("MemFree: 1 kB\nMemTotal:       24600000 kB\n"), 7); got != 24_600_000<<10 {
+		t.Errorf("memTotal = %d", got)
+	}
+	if got := memTotal([]byte("nothing"), 7); got != 7 {
+		t.Errorf("memTotal of nothing = %d", got)
+	}
+	if got := machineMemory(); got < 64<<20 {
+		t.Errorf("this machine has %d bytes", got)
+	}
+}
+
 func TestPeriodAndByteSize(t *testing.T) {
 	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "30d": 720 * time.Hour, "1y": 8760 * time.Hour, "0d": 0} {
 		var p period

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// fallbackMemoryBytes is assumed where the system does not say what it has.
+const fallbackMemoryBytes = 512 << 20
+
+// machineMemory returns the bytes that this process may use: the limit of its cgroup, or the machine's memory.
+func machineMemory() int64 {
+	limit := int64(fallbackMemoryBytes)
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		limit = memTotal(text, limit)
+	}
+	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} { // v2, v1
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	return limit
+}
+
+// memTotal reads the line "MemTotal: N kB" of /proc/meminfo.
+func memTotal(meminfo []byte, otherwise int64) int64 {
+	lines := bufio.NewScanner(bytes.NewReader(meminfo))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) == 3 && fields[0] == "MemTotal:" {
+			if kb, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				return kb << 10
+			}
+		}
+	}
+	return otherwise
+}
