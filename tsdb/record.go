@@ -133,13 +133,6 @@ func (b *reader) bytes(n int) []byte {
 	return v
 }
 
-func (b *reader) uint32() uint32 {
-	if v := b.bytes(4); v != nil {
-		return binary.LittleEndian.Uint32(v)
-	}
-	return 0
-}
-
 func (b *reader) uint64() uint64 {
 	if v := b.bytes(8); v != nil {
 		return binary.LittleEndian.Uint64(v)
