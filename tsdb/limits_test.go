@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muster/tsdb"
+	"muster/tsdb/torture"
 	"muster/tsdb/vfs"
 )
 
@@ -91,35 +92,35 @@ func TestDiskFullAndBack(t *testing.T) {
 	opts.Clock = clock
 	opts.LogBytes = 1 << 30 // sealing does not help
 	s := open(t, opts)
-	m := &model{bySeq: map[uint64]int{}}
+	m := &torture.Model{}
 	rng := rand.New(rand.NewPCG(9, 9))
 	fsys.SetCapacity(100 << 10)
 	var err error
 	for i := 0; err == nil && i < 100_000; i++ {
-		if err = m.append(t, s, rng); err == nil && i%20 == 0 {
+		if err = m.Append(s, rng); err == nil && i%20 == 0 {
 			err = s.Sync(context.Background())
 		}
 	}
 	if !errors.Is(err, tsdb.ErrDiskFull) || !errors.Is(s.Ready(), tsdb.ErrDiskFull) {
 		t.Fatalf("a full disk: %v, ready: %v", err, s.Ready())
 	}
-	if err := m.append(t, s, rng); !errors.Is(err, tsdb.ErrDiskFull) {
+	if err := m.Append(s, rng); !errors.Is(err, tsdb.ErrDiskFull) {
 		t.Fatalf("a row on a full disk: %v", err)
 	}
-	m.check(t, s, "full")
-	m.check(t, open(t, small(fsys.PowerCut(3))), "full and cut")
-	acked := m.acked
+	must(t, m.Check(s))
+	must(t, m.Check(open(t, small(fsys.PowerCut(3)))))
+	acked := m.Acked()
 	fsys.SetCapacity(1 << 30)
 	until(t, "going on", func() bool {
 		clock.Advance(time.Second)
 		return s.Ready() == nil
 	})
-	must(t, m.append(t, s, rng))
+	must(t, m.Append(s, rng))
 	must(t, s.Sync(context.Background()))
-	if m.acked != acked+1 {
-		t.Fatalf("%d acknowledged, %d before there was space", m.acked, acked)
+	if m.Acked() != acked+1 {
+		t.Fatalf("%d acknowledged, %d before there was space", m.Acked(), acked)
 	}
-	m.check(t, open(t, small(fsys.PowerCut(4))), "back")
+	must(t, m.Check(open(t, small(fsys.PowerCut(4)))))
 }
 
 // The log alone fills the disk: sealing, which may use what is kept back, makes room.

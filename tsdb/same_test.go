@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"muster/tsdb"
+	"muster/tsdb/torture"
 	"muster/tsdb/vfs"
 )
 
@@ -52,11 +53,11 @@ func TestSameAnswers(t *testing.T) {
 			opts := small(fsys)
 			v.options(&opts)
 			s := open(t, opts)
-			m := &model{bySeq: map[uint64]int{}}
+			m := &torture.Model{}
 			rng := rand.New(rand.NewPCG(seed, 3))
 			for i := range 12 {
 				for range 80 {
-					must(t, m.append(t, s, rng))
+					must(t, m.Append(s, rng))
 				}
 				s = v.between[i%len(v.between)](s, fsys, opts)
 			}
