@@ -305,7 +305,7 @@ func (b *block) column(m MetricID, text bool) *blockColumn {
 // blockDecoder decodes columns of blocks into its own buffers. Not safe for concurrent use.
 type blockDecoder struct {
 	times  []int64
-	rows   []int32 // of the column's values
+	rows   []int32 // of a sparse column's values
 	ints   []int64 // mantissas or string ids
 	floats []float64
 	bits   []bool
@@ -322,7 +322,15 @@ func (d *blockDecoder) decodeTimes(b *block) error {
 	return nil
 }
 
-// decodeColumn fills d.rows, and d.floats for Float columns or d.ints for others.
+// row returns which row value j of the decoded column belongs to.
+func (d *blockDecoder) row(c *blockColumn, j int) int {
+	if c.sparse {
+		return int(d.rows[j])
+	}
+	return j
+}
+
+// decodeColumn fills d.rows for sparse columns, and d.floats for Float columns or d.ints for others.
 func (d *blockDecoder) decodeColumn(b *block, c *blockColumn) error {
 	data, err := c.data, error(nil)
 	d.rows = d.rows[:0]
@@ -335,13 +343,9 @@ func (d *blockDecoder) decodeColumn(b *block, c *blockColumn) error {
 				d.rows = append(d.rows, int32(i))
 			}
 		}
-	} else {
-		for i := range b.rows {
-			d.rows = append(d.rows, int32(i))
+		if len(d.rows) != c.count {
+			return fmt.Errorf("%w: a column has %d values and says %d", errBlock, len(d.rows), c.count)
 		}
-	}
-	if len(d.rows) != c.count {
-		return fmt.Errorf("%w: a column has %d values and says %d", errBlock, len(d.rows), c.count)
 	}
 	switch c.kind {
 	case Float:
@@ -388,8 +392,8 @@ func (d *blockDecoder) addTo(t *table, b *block) error {
 			return err
 		}
 		col := t.column(columnKey{c.metric, c.kind == String})
-		for j, row := range d.rows {
-			col.cells = append(col.cells, tableCell{d.cell(c, j), base + row, c.exp, c.kind})
+		for j := range c.count {
+			col.cells = append(col.cells, tableCell{d.cell(c, j), base + int32(d.row(c, j)), c.exp, c.kind})
 		}
 	}
 	t.times = append(t.times, d.times...)

@@ -58,7 +58,7 @@ type thing struct {
 type column struct {
 	lastMs   int64 // -1: none
 	mantissa int64 // of the last value
-	prev     int64 // mantissa of the row before in the open run
+	prev     int64 // mantissa of the row before in the open run's section
 	exp      int8
 	kind     Kind
 }
@@ -79,16 +79,25 @@ type openRun struct {
 	lastMs  int64
 	minMs   int64
 	maxMs   int64
+	full    []section // those of sectionRows rows
+	last    section   // the one that rows are added to
+}
+
+// section is where sectionRows rows of a run are, the last one fewer, and what times they have. Each can be decoded by itself.
+type section struct {
+	offset       uint32
+	minMs, maxMs int64
 }
 
 // run is some rows of one thing in the order they came. Nothing of it changes.
 type run struct {
-	data    []byte
-	metrics []MetricID
-	rows    int
-	samples int
-	minMs   int64
-	maxMs   int64
+	data     []byte // and runPadding zeros
+	metrics  []MetricID
+	sections []section
+	rows     int
+	samples  int
+	minMs    int64
+	maxMs    int64
 }
 
 func (l *live) start() {
@@ -158,12 +167,16 @@ func (t *thing) fits(values []Value) bool {
 func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 	l.place(sh, t, values)
 	if t.open.rows == 0 {
-		t.open.minMs, t.open.maxMs, t.open.lastMs = timeMs, timeMs, 0
+		t.open.minMs, t.open.maxMs = timeMs, timeMs
+	}
+	if t.open.rows%sectionRows == 0 {
+		t.beginSection(timeMs)
 	}
 	sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs)
 	l.push(sh, &t.open, sh.row)
 	t.layout = append(t.layout[:0], sh.next...)
 	t.open.minMs, t.open.maxMs = min(t.open.minMs, timeMs), max(t.open.maxMs, timeMs)
+	t.open.last.minMs, t.open.last.maxMs = min(t.open.last.minMs, timeMs), max(t.open.last.maxMs, timeMs)
 	t.open.lastMs = timeMs
 	t.open.rows++
 	t.open.samples += len(values)
@@ -186,6 +199,19 @@ func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 	}
 	if t.open.rows >= runRows || t.open.size >= runBytes {
 		l.closeRun(sh, t)
+	}
+}
+
+// beginSection ends the section of the open run and begins the next: nothing before it is needed to decode it.
+func (t *thing) beginSection(timeMs int64) {
+	o := &t.open
+	if o.rows > 0 {
+		o.full = append(o.full, o.last)
+	}
+	o.last = section{uint32(o.size), timeMs, timeMs}
+	o.lastMs = 0
+	for i := range t.cols {
+		t.cols[i].prev = 0
 	}
 }
 
@@ -265,15 +291,14 @@ func (sh *shard) grow() {
 	}
 }
 
-// appendOpen copies the bytes of the open run behind dst.
-func (r *openRun) appendOpen(dst []byte) []byte {
-	left := r.size
-	for _, c := range r.chunks {
-		n := min(left, chunkBytes)
-		dst = append(dst, c[:n]...)
-		left -= n
+// appendOpen copies the bytes from offset on of the open run, and padding, behind dst.
+func (r *openRun) appendOpen(dst []byte, offset int) []byte {
+	for offset < r.size {
+		n := min(r.size-offset, chunkBytes-offset%chunkBytes)
+		dst = append(dst, r.chunks[offset/chunkBytes][offset%chunkBytes:][:n]...)
+		offset += n
 	}
-	return dst
+	return append(dst, padding[:]...)
 }
 
 // closeRun makes the open run a closed one and gives its chunks back. The caller holds the shard's lock.
@@ -281,11 +306,12 @@ func (l *live) closeRun(sh *shard, t *thing) {
 	if t.open.rows == 0 {
 		return
 	}
-	t.closed = append(t.closed, &run{
-		data: t.open.appendOpen(make([]byte, 0, t.open.size)), metrics: t.metrics[:len(t.metrics):len(t.metrics)],
-		rows: t.open.rows, samples: t.open.samples, minMs: t.open.minMs, maxMs: t.open.maxMs,
-	})
-	l.bytes.Add(int64(t.open.size))
+	r := &run{
+		data: t.open.appendOpen(make([]byte, 0, t.open.size+runPadding), 0), metrics: t.metrics[:len(t.metrics):len(t.metrics)],
+		sections: append(slices.Clone(t.open.full), t.open.last), rows: t.open.rows, samples: t.open.samples, minMs: t.open.minMs, maxMs: t.open.maxMs,
+	}
+	t.closed = append(t.closed, r)
+	l.bytes.Add(int64(len(r.data)))
 	l.freeOpen(sh, t)
 }
 
@@ -293,11 +319,8 @@ func (l *live) freeOpen(sh *shard, t *thing) {
 	l.bytes.Add(-int64(len(t.open.chunks)) * chunkBytes)
 	sh.free = append(sh.free, t.open.chunks...)
 	clear(t.open.chunks)
-	t.open = openRun{chunks: t.open.chunks[:0]}
+	t.open = openRun{chunks: t.open.chunks[:0], full: t.open.full[:0]}
 	t.layout = t.layout[:0]
-	for i := range t.cols {
-		t.cols[i].prev = 0
-	}
 }
 
 // remove forgets a thing for ever. The caller holds the shard's lock.

@@ -199,7 +199,7 @@ func (l *live) learn(t *thing, c *blockColumn, dec *blockDecoder) {
 	}
 	l.kinds[c.metric].Or(1 << c.kind)
 	last := c.count - 1
-	if ms := dec.times[dec.rows[last]]; ms >= t.cols[i].lastMs {
+	if ms := dec.times[dec.row(c, last)]; ms >= t.cols[i].lastMs {
 		t.cols[i] = column{lastMs: ms, mantissa: dec.cell(c, last), exp: c.exp, kind: c.kind}
 	}
 }

@@ -2,18 +2,27 @@ package tsdb
 
 import "encoding/binary"
 
-// The bytes of a run, only ever in memory: rows one after the other, each
+// The bytes of a run, only ever in memory: sections of sectionRows rows, the last one fewer. Rows stand one after the other, each
 //
-//	zigzag varint   time, minus the time of the row before (of the first row: minus 0)
-//	uvarint n       0: the same columns, kinds and exponents as the row before; else n of
+//	zigzag varint   time, minus the time of the row before (of a section's first row: minus 0)
+//	uvarint n       0: the same columns, kinds and exponents as the row before, in the section; else n of
 //	                uvarint column, byte kind, byte exponent
-//	bytes           one bit per value: its mantissa differs from the one before in its column of this run (at first 0)
+//	bytes           one bit per value: its mantissa differs from the one before in its column of this section (at first 0)
 //	zigzag varint   the difference, for each set bit
+
+const (
+	// sectionRows is how many rows a query decodes in vain at most. A section costs one row that is not a difference, 2 % at 128.
+	sectionRows = 128
+	// runPadding lets rows be decoded eight bytes at a time.
+	runPadding = 8
+)
+
+var padding [runPadding]byte
 
 // encode appends one row with the layout next to dst and updates the columns' previous mantissas.
 func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64) []byte {
 	dst = binary.AppendVarint(dst, timeMs-t.open.lastMs)
-	same := len(next) == len(t.layout) && t.open.rows > 0
+	same := len(next) == len(t.layout) && t.open.rows%sectionRows > 0
 	for i := 0; same && i < len(next); i++ {
 		same = next[i] == t.layout[i]
 	}
@@ -50,16 +59,17 @@ type runRow struct {
 // runReader walks over the rows of runs. It keeps its buffers from run to run.
 type runReader struct {
 	b    reader
-	rows int
+	rows int // left
+	done int
 	prev []int64
 	row  runRow
 }
 
-// reset begins a run of rows rows and columns columns.
+// reset begins rows rows of columns columns; data starts with a section.
 func (r *runReader) reset(data []byte, rows, columns int) {
-	r.b, r.rows = reader{src: data}, rows
+	r.b, r.rows, r.done = reader{src: data}, rows, 0
 	r.prev = append(r.prev[:0], make([]int64, columns)...)
-	r.row.timeMs, r.row.layout = 0, r.row.layout[:0]
+	r.row.layout = r.row.layout[:0]
 }
 
 // next decodes a row, or reports that there is no more. The bytes are our own: that they do not decode is a bug.
@@ -67,7 +77,12 @@ func (r *runReader) next() bool {
 	if r.rows == 0 {
 		return false
 	}
+	if r.done%sectionRows == 0 {
+		clear(r.prev)
+		r.row.timeMs = 0
+	}
 	r.rows--
+	r.done++
 	r.row.timeMs += r.b.varint()
 	if n := int(r.b.uvarint()); n > 0 {
 		r.row.layout = r.row.layout[:0]

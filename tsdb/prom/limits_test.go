@@ -24,11 +24,11 @@ type hooked struct {
 	before func() error
 }
 
-func (h *hooked) Read(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error {
+func (h *hooked) ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error {
 	if err := h.before(); err != nil {
 		return err
 	}
-	return h.Store.Read(dst, thing, m, minMs, maxMs)
+	return h.Store.ReadSteps(dst, thing, m, minMs, maxMs, firstMs, stepMs)
 }
 
 func (h *hooked) Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool) {
@@ -80,7 +80,7 @@ func TestLimits(t *testing.T) {
 	f(Options{}, `power_w{thing=~"(`+strings.Repeat("ab?", 100)+`){500}"}`, "", 400, `compile to more than 200000 operations`)
 	f(Options{}, `label_replace(power_w, "a", "", "thing", "`+strings.Repeat("x", maxRegexBytes+1)+`")`, "", 400, `longer than 8192 bytes`)
 	// timestamp() holds an iterator per series
-	f(Options{MaxBufferBytes: 1 << 10}, `timestamp(power_w)`, "10", 422, `query.max-buffer`)
+	f(Options{MaxBufferBytes: 1 << 8}, `timestamp(power_w)`, "10", 422, `query.max-buffer`)
 	f(Options{MaxBufferBytes: 1 << 10}, `timestamp(power_w)`, "", 200, `lamp-1`)
 	f(Options{MaxResultBytes: 600}, `power_w[10m]`, "", 422, `query.max-result`)
 	f(Options{MaxResultBytes: 600}, `power_w{thing="lamp-1"}`, "", 200, `lamp-1`)

@@ -23,7 +23,7 @@ type Store interface {
 	Metrics() []tsdb.Metric
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
-	Read(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
+	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
 	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
 	Stats() tsdb.Stats
 }

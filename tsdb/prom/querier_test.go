@@ -263,9 +263,9 @@ type countReads struct {
 	n *int
 }
 
-func (c *countReads) Read(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error {
+func (c *countReads) ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error {
 	*c.n++
-	return c.Store.Read(dst, thing, m, minMs, maxMs)
+	return c.Store.ReadSteps(dst, thing, m, minMs, maxMs, firstMs, stepMs)
 }
 
 func (c *countReads) ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error {

@@ -171,16 +171,17 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 		}
 		n = len(it.texts.TimesMs)
 		it.mark()
+		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
+		if s.sel.stepMs > 0 {
+			left := thin(it.times, it.values, s.sel.firstMs, s.sel.stepMs)
+			it.times, it.values = it.times[:left], it.values[:left]
+		}
 	} else {
-		if err := q.store.Read(&it.numbers, s.thing, s.metric, fromMs, toMs); err != nil {
+		if err := q.store.ReadSteps(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.firstMs, s.sel.stepMs); err != nil {
 			return 0, q.readError(err, s)
 		}
 		n = len(it.numbers.TimesMs)
-	}
-	it.times, it.values = it.numbers.TimesMs, it.numbers.Values
-	if s.sel.stepMs > 0 {
-		left := thin(it.times, it.values, s.sel.firstMs, s.sel.stepMs)
-		it.times, it.values = it.times[:left], it.values[:left]
+		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
 	}
 	return n, it.account()
 }
