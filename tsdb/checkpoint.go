@@ -20,8 +20,10 @@ import (
 const (
 	dictBase        = "dict"
 	twinBase        = "twin"
+	sourceBase      = "source"
 	dictMagic       = "MDIC"
 	twinMagic       = "MTWN"
+	sourceMagic     = "MSRC"
 	pairVersion     = 1
 	pairHeadBytes   = 16
 	filePerm        = 0o600
@@ -93,7 +95,7 @@ func parsePairFile(buf []byte, magic string) (uint64, []byte, error) {
 	return binary.LittleEndian.Uint64(buf[8:]), buf[pairHeadBytes:n], nil
 }
 
-// append encodes all entries.
+// append encodes all words; label sets are apart (source.go).
 func (d *Dict) append(dst []byte) []byte {
 	for _, words := range [...][]string{d.metrics.since(0), d.strings.since(0)} {
 		dst = binary.AppendUvarint(dst, uint64(len(words)))

@@ -28,6 +28,12 @@ var ErrDictFull = errors.New("the dictionary is full")
 type Dict struct {
 	metrics words
 	strings words
+	sources words // keys of label sets: source.go
+}
+
+// counts returns how many entries there are.
+func (d *Dict) counts() wordCount {
+	return wordCount{d.metrics.count(), d.strings.count(), d.sources.count()}
 }
 
 // NewDict returns an empty dictionary that belongs to no store.
@@ -36,6 +42,7 @@ func NewDict() *Dict {
 	seed := maphash.MakeSeed()
 	d.metrics.start(seed, MaxMetrics, MaxMetricBytes, maxMetricsBytes)
 	d.strings.start(seed, MaxStrings, MaxStringBytes, maxStringsBytes)
+	d.sources.start(seed, MaxSources, maxSourceBytes, maxAllSourcesBytes)
 	return d
 }
 

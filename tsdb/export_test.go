@@ -37,3 +37,19 @@ func SetVersion(fsys vfs.FS, name string, version uint32) error {
 	}
 	return fsys.WriteFile(name, data, 0o600)
 }
+
+// SourceOf interns a label set and returns it as it is kept.
+func SourceOf(d *Dict, set *LabelSet) ([]Label, error) {
+	id, err := d.source(set)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := appendSourceLabels(nil, d.sources.word(uint32(id-FirstSource)))
+	if !ok {
+		panic("a key does not decode")
+	}
+	return list, nil
+}
+
+// DecodeSource decodes any text as a key of a label set.
+func DecodeSource(key string) ([]Label, bool) { return appendSourceLabels(nil, key) }

@@ -67,24 +67,51 @@ func sampleText(t *testing.T, s *Store) string {
 		fmt.Fprintln(&b, m.Name, m.Kinds, nums.TimesMs, nums.Values, texts.TimesMs, texts.Values)
 	}
 	fmt.Fprintln(&b, s.Twin(nil, 7))
+	for id := FirstSource; id < FirstSource+ThingID(s.Sources()); id++ {
+		list, ok := s.SourceLabels(nil, id)
+		fmt.Fprintln(&b, id, list, ok, s.Twin(nil, id))
+	}
 	return b.String()
+}
+
+// sampleSources adds label sets, and rows of them.
+func sampleSources(t *testing.T, s *Store) {
+	t.Helper()
+	up, err := s.dict.Metric([]byte("up"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, labels := range [][]Label{{}, {{"job", "node"}, {"instance", "a:9100"}}, {{"stadt", "Köln"}}} {
+		var set LabelSet
+		for _, l := range labels {
+			set.Add([]byte(l.Name), []byte(l.Value))
+		}
+		id, err := s.Source(&set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(id, 1_700_000_000_000, []Value{{Metric: up, Mantissa: int64(i)}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
 // were.
 func TestKeptFormats(t *testing.T) {
-	for _, name := range []string{"log-v1", "segment-v1"} {
+	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1"} {
 		dir := filepath.Join("testdata", name)
-		if *update {
-			if err := os.RemoveAll(dir); err != nil {
-				t.Fatal(err)
-			}
+		sealed, sources := name == "segment-v1" || name == "source-v1", name == "log-v2" || name == "source-v1"
+		if _, err := os.Stat(dir); *update && err != nil { // those that are kept are of older versions
 			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10})
 			if err != nil {
 				t.Fatal(err)
 			}
 			sampleRows(t, s)
-			if name == "segment-v1" {
+			if sources {
+				sampleSources(t, s)
+			}
+			if sealed {
 				if err := s.Seal(context.Background()); err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +155,7 @@ func TestKeptFormats(t *testing.T) {
 		if got := sampleText(t, s); got != string(want) {
 			t.Errorf("%s\n got %s\nwant %s", name, got, want)
 		}
-		if (name == "segment-v1") != (s.Stats().Segments == 1) {
+		if sealed != (s.Stats().Segments == 1) {
 			t.Errorf("%s: %+v", name, s.Stats())
 		}
 		if err := s.Close(); err != nil {

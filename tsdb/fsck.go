@@ -65,7 +65,7 @@ func (c *checker) file(name string) {
 	segment, isSegment := parseNumbered(name, segmentSuffix)
 	number, isLog := parseNumbered(name, logSuffix)
 	base := strings.TrimSuffix(strings.TrimSuffix(name, ".0"), ".1")
-	isPair := base != name && (base == dictBase || base == twinBase)
+	isPair := base != name && (base == dictBase || base == twinBase || base == sourceBase)
 	if !isSegment && !isLog && !isPair {
 		return
 	}
@@ -80,6 +80,8 @@ func (c *checker) file(name string) {
 		c.log(name, number, data)
 	case base == dictBase:
 		c.pair(name, data, dictMagic, NewDict().load)
+	case base == sourceBase:
+		c.pair(name, data, sourceMagic, NewDict().loadSources)
 	default:
 		c.pair(name, data, twinMagic, func(payload []byte) error {
 			var l live

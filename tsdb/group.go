@@ -105,8 +105,8 @@ func (l *rowLog) write(g *group) error {
 		return errors.New("an earlier write failed")
 	}
 	// Entries that the group before brought come once more: then one damaged group costs its rows and no words.
-	names, texts := l.dict.metrics.since(l.repeat.names), l.dict.strings.since(l.repeat.texts)
-	words := wordCount{l.repeat.names + len(names), l.repeat.texts + len(texts)}
+	names, texts, sources := l.dict.metrics.since(l.repeat.names), l.dict.strings.since(l.repeat.texts), l.dict.sources.since(l.repeat.sources)
+	words := wordCount{l.repeat.names + len(names), l.repeat.texts + len(texts), l.repeat.sources + len(sources)}
 	if len(g.buf) == groupHeadBytes && words == l.logged && (!g.stop || l.file == nil) {
 		return nil // but for the last group: even an empty one shows that none is missing before it
 	}
@@ -116,6 +116,9 @@ func (l *rowLog) write(g *group) error {
 	}
 	for i, word := range texts {
 		g.buf = appendWordRecord(g.buf, recordString, l.repeat.texts+i, word)
+	}
+	for i, key := range sources {
+		g.buf = appendWordRecord(g.buf, recordSource, l.repeat.sources+i, key)
 	}
 	size := len(g.buf) - groupHeadBytes
 	room := groupBytes(size)

@@ -94,7 +94,7 @@ type rowLog struct {
 }
 
 // wordCount is how many entries of a dictionary have been dealt with.
-type wordCount struct{ names, texts int }
+type wordCount struct{ names, texts, sources int }
 
 // logPiece is one log file on disk.
 type logPiece struct {

@@ -18,7 +18,7 @@ import (
 const (
 	logMagic        = "MLOG"
 	groupMagic      = "MGRP"
-	logVersion      = 1
+	logVersion      = 2 // 1 has no label sets
 	logSector       = 512
 	logHeadBytes    = 36
 	logHeaderBytes  = 2 * logSector
@@ -70,7 +70,7 @@ func parseLogHeader(src []byte) (logHeader, error) {
 		crc32.Checksum(src[:size], castagnoli) != binary.LittleEndian.Uint32(src[size:]) {
 		return logHeader{}, errors.New("the header of the log file is damaged")
 	}
-	if v := binary.LittleEndian.Uint32(src[4:]); v != logVersion {
+	if v := binary.LittleEndian.Uint32(src[4:]); v < 1 || v > logVersion {
 		return logHeader{}, fmt.Errorf("log format %d %w", v, errVersion)
 	}
 	return logHeader{binary.LittleEndian.Uint64(src[8:]), binary.LittleEndian.Uint64(src[16:]), binary.LittleEndian.Uint64(src[24:])}, nil

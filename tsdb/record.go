@@ -12,6 +12,7 @@ const (
 	recordMetric = 2
 	recordString = 3
 	recordDelete = 4
+	recordSource = 5
 )
 
 var errRecord = errors.New("the record is cut short or of an unknown type")
@@ -95,6 +96,9 @@ func (r *record) parse(src []byte) ([]byte, error) {
 	case recordMetric, recordString:
 		r.id = uint32(b.uvarintMax(MaxStrings))
 		r.word = b.bytes(int(b.uvarintMax(MaxStringBytes)))
+	case recordSource:
+		r.id = uint32(b.uvarintMax(MaxSources))
+		r.word = b.bytes(int(b.uvarintMax(maxSourceBytes)))
 	case recordDelete:
 		r.thing = ThingID(b.uvarintMax(math.MaxUint32))
 	default:

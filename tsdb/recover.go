@@ -42,6 +42,10 @@ func (s *Store) recover() error {
 	if err := s.loadDict(); err != nil {
 		return err
 	}
+	if err := s.loadSources(); err != nil {
+		return err
+	}
+	s.log.repeat = s.dict.counts() // the log has the rest, and gets it again
 	twinLost, err := s.loadTwin()
 	if err != nil {
 		return err
@@ -60,7 +64,7 @@ func (s *Store) recover() error {
 	s.nextSegment++
 	s.log.number = max(s.log.number, s.logDone)
 	s.log.nextGroup = max(s.log.nextGroup, 1)
-	s.log.logged = wordCount{s.dict.metrics.count(), s.dict.strings.count()}
+	s.log.logged = s.dict.counts()
 	return nil
 }
 
@@ -78,10 +82,30 @@ func (s *Store) loadDict() error {
 	if err := s.dict.load(p.payload); p.generation > 0 && err != nil {
 		return fmt.Errorf("dictionary: %w", err)
 	}
-	s.log.repeat = wordCount{s.dict.metrics.count(), s.dict.strings.count()} // the log has the rest, and gets it again
 	s.dictGeneration, s.dictWords = p.generation, s.dict.metrics.count()+s.dict.strings.count()
 	if len(p.notes) > 0 {
 		s.dictWords = -1 // the next flush writes both copies again
+	}
+	return nil
+}
+
+func (s *Store) loadSources() error {
+	p, err := readPair(s.opts.FS, s.opts.Dir, sourceBase, sourceMagic)
+	if err != nil {
+		return err
+	}
+	for _, note := range p.notes {
+		s.damage.found(sourceBase, note)
+	}
+	if p.lost {
+		return errors.New("both copies of the label sets, source.0 and source.1, are damaged: restore the folder from a backup, or move it away to start empty")
+	}
+	if err := s.dict.loadSources(p.payload); p.generation > 0 && err != nil {
+		return fmt.Errorf("label sets: %w", err)
+	}
+	s.sourceGeneration, s.sourceCount = p.generation, s.dict.sources.count()
+	if len(p.notes) > 0 {
+		s.sourceCount = -1 // the next flush writes both copies again
 	}
 	return nil
 }
@@ -277,6 +301,8 @@ func (s *Store) replayGroup(rec *record, g groupHead, payload []byte) error {
 			err = s.dict.metrics.restore(rec.id, string(rec.word))
 		case recordString:
 			err = s.dict.strings.restore(rec.id, string(rec.word))
+		case recordSource:
+			err = s.dict.sources.restore(rec.id, string(rec.word))
 		}
 		if err != nil {
 			return err
@@ -300,6 +326,7 @@ func (s *Store) replayRecord(rec *record) {
 	switch {
 	case rec.kind == recordDelete && !deleted:
 		s.live.remove(sh, rec.thing)
+	case rec.thing >= FirstSource && (rec.thing-FirstSource >= MaxSources || s.dict.sources.isLost(uint32(rec.thing-FirstSource))):
 	case rec.kind == recordRow && !deleted && len(rec.values) > 0:
 		rec.values = slices.DeleteFunc(rec.values, func(v Value) bool {
 			return s.dict.metrics.isLost(uint32(v.Metric)) || v.Kind == String && s.dict.strings.isLost(uint32(v.Mantissa))

@@ -107,8 +107,15 @@ func (l *live) unseal(work []sealing) {
 	}
 }
 
-// writeDict makes the dictionary durable if it has grown.
+// writeDict makes the dictionary and the label sets durable if they have grown.
 func (s *Store) writeDict() error {
+	if sources := s.dict.sources.count(); sources != s.sourceCount {
+		s.sourceGeneration++
+		if err := writePair(s.opts.FS, s.opts.Dir, sourceBase, sourceMagic, s.sourceGeneration, s.dict.appendSources(nil)); err != nil {
+			return diskFullOr(err)
+		}
+		s.sourceCount = sources
+	}
 	words := s.dict.metrics.count() + s.dict.strings.count()
 	if words == s.dictWords {
 		return nil

@@ -99,14 +99,16 @@ type Store struct {
 	closing  sync.Once
 
 	// The keeper owns these once the store is open.
-	logDone        uint64
-	nextSegment    uint64
-	twinGeneration uint64
-	dictGeneration uint64
-	dictWords      int
-	oldest         time.Time // since when rows wait to be sealed, about
-	steady         time.Duration
-	fulls          uint64 // of rowLog.fulls, those that sealing has answered
+	logDone          uint64
+	nextSegment      uint64
+	twinGeneration   uint64
+	dictGeneration   uint64
+	dictWords        int
+	sourceGeneration uint64
+	sourceCount      int
+	oldest           time.Time // since when rows wait to be sealed, about
+	steady           time.Duration
+	fulls            uint64 // of rowLog.fulls, those that sealing has answered
 
 	flushes        *metrics.Counter
 	merges         *metrics.Counter
@@ -181,6 +183,9 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 	}
 	if !s.valid(values) {
 		return 0, ErrRow
+	}
+	if !s.dict.hasSource(thing) {
+		return 0, errNoSource
 	}
 	if err := s.admit(); err != nil {
 		return 0, err
