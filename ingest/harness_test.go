@@ -113,6 +113,7 @@ func (a *authority) files(t *testing.T, name string) (ca, cert, key string) {
 type gate struct {
 	allowAll bool
 	panicFor string
+	admitted func(name string) // called when a client was admitted, before it has its session
 
 	mu     sync.Mutex // guards things, revoked
 	things map[string]tsdb.ThingID
@@ -127,6 +128,14 @@ func (g *gate) Admit(_ context.Context, c ingest.Claim) (ingest.Grant, error) {
 	if name == g.panicFor {
 		panic("a fault in the gate")
 	}
+	grant, err := g.grant(name)
+	if err == nil && g.admitted != nil {
+		g.admitted(name)
+	}
+	return grant, err
+}
+
+func (g *gate) grant(name string) (ingest.Grant, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.denied[name] {

@@ -382,6 +382,22 @@ func TestKick(t *testing.T) {
 	other.expect(0xd0, 0)
 }
 
+// TestKickBetweenAdmissionAndSession: a key that is revoked while its client connects finds no session to end yet.
+func TestKickBetweenAdmissionAndSession(t *testing.T) {
+	f := newFixture(t, false)
+	f.gate.admitted = func(name string) {
+		f.gate.mu.Lock()
+		f.gate.denied = map[string]bool{name: true}
+		f.gate.mu.Unlock()
+		f.server.Kick(name, "certificate revoked")
+	}
+	f.start()
+	c := f.dialPlain(5)
+	c.send(connectPacket(5, "lamp-1"))
+	c.expectEnd()
+	eventually(t, "no session", func() bool { return f.server.Stats().Connections == 0 })
+}
+
 func TestShutdownAcknowledgesWhatIsOnDisk(t *testing.T) {
 	f := newFixture(t, false).start()
 	c, old := f.connect(5, "lamp-1"), f.connect(4, "lamp-2")

@@ -98,6 +98,7 @@ type Broker struct {
 	index    *index
 	retained *retainedStore
 	anon     atomic.Uint64 // client ids made up
+	kicks    atomic.Uint64 // calls of Kick: a client that was admitted before one is asked about again
 	refusals *rate.Limiter // of log lines about clients that were refused: they must not fill the disk
 
 	published, droppedQueue, droppedSlow, droppedLarge *metrics.Counter
@@ -477,8 +478,9 @@ func (b *Broker) pick(clients map[string]packets.Subscription) string {
 
 // Kick closes the connections of a thing now. The session stays for as long as it would without.
 func (b *Broker) Kick(thing, reason string) {
+	b.kicks.Add(1)
 	for _, l := range b.links(thing) {
-		l.c.End(lane.Violation{Code: 0x98, Reason: reason})
+		l.c.End(lane.Violation{Code: codeAdministrative, Reason: reason})
 	}
 }
 

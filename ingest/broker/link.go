@@ -24,10 +24,11 @@ const (
 
 // Reason codes that the broker gives.
 const (
-	codeNotAuthorized = 0x87
-	codeInternal      = 0x83
-	codeQuota         = 0x97
-	codeNotFound      = 0x92
+	codeNotAuthorized  = 0x87
+	codeAdministrative = 0x98
+	codeInternal       = 0x83
+	codeQuota          = 0x97
+	codeNotFound       = 0x92
 )
 
 var errNotAuthorized = lane.Violation{Code: codeNotAuthorized, Return: 0x05, Reason: "not authorized"}
@@ -80,9 +81,9 @@ func (l *link) Connect(info *lane.Connect) error {
 	if client == "" && l.cert == nil {
 		client = b.newClientID()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), admitTimeout)
-	grant, err := b.gate.Admit(ctx, Claim{ClientID: client, Cert: l.cert, Remote: l.remote})
-	cancel()
+	claim := Claim{ClientID: client, Cert: l.cert, Remote: l.remote}
+	kicks := b.kicks.Load()
+	grant, err := b.admit(claim)
 	if err != nil {
 		b.env.Refuse("not admitted")
 		if b.refusals.Allow() {
@@ -109,10 +110,21 @@ func (l *link) Connect(info *lane.Connect) error {
 	if err != nil {
 		return err
 	}
+	if b.kicks.Load() != kicks { // perhaps this client's, when it had no session yet that Kick could find
+		if _, err := b.admit(claim); err != nil {
+			l.c.End(lane.Violation{Code: codeAdministrative, Reason: "no longer admitted"})
+		}
+	}
 	l.sendConnack(info, client, present, expiry)
 	l.c.Open(grant, info.Keepalive)
 	l.session.open(l)
 	return nil
+}
+
+func (b *Broker) admit(c Claim) (lane.Grant, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), admitTimeout)
+	defer cancel()
+	return b.gate.Admit(ctx, c)
 }
 
 // takeConnect keeps the client's limits and its will, if it may publish that (EMQX #8978: wills need the same check).
