@@ -2,7 +2,7 @@
 
 export CGO_ENABLED = 0
 # The UI's own programs first: a newer Node.js may be among them (.ci/setup).
-UI = cd admin/ui && PATH="$$PWD/node_modules/.bin:$$PATH"
+UI = cd admin/ui && export PATH="$$PWD/.node/node_modules/.bin:$$PATH"
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = v0.7.0
@@ -42,7 +42,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 
 ui: ## rebuild the web UI into admin/ui/dist
 	.ci/setup ui
-	$(UI) npm run build
+	$(UI) && npm run build
 
 ui-verify: ## types, unit tests and sizes of the UI; the committed bundle is what its sources give
 	.ci/setup ui
@@ -51,7 +51,7 @@ ui-verify: ## types, unit tests and sizes of the UI; the committed bundle is wha
 
 e2e: build ## the UI in Chromium, against a real gateway with a fleet
 	.ci/setup ui
-	PATH="$$PWD/admin/ui/node_modules/.bin:$$PATH" .ci/e2e ./muster
+	PATH="$$PWD/admin/ui/.node/node_modules/.bin:$$PATH" .ci/e2e ./muster
 
 cross: ## the platforms that we release for, and their sizes
 	for arch in amd64 arm64 arm; do \
@@ -72,4 +72,4 @@ bench-crash: build ## 100 times kill -9 under load: nothing acknowledged is lost
 	./muster bench crash --kills 100
 
 clean: ## remove what was built
-	rm -rf muster dist admin/ui/node_modules
+	rm -rf muster dist admin/ui/node_modules admin/ui/.node
