@@ -69,7 +69,7 @@ type write struct {
 type transaction struct {
 	Batch
 	created int
-	memory  []func() // what to do to the memory after the commit, under mu
+	memory  []func() // what to do to the memory after the commit, under fleet and mu
 	changes []Change
 }
 
@@ -180,12 +180,14 @@ func (r *Registry) commit(tx *transaction) error {
 	}
 	r.metrics.commits.Inc()
 	r.metrics.writes.Add(len(tx.memory))
+	r.fleet.Lock()
 	r.mu.Lock()
 	for _, f := range tx.memory {
 		f()
 	}
 	listeners := r.listeners
 	r.mu.Unlock()
+	r.fleet.Unlock()
 	for _, c := range tx.changes {
 		for _, f := range listeners {
 			f(c)

@@ -215,10 +215,11 @@ func TestSearch(t *testing.T) {
 		_, _, _, err := w.Search(ctx, in)
 		wantErr(t, err, registry.Invalid, message)
 	}
-	bad(registry.SearchInput{Limit: 1, Sort: "x"}, `sort: "x" is not known; use name or lastSeen`)
+	bad(registry.SearchInput{Limit: 1, Sort: "x"}, `sort: "x" is not known; use name, lastSeen or a field such as attributes.city, with - before it for descending`)
 	bad(registry.SearchInput{Limit: 1, State: "x"}, `state: "x" is not known; use connected, offline or never`)
 	bad(registry.SearchInput{}, "limit must be 1 to 10000, it is 0")
-	bad(registry.SearchInput{Limit: 1, Text: strings.Repeat("x", 257)}, "q: at most 256 bytes, it has 257")
+	bad(registry.SearchInput{Limit: 1, Text: strings.Repeat("x", 16385)}, "query: a query has at most 16384 bytes, this one has 16385; make it shorter (at position 0)")
+	bad(registry.SearchInput{Limit: 1, Text: "lamp (car"}, "query: this ( is not closed (at position 5)")
 	cursor := "nextToken: this is not one that this list returned; start without it"
 	bad(registry.SearchInput{Limit: 1, Cursor: "!"}, cursor)
 	bad(registry.SearchInput{Limit: 1, Cursor: "AAAA", Sort: "lastSeen"}, cursor)

@@ -156,6 +156,8 @@ func (p *presence) state(id uint32) (connected bool, seenMs int64) {
 // Connected records a connection of a thing. Each Connected is followed by one Disconnected; when a new connection
 // takes over, the two may come in either order.
 func (r *Registry) Connected(id uint32, at time.Time, remote netip.AddrPort) {
+	r.fleet.Lock()
+	defer r.fleet.Unlock()
 	p := &r.presence
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,6 +165,7 @@ func (r *Registry) Connected(id uint32, at time.Time, remote netip.AddrPort) {
 	if s == nil {
 		return
 	}
+	old := s.link(seen.Load())
 	if s.connections == 0 {
 		p.connected++
 	}
@@ -170,17 +173,21 @@ func (r *Registry) Connected(id uint32, at time.Time, remote netip.AddrPort) {
 	s.sinceMs, s.remote, s.reason = at.UnixMilli(), remote, ""
 	seen.Store(at.UnixMilli())
 	p.mark(id, s)
+	r.indexLink(id, old, s.link(seen.Load()))
 }
 
 // Disconnected records the end of one connection of a thing.
 func (r *Registry) Disconnected(id uint32, at time.Time, reason string) {
+	r.fleet.Lock()
+	defer r.fleet.Unlock()
 	p := &r.presence
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s, _ := p.slot(id)
+	s, seen := p.slot(id)
 	if s == nil || s.connections == 0 {
 		return
 	}
+	old := s.link(seen.Load())
 	s.connections--
 	if s.connections > 0 {
 		return
@@ -191,6 +198,7 @@ func (r *Registry) Disconnected(id uint32, at time.Time, reason string) {
 	}
 	s.sinceMs, s.reason = at.UnixMilli(), strings.Clone(reason)
 	p.mark(id, s)
+	r.indexLink(id, old, s.link(seen.Load()))
 }
 
 // Seen records a packet of a thing. It is one atomic store: no lock, no allocation.
@@ -209,6 +217,10 @@ func (r *Registry) Connectivity(id uint32) Connectivity {
 		return s.connectivity(seen.Load())
 	}
 	return Connectivity{}
+}
+
+func (s *slot) link(seenMs int64) link {
+	return link{known: s.sinceMs != 0 || seenMs != 0, connected: s.connections > 0, sinceMs: s.sinceMs, reason: s.reason}
 }
 
 func (s *slot) connectivity(seenMs int64) Connectivity {

@@ -4,6 +4,7 @@
 // durable moment), then to memory, then to the OnChange listeners, then back to the caller: a read that starts
 // after a write returned sees it. One goroutine (commit.go) makes all writes and shares one transaction among the
 // callers that wait at the same time; readers take a read lock for a map lookup and get immutable records.
+// The index (registry/index) changes with the memory, so that a query (query.go) after a write is exact, too.
 //
 // A thing has a dense id (uint32, from 1) which is never used again, also not after a restart. It joins the
 // registry to telemetry and bitsets. Connectivity is kept by id in presence.go and persisted in groups.
@@ -21,6 +22,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"muster/registry/index"
+	"muster/registry/query"
 )
 
 // Clock tells the time and waits (the subset of the project's clock that the registry uses).
@@ -47,6 +51,7 @@ type Options struct {
 	TypeDeleteAfter   time.Duration // from deprecation to deletion; default 5 min (AWS)
 	FlushEvery        time.Duration // connects and disconnects are persisted this often; default 3 s
 	SeenEvery         time.Duration // a thing's last-seen time alone is persisted this often; default 1 min
+	MaxQueryTerms     int           // default 512; AWS's is 12
 }
 
 func (o Options) withDefaults() Options {
@@ -91,7 +96,16 @@ type Registry struct {
 	metrics  gauges
 	presence presence
 
-	// The writing goroutine alone writes these, under mu; it reads them without. mu is taken before presence.mu.
+	// fleet is held for reading while a query runs and for writing while anything changes that a query may see (not:
+	// last-seen times). It guards index, groups and telemetry, and is taken before mu. Simple reads do without it, so
+	// that they never wait for a query.
+	fleet     sync.RWMutex
+	index     *index.Index
+	groups    map[uint32][]string // by thing; sorted, never changed
+	telemetry query.Telemetry     // nil: none
+
+	// The writing goroutine alone writes these, under fleet and mu; it reads them without. mu is taken before
+	// presence.mu.
 	mu        sync.RWMutex
 	things    map[string]*record
 	byID      []*record // index: id; nil: deleted, or never given
@@ -125,6 +139,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 		opts:    opts.withDefaults(),
 		things:  make(map[string]*record),
 		types:   make(map[string]*typeRecord),
+		groups:  make(map[uint32][]string),
 		writes:  make(chan *write, maxGroup),
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -170,6 +185,7 @@ func (r *Registry) load(ctx context.Context) error {
 		return bad
 	}
 	r.order.load(records)
+	r.loadIndex(records)
 	// The mark is above every id ever given; a file edited by hand must not bring one back.
 	r.nextID = max(next, uint32(len(r.byID)), 1)
 	return nil

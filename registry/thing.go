@@ -112,6 +112,7 @@ func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes
 			typ.things++
 		}
 		r.presence.add(rec.id)
+		r.reindex(nil, rec)
 	})
 	tx.changes = append(tx.changes, Change{Op: Created, Thing: rec.thing()})
 	return made, nil
@@ -199,6 +200,7 @@ func (r *Registry) UpdateThing(ctx context.Context, in ThingUpdate) (Thing, erro
 			if typ != nil {
 				typ.things++
 			}
+			r.reindex(old, rec)
 		})
 		tx.changes = append(tx.changes, Change{Op: Updated, Thing: rec.thing()})
 		return nil
@@ -233,6 +235,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 			if old.typ != nil {
 				old.typ.things--
 			}
+			r.reindex(old, nil)
 			r.presence.remove(old.id)
 		})
 		tx.changes = append(tx.changes, Change{Op: Deleted, Thing: old.thing()})

@@ -1,0 +1,152 @@
+package index
+
+import (
+	"strings"
+	"unicode"
+
+	"github.com/bits-and-blooms/bitset"
+)
+
+// field is the inverted index of one field: from each different value, folded, to the things that have it.
+type field struct {
+	numbers order // values that are numbers
+	texts   order // all others
+	has     set   // things with a value
+
+	// A ref below multi is the one thing that has a value, else multi + its place in sets.
+	sets []set
+	free []uint32 // places in sets
+
+	spaced int               // values with white space in them, which have several words
+	extra  map[uint32]uint16 // values beyond the first, of the things with several
+}
+
+const multi = 1 << 31
+
+func newField() *field { return &field{numbers: order{numeric: true}} }
+
+// orderOf returns where a value belongs.
+func (f *field) orderOf(value string) (*order, float64) {
+	if num, ok := ParseNumber(value); ok {
+		return &f.numbers, num
+	}
+	return &f.texts, 0
+}
+
+// add notes that a thing has a folded value. The thing must not have it yet.
+func (f *field) add(id uint32, value string) {
+	o, num := f.orderOf(value)
+	at, i, found := o.find(num, value)
+	if found {
+		refs := o.chunks[at].refs
+		refs[i] = f.join(refs[i], id)
+	} else {
+		o.insert(at, i, num, value, id)
+		if hasSpace(value) {
+			f.spaced++
+		}
+	}
+	if !f.has.add(id) {
+		if f.extra == nil {
+			f.extra = make(map[uint32]uint16)
+		}
+		f.extra[id]++
+	}
+}
+
+// join adds a thing to a ref.
+func (f *field) join(ref, id uint32) uint32 {
+	if ref >= multi {
+		f.sets[ref-multi].add(id)
+		return ref
+	}
+	s := set{list: make([]uint32, 0, 2)}
+	s.add(ref)
+	s.add(id)
+	return f.newRef(s)
+}
+
+func (f *field) newRef(s set) uint32 {
+	if n := len(f.free); n > 0 {
+		place := f.free[n-1]
+		f.free = f.free[:n-1]
+		f.sets[place] = s
+		return multi + place
+	}
+	f.sets = append(f.sets, s)
+	return multi + uint32(len(f.sets)-1)
+}
+
+// remove notes that a thing has a folded value no longer. What it does not have is left alone.
+func (f *field) remove(id uint32, value string) {
+	o, num := f.orderOf(value)
+	at, i, found := o.find(num, value)
+	if !found {
+		return
+	}
+	refs := o.chunks[at].refs
+	last := refs[i] == id
+	if ref := refs[i]; ref >= multi {
+		s := &f.sets[ref-multi]
+		if !s.remove(id) {
+			return
+		}
+		switch s.n {
+		case 1:
+			refs[i] = s.list[0]
+			f.drop(ref)
+		case 0:
+			last = true
+			f.drop(ref)
+		}
+	} else if !last {
+		return
+	}
+	if last {
+		if hasSpace(value) {
+			f.spaced--
+		}
+		o.remove(at, i)
+	}
+	switch n := f.extra[id]; n {
+	case 0:
+		f.has.remove(id)
+	case 1:
+		delete(f.extra, id)
+	default:
+		f.extra[id] = n - 1
+	}
+}
+
+func (f *field) drop(ref uint32) {
+	f.sets[ref-multi] = set{}
+	f.free = append(f.free, ref-multi)
+}
+
+func (f *field) addTo(dst *bitset.BitSet, ref uint32) {
+	if ref < multi {
+		dst.Set(uint(ref))
+		return
+	}
+	f.sets[ref-multi].addTo(dst)
+}
+
+func (f *field) removeFrom(dst *bitset.BitSet, ref uint32) {
+	if ref < multi {
+		dst.Clear(uint(ref))
+		return
+	}
+	f.sets[ref-multi].removeFrom(dst)
+}
+
+func (f *field) countIn(b *bitset.BitSet, ref uint32) int {
+	switch {
+	case ref >= multi:
+		return f.sets[ref-multi].countIn(b)
+	case b.Test(uint(ref)):
+		return 1
+	}
+	return 0
+}
+
+func hasSpace(value string) bool { return strings.IndexFunc(value, unicode.IsSpace) >= 0 }

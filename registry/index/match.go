@@ -1,0 +1,316 @@
+package index
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/bits-and-blooms/bitset"
+)
+
+// Match says which values a term matches. All texts in it are folded. It is made by the functions below and never
+// changes: safe for concurrent use.
+type Match struct {
+	kind    matchKind
+	text    string         // word, contains; of a glob the literal before its first wildcard
+	words   []string       // phrase
+	glob    string         // with AnyRun and AnyOne
+	regex   *regexp.Regexp // against the folded value
+	literal string         // what every match has in it; "": nothing known
+
+	lo, hi         string // between
+	noLo, noHi     bool
+	min, max       float64 // within
+	loOpen, hiOpen bool    // the bound itself is not in
+}
+
+type matchKind uint8
+
+const (
+	exists matchKind = iota
+	word
+	phrase
+	glob
+	contains
+	regex
+	between
+	within
+)
+
+// Wildcards in the text of Glob.
+const (
+	AnyRun = '\x00' // any number of characters
+	AnyOne = '\x01' // one character
+)
+
+// Exists matches every value.
+func Exists() *Match { return &Match{kind: exists} }
+
+// Word matches values that have that word.
+func Word(text string) *Match { return &Match{kind: word, text: Fold(text), literal: Fold(text)} }
+
+// Phrase matches values that have these words one after the other.
+func Phrase(text string) *Match {
+	words := strings.Fields(Fold(text))
+	if len(words) == 1 {
+		return Word(words[0])
+	}
+	m := &Match{kind: phrase, words: words}
+	for _, w := range words {
+		if len(w) > len(m.literal) {
+			m.literal = w
+		}
+	}
+	return m
+}
+
+// Contains matches values that have the text somewhere in them.
+func Contains(text string) *Match {
+	return &Match{kind: contains, text: Fold(text), literal: Fold(text)}
+}
+
+// Glob matches values that have a word of that form.
+func Glob(pattern string) *Match {
+	m := &Match{kind: glob, glob: Fold(pattern)}
+	m.text = m.glob[:strings.IndexAny(m.glob, string([]rune{AnyRun, AnyOne}))]
+	for part := range strings.FieldsFuncSeq(m.glob, func(r rune) bool { return r == AnyRun || r == AnyOne }) {
+		if len(part) > len(m.literal) {
+			m.literal = part
+		}
+	}
+	return m
+}
+
+// Prefix matches values that have a word that begins with the text.
+func Prefix(text string) *Match { return Glob(text + string(AnyRun)) }
+
+// TextRange matches values between lo and hi by bytes; nil is no bound, open leaves the bound itself out.
+func TextRange(lo, hi *string, loOpen, hiOpen bool) *Match {
+	m := &Match{kind: between, noLo: lo == nil, noHi: hi == nil, loOpen: loOpen, hiOpen: hiOpen}
+	if lo != nil {
+		m.lo = Fold(*lo)
+	}
+	if hi != nil {
+		m.hi = Fold(*hi)
+	}
+	return m
+}
+
+// NumberRange matches values that are numbers between lo and hi, which may be infinite; open leaves the bound itself out.
+func NumberRange(lo, hi float64, loOpen, hiOpen bool) *Match {
+	return &Match{kind: within, min: lo, max: hi, loOpen: loOpen, hiOpen: hiOpen}
+}
+
+func (m *Match) inNumbers(n float64) bool {
+	return (n > m.min || n == m.min && !m.loOpen) && (n < m.max || n == m.max && !m.hiOpen)
+}
+
+// verify says whether a folded value matches. It is not called for numbers of NumberRange.
+func (m *Match) verify(value []byte) bool {
+	switch m.kind {
+	case exists:
+		return true
+	case contains:
+		return bytes.Contains(value, []byte(m.text))
+	case regex:
+		return m.regex.Match(value)
+	case between:
+		lo, hi := compareText(value, m.lo), compareText(value, m.hi)
+		return (m.noLo || lo > 0 || lo == 0 && !m.loOpen) && (m.noHi || hi < 0 || hi == 0 && !m.hiOpen)
+	case word:
+		if string(value) == m.text {
+			return true
+		}
+		return eachWord(value, func(w []byte) bool { return string(w) == m.text })
+	case glob:
+		return eachWord(value, func(w []byte) bool { return globMatch(m.glob, w) })
+	case phrase:
+		words := bytes.Fields(value)
+		for from := 0; from+len(m.words) <= len(words); from++ {
+			n := 0
+			for n < len(m.words) && string(words[from+n]) == m.words[n] {
+				n++
+			}
+			if n == len(m.words) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// eachWord calls f for the words of a value until it returns true, and says whether it did.
+func eachWord(value []byte, f func([]byte) bool) bool {
+	for len(value) > 0 {
+		n := bytes.IndexFunc(value, unicode.IsSpace)
+		if n < 0 {
+			return f(value)
+		}
+		if n > 0 && f(value[:n]) {
+			return true
+		}
+		_, size := utf8.DecodeRune(value[n:])
+		value = value[n+size:]
+	}
+	return false
+}
+
+// globMatch matches in time of at most the product of the lengths: only the last AnyRun is ever tried again.
+func globMatch(pattern string, text []byte) bool {
+	p, t := 0, 0
+	retryP, retryT := -1, 0
+	for t < len(text) {
+		switch {
+		case p < len(pattern) && pattern[p] == AnyRun:
+			retryP, retryT = p+1, t
+			p++
+		case p < len(pattern) && pattern[p] == AnyOne:
+			_, size := utf8.DecodeRune(text[t:])
+			p, t = p+1, t+size
+		case p < len(pattern) && pattern[p] == text[t]:
+			p, t = p+1, t+1
+		case retryP >= 0:
+			_, size := utf8.DecodeRune(text[retryT:])
+			retryT += size
+			p, t = retryP, retryT
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == AnyRun {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// Select sets in dst the bit of every thing with a value of the field that matches. It returns how many different
+// values it looked at, and ctx's error when ctx ends first; dst is then of no use.
+func (x *Index) Select(ctx context.Context, dst *bitset.BitSet, field string, m *Match) (values int, err error) {
+	if c := x.columns[field]; c != nil {
+		c.match(dst, &x.live, m)
+		return int(x.live.Count()), nil
+	}
+	f := x.fields[field]
+	if f == nil {
+		return 0, nil
+	}
+	switch m.kind {
+	case exists:
+		f.has.addTo(dst)
+		return 1, nil
+	case within:
+		return f.selectNumbers(dst, m), nil
+	case word:
+		if f.spaced == 0 {
+			o, num := f.orderOf(m.text)
+			if at, i, found := o.find(num, m.text); found {
+				f.addTo(dst, o.chunks[at].refs[i])
+				return 1, nil
+			}
+			return 0, nil
+		}
+	case phrase:
+		if f.spaced == 0 {
+			return 0, nil
+		}
+	}
+	n, err := f.scan(ctx, &f.numbers, dst, m)
+	if err != nil {
+		return n, err
+	}
+	if m.kind == between || m.kind == glob && f.spaced == 0 && m.text != "" {
+		return n + f.selectTexts(dst, m), nil
+	}
+	more, err := f.scan(ctx, &f.texts, dst, m)
+	return n + more, err
+}
+
+// selectNumbers adds the things with a number in a range.
+func (f *field) selectNumbers(dst *bitset.BitSet, m *Match) (values int) {
+	o := &f.numbers
+	at, i, _ := o.find(m.min, "")
+	for ; at < len(o.chunks); at, i = at+1, 0 {
+		c := o.chunks[at]
+		for ; i < len(c.refs); i++ {
+			if c.nums[i] > m.max {
+				return values
+			}
+			values++
+			if m.inNumbers(c.nums[i]) {
+				f.addTo(dst, c.refs[i])
+			}
+		}
+	}
+	return values
+}
+
+// selectTexts adds the things with a text that begins as m's literal, or that lies in m's range.
+func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
+	from := m.text
+	if m.kind == between {
+		from = m.lo
+	}
+	onlyPrefix := m.kind == glob && m.glob == m.text+string(AnyRun)
+	o := &f.texts
+	at, i, _ := o.find(0, from)
+	for ; at < len(o.chunks); at, i = at+1, 0 {
+		c := o.chunks[at]
+		for ; i < len(c.refs); i++ {
+			value := c.value(i)
+			switch {
+			case m.kind == between && !m.noHi && compareText(value, m.hi) > 0:
+				return values
+			case m.kind == glob && !bytes.HasPrefix(value, []byte(m.text)):
+				return values
+			}
+			values++
+			if onlyPrefix || m.verify(value) {
+				f.addTo(dst, c.refs[i])
+			}
+		}
+	}
+	return values
+}
+
+// scan looks at every value of an order. Where a match needs a literal, only values that have it are looked at closely.
+func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match) (values int, err error) {
+	literal := []byte(m.literal)
+	for _, c := range o.chunks {
+		if err := ctx.Err(); err != nil {
+			return values, err
+		}
+		values += len(c.refs)
+		if len(literal) == 0 {
+			for i := range c.refs {
+				if m.verify(c.value(i)) {
+					f.addTo(dst, c.refs[i])
+				}
+			}
+			continue
+		}
+		for from, i := 0, 0; ; {
+			n := bytes.Index(c.blob[from:], literal)
+			if n < 0 {
+				break
+			}
+			from += n
+			for int(c.ends[i]) <= from {
+				i++
+			}
+			if from+len(literal) > int(c.ends[i]) { // across two values
+				from++
+				continue
+			}
+			if m.kind == contains || m.verify(c.value(i)) {
+				f.addTo(dst, c.refs[i])
+			}
+			if from = int(c.ends[i]); from == len(c.blob) {
+				break
+			}
+		}
+	}
+	return values, nil
+}

@@ -1,0 +1,702 @@
+package query_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"muster/registry/index"
+	"muster/registry/query"
+)
+
+var ctx = context.Background()
+
+const nowMs = 1_700_000_000_000
+
+// doc is a thing as plain values by field. All but groups have one value.
+type doc map[string][]string
+
+// fleet is the plain model: what is true, and how it is found the slow way.
+type fleet struct {
+	docs map[uint32]doc
+	temp map[uint32]float64 // telemetry.temp
+}
+
+// Compare implements query.Telemetry.
+func (f *fleet) Compare(_ context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
+	if metric == "temp" {
+		for id, value := range f.temp {
+			if op.Holds(value, operand) {
+				dst.Set(uint(id))
+			}
+		}
+	}
+	return nil
+}
+
+var decimal = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+
+func number(text string) (float64, bool) {
+	if !decimal.MatchString(text) {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return n, err == nil
+}
+
+// match evaluates a query over one document, straight from the description of the language.
+func (f *fleet) match(id uint32, n query.Node, typed bool) bool {
+	switch n := n.(type) {
+	case query.And:
+		for _, part := range n {
+			if !f.match(id, part, typed) {
+				return false
+			}
+		}
+		return true
+	case query.Or:
+		for _, part := range n {
+			if f.match(id, part, typed) {
+				return true
+			}
+		}
+		return false
+	case query.Not:
+		return !f.match(id, n.Node, typed)
+	}
+	t := n.(*query.Term)
+	if t.Field == "telemetry.temp" {
+		value, ok := f.temp[id]
+		return ok && inRange(value, t)
+	}
+	if t.Field != "" {
+		return slices.ContainsFunc(f.docs[id][t.Field], func(v string) bool { return matchValue(v, t) })
+	}
+	if t.Kind == query.Exists {
+		return true
+	}
+	for field, values := range f.docs[id] {
+		if strings.HasPrefix(field, "registry.") || strings.HasPrefix(field, "connectivity.") {
+			continue
+		}
+		for _, v := range values {
+			if typed && t.Kind == query.Word && !strings.ContainsAny(t.Text, "\x00\x01") {
+				v, text := strings.ToLower(v), strings.ToLower(t.Text)
+				switch field {
+				case "thingName":
+					if strings.Contains(v, text) {
+						return true
+					}
+				case "thingId":
+					if v == text {
+						return true
+					}
+				default:
+					for _, w := range strings.Fields(v) {
+						if strings.HasPrefix(w, text) {
+							return true
+						}
+					}
+				}
+			} else if matchValue(v, t) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// compiled keeps the expressions, which are slow to compile.
+func compiled(expr string) *regexp.Regexp {
+	if re, ok := expressions.Load(expr); ok {
+		return re.(*regexp.Regexp)
+	}
+	re := regexp.MustCompile(expr)
+	expressions.Store(expr, re)
+	return re
+}
+
+var expressions sync.Map
+
+func matchValue(value string, t *query.Term) bool {
+	value = strings.ToLower(value)
+	text := strings.ToLower(t.Text)
+	switch t.Kind {
+	case query.Exists:
+		return true
+	case query.Word:
+		form := strings.NewReplacer("\x00", ".*", "\x01", ".").Replace(regexp.QuoteMeta(text))
+		re := compiled("(?s)^" + form + "$")
+		return slices.ContainsFunc(strings.Fields(value), re.MatchString)
+	case query.Phrase:
+		return strings.Contains(" "+strings.Join(strings.Fields(value), " ")+" ", " "+strings.Join(strings.Fields(text), " ")+" ")
+	case query.Regex:
+		return compiled("(?i)" + t.Text).MatchString(value)
+	}
+	if t.Lo.Quoted || t.Hi.Quoted {
+		lo, hi := strings.ToLower(t.Lo.Text), strings.ToLower(t.Hi.Text)
+		return (!t.Lo.Quoted || value > lo || value == lo && !t.Lo.Open) && (!t.Hi.Quoted || value < hi || value == hi && !t.Hi.Open)
+	}
+	n, ok := number(value)
+	return ok && inRange(n, t)
+}
+
+func inRange(n float64, t *query.Term) bool {
+	switch t.Kind {
+	case query.Exists:
+		return true
+	case query.Word:
+		want, _ := number(t.Text)
+		return n == want
+	}
+	bound := func(b query.Bound) float64 {
+		if after, ok := strings.CutPrefix(b.Text, "now-"); ok {
+			hours, _ := strconv.Atoi(strings.TrimSuffix(after, "h"))
+			return nowMs - float64(hours)*3600_000
+		}
+		n, _ := number(b.Text)
+		return n
+	}
+	lo, hi := math.Inf(-1), math.Inf(1)
+	if t.Lo.Text != "" {
+		lo = bound(t.Lo)
+	}
+	if t.Hi.Text != "" {
+		hi = bound(t.Hi)
+	}
+	return (n > lo || n == lo && !t.Lo.Open) && (n < hi || n == hi && !t.Hi.Open)
+}
+
+// trial makes random fleets and queries.
+type trial struct {
+	*rand.Rand
+	fleet
+	x       *index.Index
+	ids     []uint32
+	next    uint32
+	columns map[string]bool
+}
+
+var (
+	kinds  = []string{"lamp", "Lamp2", "car", "tv"}
+	cities = []string{"Oslo", "Osaka", "bergen", "ULM", "o", "os"}
+	nums   = []string{"1", "1.0", "01", "-5", "2e3", "75", "80", "7", "0", "-0", "99999999999999999999", ".5", "5."}
+	odds   = []string{"abc", "ABC", "abd", "1", "2", "[x]", "a:b", "a@b", "-x", "/dev/tty", "AND", "to", "x=y", "0x10", "inf", "1_0"}
+	spaced = []string{"gateway restarted", "keep alive timeout", "lost", "Gateway  lost", "restarted gateway restarted", "a\u2003b"}
+	groups = []string{"north", "south", "old firmware", "7", "North-2"}
+)
+
+func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
+
+func newTrial(seed uint64, n int, bulk bool) *trial {
+	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32]float64{}}}
+	t.x = index.New("thingName", func(id uint32) string { return t.docs[id]["thingName"][0] })
+	t.columns = map[string]bool{"registry.version": true, "connectivity.timestamp": true}
+	if !bulk {
+		for range n {
+			t.create()
+		}
+		return t
+	}
+	fields := map[string]bool{}
+	for range n {
+		id := t.id()
+		t.docs[id] = t.random(id)
+		t.docs[id]["thingGroupNames"] = nil // Load takes one value per thing
+		t.x.AddThing(id)
+		for field := range t.docs[id] {
+			fields[field] = true
+		}
+	}
+	t.x.Column("registry.version").Grow(t.next)
+	for field := range fields {
+		if t.columns[field] {
+			for _, id := range t.ids {
+				t.setColumn(id, field, t.docs[id])
+			}
+			continue
+		}
+		t.x.Load(field, len(t.ids), func(i int) (string, uint32) {
+			if values := t.docs[t.ids[i]][field]; len(values) > 0 {
+				return values[0], t.ids[i]
+			}
+			return "", t.ids[i]
+		})
+	}
+	return t
+}
+
+func (t *trial) id() uint32 {
+	t.next += 1 + uint32(t.IntN(3)*t.IntN(2)*t.IntN(30))
+	t.ids = append(t.ids, t.next)
+	return t.next
+}
+
+func (t *trial) random(id uint32) doc {
+	d := doc{"thingName": {fmt.Sprintf("%s-%d", pick(t.Rand, []string{"lamp", "Lamp", "tv", "7"}), id)}}
+	if t.IntN(10) == 0 {
+		d["thingName"] = []string{strconv.Itoa(int(id))}
+	}
+	d["thingId"] = []string{fmt.Sprintf("%08x", id*2654435761)}
+	maybe := func(field string, list []string) {
+		if t.IntN(4) > 0 {
+			d[field] = []string{pick(t.Rand, list)}
+		}
+	}
+	maybe("thingTypeName", kinds)
+	maybe("attributes.city", cities)
+	maybe("attributes.num", nums)
+	maybe("attributes.odd", odds)
+	maybe("connectivity.reason", spaced)
+	if t.IntN(3) == 0 {
+		d["attributes.serial"] = []string{fmt.Sprintf("SN-%05d", id*7919%100_000)}
+	}
+	if t.IntN(3) == 0 {
+		d["attributes.flag"] = []string{pick(t.Rand, []string{"true", "False"})}
+	}
+	for _, i := range t.Perm(len(groups))[:t.IntN(4)] {
+		d["thingGroupNames"] = append(d["thingGroupNames"], groups[i])
+	}
+	d["registry.version"] = []string{strconv.Itoa(t.IntN(5) + 1)}
+	if t.IntN(2) == 0 {
+		d["connectivity.timestamp"] = []string{strconv.Itoa(nowMs - t.IntN(5)*3600_000)}
+	}
+	if t.IntN(2) == 0 {
+		t.temp[id] = float64(t.IntN(100))
+	}
+	return d
+}
+
+func (t *trial) setColumn(id uint32, field string, d doc) {
+	if values := d[field]; len(values) > 0 {
+		n, _ := strconv.ParseInt(values[0], 10, 64)
+		t.x.Column(field).Set(id, n)
+	} else {
+		t.x.Column(field).Clear(id)
+	}
+}
+
+func (t *trial) put(id uint32, d doc) {
+	old := t.docs[id]
+	if old == nil {
+		t.x.AddThing(id)
+	}
+	for field, values := range old {
+		if !t.columns[field] {
+			for _, v := range values {
+				t.x.Remove(id, field, v)
+			}
+		}
+	}
+	for field, values := range d {
+		if !t.columns[field] {
+			for _, v := range values {
+				t.x.Add(id, field, v)
+			}
+		}
+	}
+	for field := range t.columns {
+		t.setColumn(id, field, d)
+	}
+	t.docs[id] = d
+	if d == nil {
+		t.x.RemoveThing(id)
+		delete(t.docs, id)
+		delete(t.temp, id)
+	}
+}
+
+func (t *trial) create() {
+	id := t.id()
+	t.put(id, t.random(id))
+}
+
+// write changes, deletes or makes some things.
+func (t *trial) write() {
+	for range t.IntN(4) {
+		switch i := t.IntN(len(t.ids) + 1); {
+		case i == len(t.ids) || t.docs[t.ids[i]] == nil:
+			t.create()
+		case t.IntN(3) == 0:
+			t.put(t.ids[i], nil)
+		default:
+			t.put(t.ids[i], t.random(t.ids[i]))
+		}
+	}
+}
+
+var fields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "attributes.city", "attributes.num", "attributes.odd",
+	"attributes.serial", "attributes.flag", "attributes.none", "registry.version", "connectivity.reason", "connectivity.timestamp"}
+
+var regexes = []string{"^sn-[0-9]+$", "o", "[^a-m]s", "1|abc", "L.MP", `\D7`, "(ga|re).*t", `^\d+$`, "k", "a{2}", "[A-F]1", "x?y", `\/dev`, "^$", "(?:os)+"}
+
+// node makes a random query.
+func (t *trial) node(depth int) query.Node {
+	if depth > 0 && t.IntN(3) > 0 {
+		list := make([]query.Node, 2+t.IntN(3))
+		for i := range list {
+			list[i] = t.node(depth - 1)
+		}
+		switch t.IntN(5) {
+		case 0:
+			return query.Not{Node: list[0]}
+		case 1, 2:
+			return query.Or(list)
+		}
+		return query.And(list)
+	}
+	return t.term()
+}
+
+func (t *trial) term() query.Node {
+	n := &query.Term{Field: pick(t.Rand, fields)}
+	if t.IntN(15) == 0 {
+		n.Field = "telemetry.temp"
+		switch t.IntN(4) {
+		case 0:
+		case 1:
+			n.Kind, n.Text = query.Word, strconv.Itoa(t.IntN(100))
+		default:
+			n.Kind, n.Lo, n.Hi = query.Range, t.bound(), t.bound()
+		}
+		return n
+	}
+	if t.IntN(6) == 0 {
+		n.Field = ""
+	}
+	value := t.value(n.Field)
+	switch t.IntN(8) {
+	case 0:
+		n.Kind = query.Exists
+	case 1:
+		n.Kind, n.Text = query.Phrase, value
+		if words := strings.Fields(value); t.IntN(3) == 0 {
+			n.Text = strings.Join(words[t.IntN(len(words)):], " ")
+		}
+	case 2, 3:
+		n.Kind = query.Word
+		runes := []rune(value)
+		for range 1 + t.IntN(3) {
+			switch i := t.IntN(len(runes)); t.IntN(4) {
+			case 0:
+				runes[i] = index.AnyOne
+			case 1:
+				runes = append(runes[:i], index.AnyRun)
+			case 2:
+				runes = append([]rune{index.AnyRun}, runes[i:]...)
+			default:
+				runes[i] = index.AnyRun
+			}
+		}
+		if n.Text = string(runes); strings.Trim(n.Text, "\x00") == "" {
+			n.Kind, n.Text = query.Exists, ""
+		}
+	case 4:
+		if n.Field != "" {
+			n.Kind, n.Text = query.Regex, strings.ReplaceAll(pick(t.Rand, regexes), `\/`, "/")
+			return n
+		}
+		fallthrough
+	case 5, 6:
+		if n.Field != "" {
+			n.Kind = query.Range
+			if t.IntN(2) == 0 {
+				n.Lo, n.Hi = t.bound(), t.bound()
+			} else {
+				n.Lo = query.Bound{Text: value, Quoted: true, Open: t.IntN(2) == 0}
+				if t.IntN(3) > 0 {
+					n.Hi = query.Bound{Text: t.value(n.Field), Quoted: true, Open: t.IntN(2) == 0}
+				}
+			}
+			return n
+		}
+		fallthrough
+	default:
+		n.Kind, n.Text = query.Word, strings.Fields(value)[0]
+	}
+	return n
+}
+
+func (t *trial) bound() query.Bound {
+	switch t.IntN(4) {
+	case 0:
+		return query.Bound{}
+	case 1:
+		return query.Bound{Text: fmt.Sprintf("now-%dh", t.IntN(6)), Open: t.IntN(2) == 0}
+	}
+	return query.Bound{Text: pick(t.Rand, nums), Open: t.IntN(2) == 0}
+}
+
+// value returns one that a thing has in the field, or another.
+func (t *trial) value(field string) string {
+	if len(t.ids) > 0 && t.IntN(4) > 0 {
+		d := t.docs[pick(t.Rand, t.ids)]
+		if field == "" {
+			field = pick(t.Rand, fields)
+		}
+		if values := d[field]; len(values) > 0 {
+			v := pick(t.Rand, values)
+			if t.IntN(3) == 0 {
+				v = strings.ToUpper(v)
+			}
+			return v
+		}
+	}
+	return pick(t.Rand, slices.Concat(kinds, cities, nums, odds, spaced, groups))
+}
+
+// check compares one query with the slow way.
+func (t *trial) check(tb testing.TB, n query.Node, typed bool) *bitset.BitSet {
+	tb.Helper()
+	text := query.String(n)
+	q, err := query.Parse(text, query.Options{Typed: typed})
+	if err != nil {
+		tb.Fatalf("parse %s: %v", text, err)
+	}
+	if again := q.String(); again != text {
+		tb.Fatalf("printed %s, then %s", text, again)
+	}
+	p, err := q.Plan(ctx, nowMs, &t.fleet)
+	if err != nil {
+		tb.Fatalf("plan %s: %v", text, err)
+	}
+	set, err := p.Run(ctx, t.x)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	got, want := 0, 0
+	for id := range t.docs {
+		is, should := set.Test(uint(id)), t.match(id, n, typed)
+		if is != should {
+			tb.Fatalf("%s (typed %v): thing %d is found: %v, should be: %v\n%v temp %v", text, typed, id, is, should, t.docs[id], t.temp[id])
+		}
+		got += bit(is)
+		want += bit(should)
+	}
+	if int(set.Count()) != want {
+		tb.Fatalf("%s: %d things, want %d: some are gone or were never there", text, set.Count(), want)
+	}
+	return set
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sortKey is a document's place by a field.
+type sortKey struct {
+	class int
+	num   float64
+	text  string
+}
+
+func keyOf(value string) sortKey {
+	value = strings.ToLower(value)
+	if n, ok := number(value); ok {
+		return sortKey{0, n, value}
+	}
+	return sortKey{1, 0, value}
+}
+
+func compareKeys(a, b sortKey) int {
+	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.num, b.num), cmp.Compare(a.text, b.text))
+}
+
+// checkPages compares all pages of a set, sorted by a field, with a plain sort.
+func (t *trial) checkPages(tb testing.TB, set *bitset.BitSet, field string, descending bool, limit int) {
+	tb.Helper()
+	var want []uint32
+	for id := range set.EachSet() {
+		want = append(want, uint32(id))
+	}
+	key := func(id uint32) (k sortKey) {
+		k.class = 2
+		for i, v := range t.docs[id][field] {
+			n := compareKeys(keyOf(v), k)
+			if i == 0 || n < 0 && !descending || n > 0 && descending {
+				k = keyOf(v)
+			}
+		}
+		if t.columns[field] {
+			k.text = ""
+		}
+		return k
+	}
+	slices.SortFunc(want, func(a, b uint32) int {
+		ka, kb := key(a), key(b)
+		n := compareKeys(ka, kb)
+		if descending && ka.class < 2 && kb.class < 2 {
+			n = -n
+		}
+		return cmp.Or(n, compareKeys(keyOf(t.docs[a]["thingName"][0]), keyOf(t.docs[b]["thingName"][0])), cmp.Compare(a, b))
+	})
+	var got []uint32
+	var after *index.Key
+	for {
+		ids, last, more := t.x.Page(set, field, descending, after, limit)
+		got = append(got, ids...)
+		if len(ids) > limit || more && len(ids) != limit {
+			tb.Fatalf("page of %d, limit %d, more %v", len(ids), limit, more)
+		}
+		if !more {
+			break
+		}
+		after = &last
+	}
+	if !slices.Equal(got, want) {
+		tb.Fatalf("by %s, descending %v, limit %d\n got %v\nwant %v", field, descending, limit, got, want)
+	}
+}
+
+// checkAggregates compares statistics, buckets and so on of a set with plain sums.
+func (t *trial) checkAggregates(tb testing.TB, set *bitset.BitSet, field string) {
+	tb.Helper()
+	counts := map[string]int{}
+	var list []float64
+	texts, bools := 0, 0
+	for id := range set.EachSet() {
+		for _, v := range t.docs[uint32(id)][field] {
+			v = strings.ToLower(v)
+			counts[v]++
+			if n, ok := number(v); ok {
+				list = append(list, n)
+			} else {
+				texts++
+				bools += bit(v == "true" || v == "false")
+			}
+		}
+	}
+	typ := index.NumberType
+	switch {
+	case len(list) > 0:
+	case texts == 0:
+		typ = index.NoType
+	case bools == texts:
+		typ = index.BoolType
+		for range counts["true"] {
+			list = append(list, 1)
+		}
+		for range counts["false"] {
+			list = append(list, 0)
+		}
+	default:
+		typ = index.TextType
+	}
+	slices.Sort(list)
+	got := t.x.Stats(set, field)
+	want := index.Stats{Type: typ, Count: len(list)}
+	if typ == index.TextType {
+		want.Count = texts
+	}
+	for _, n := range list {
+		want.Sum += n
+		want.SumSquares += n * n
+	}
+	if len(list) > 0 {
+		want.Min, want.Max, want.Average = list[0], list[len(list)-1], want.Sum/float64(len(list))
+	}
+	for _, n := range list {
+		want.Variance += (n - want.Average) * (n - want.Average) / float64(len(list))
+	}
+	near := func(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
+	if got.Type != want.Type || got.Count != want.Count || got.Min != want.Min || got.Max != want.Max || !near(got.Sum, want.Sum) ||
+		!near(got.Average, want.Average) || !near(got.SumSquares, want.SumSquares) || !near(got.Variance, want.Variance) {
+		tb.Fatalf("statistics of %s\n got %+v\nwant %+v", field, got, want)
+	}
+	percents := []float64{0, 1, 33, 50, 99.5, 100}
+	values, _ := t.x.Percentiles(set, field, percents)
+	for i, p := range percents[:len(values)] {
+		rank := p / 100 * float64(len(list)-1)
+		lo, hi := list[int(math.Floor(rank))], list[int(math.Ceil(rank))]
+		if want := lo + (hi-lo)*(rank-math.Floor(rank)); !near(values[i], want) {
+			tb.Fatalf("percentile %v of %s: %v, want %v", p, field, values[i], want)
+		}
+	}
+	if (len(values) > 0) != (len(list) > 0) {
+		tb.Fatalf("%d percentiles of %d numbers", len(values), len(list))
+	}
+	if n := t.x.Cardinality(set, field); n != len(counts) {
+		tb.Fatalf("cardinality of %s: %d, want %d", field, n, len(counts))
+	}
+	buckets := t.x.Buckets(set, field, 3)
+	keys := make([]string, 0, len(counts))
+	for v := range counts {
+		keys = append(keys, v)
+	}
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
+	for i, b := range buckets {
+		if b.Value != keys[i] || b.Things != counts[keys[i]] {
+			tb.Fatalf("bucket %d of %s: %+v, want %s %d", i, field, b, keys[i], counts[keys[i]])
+		}
+		if !t.columns[field] && !slices.ContainsFunc(t.docs[b.First][field], func(v string) bool { return strings.EqualFold(v, b.Value) }) {
+			tb.Fatalf("bucket %+v: thing %v does not have it", b, t.docs[b.First])
+		}
+	}
+	if len(buckets) != min(3, len(keys)) {
+		tb.Fatalf("%d buckets of %d values", len(buckets), len(keys))
+	}
+}
+
+// TestAgainstBruteForce: random queries over random fleets that change in between, the index against plain documents.
+// MUSTER_QUERY_PAIRS sets the number of pairs.
+func TestAgainstBruteForce(t *testing.T) {
+	pairs := 20_000
+	if text := os.Getenv("MUSTER_QUERY_PAIRS"); text != "" {
+		var err error
+		if pairs, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d, %d pairs", seed, pairs)
+	for round := 0; pairs > 0; round++ {
+		n := []int{0, 3, 30, 60, 300}[round%5]
+		f := newTrial(seed+uint64(round), n, round%2 == 1)
+		for range min(pairs, 100) {
+			pairs--
+			f.write()
+			set := f.check(t, f.node(f.IntN(3)), f.IntN(3) == 0)
+			if pairs%8 == 0 {
+				f.checkPages(t, set, pick(f.Rand, fields), f.IntN(2) == 0, 1+f.IntN(40))
+			}
+			if pairs%8 == 4 {
+				f.checkAggregates(t, set, pick(f.Rand, fields))
+			}
+		}
+	}
+}
+
+// TestLargeGroups: what changes with size: bitsets for sets, many chunks, groups that are too large to sort.
+func TestLargeGroups(t *testing.T) {
+	f := newTrial(7, 6000, true)
+	for range 3000 {
+		f.write()
+	}
+	for range 30 {
+		set := f.check(t, f.node(2), f.IntN(2) == 0)
+		f.checkPages(t, set, pick(f.Rand, fields), f.IntN(2) == 0, 700+f.IntN(700))
+		f.checkAggregates(t, set, pick(f.Rand, fields))
+	}
+	for _, id := range f.ids {
+		if f.docs[id] != nil {
+			f.put(id, nil)
+		}
+	}
+	if left := f.x.Fields(); len(left) > 0 || f.x.Live().Any() {
+		t.Fatalf("an empty fleet has the fields %v", left)
+	}
+}

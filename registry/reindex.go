@@ -1,0 +1,185 @@
+package registry
+
+import (
+	"muster/registry/index"
+)
+
+// loadIndex builds the index of all things; Open has nobody else yet.
+func (r *Registry) loadIndex(records []*record) {
+	x := index.New(fieldName, func(id uint32) string { return r.byID[id].name })
+	r.index = x
+	all := func(field string, value func(*record) string) {
+		x.Load(field, len(records), func(i int) (string, uint32) { return value(records[i]), records[i].id })
+	}
+	all(fieldName, func(rec *record) string { return rec.name })
+	all(fieldID, func(rec *record) string { return formatUUID(rec.uuid) })
+	all(fieldType, (*record).typeName)
+
+	byKey := make(map[string][]*record)
+	for _, rec := range records {
+		for _, a := range rec.attributes {
+			byKey[a.key] = append(byKey[a.key], rec)
+		}
+	}
+	for key, list := range byKey {
+		x.Load(fieldAttribute+key, len(list), func(i int) (string, uint32) {
+			value, _ := list[i].attribute(key)
+			return value, list[i].id
+		})
+	}
+
+	top := uint32(max(len(r.byID), 1) - 1)
+	for _, name := range []string{fieldVersion, fieldCreated, fieldUpdated, fieldTimestamp} {
+		x.Column(name).Grow(top)
+	}
+	links := make([]link, len(records))
+	for i, rec := range records {
+		x.AddThing(rec.id)
+		r.indexTimes(rec)
+		links[i] = linkOf(r.Connectivity(rec.id))
+		if links[i].known {
+			x.Column(fieldTimestamp).Set(rec.id, links[i].sinceMs)
+		}
+	}
+	linked := func(field string, value func(link) string) {
+		x.Load(field, len(records), func(i int) (string, uint32) { return value(links[i]), records[i].id })
+	}
+	linked(fieldConnected, link.connectedText)
+	linked(fieldReason, func(l link) string { return l.reason })
+	linked(fieldDisconnect, func(l link) string { return DisconnectReason(l.reason) })
+	x.ReadColumn(fieldLastSeen, func(id uint32) (int64, bool) {
+		page, i := r.presence.at(id)
+		if page == nil {
+			return 0, false
+		}
+		ms := page.seenMs[i].Load()
+		return ms, ms != 0
+	})
+}
+
+func (r *Registry) indexTimes(rec *record) {
+	r.index.Column(fieldVersion).Set(rec.id, rec.version)
+	r.index.Column(fieldCreated).Set(rec.id, rec.createdMs)
+	r.index.Column(fieldUpdated).Set(rec.id, rec.updatedMs)
+}
+
+// reindex brings the index from old to rec; nil is no thing. The caller holds fleet for writing.
+func (r *Registry) reindex(old, rec *record) {
+	x := r.index
+	if rec == nil {
+		x.Remove(old.id, fieldName, old.name)
+		x.Remove(old.id, fieldID, formatUUID(old.uuid))
+		x.Remove(old.id, fieldType, old.typeName())
+		for _, a := range old.attributes {
+			x.Remove(old.id, fieldAttribute+a.key, a.value)
+		}
+		for _, name := range r.groups[old.id] {
+			x.Remove(old.id, fieldGroups, name)
+		}
+		delete(r.groups, old.id)
+		r.indexLink(old.id, linkOf(r.Connectivity(old.id)), link{})
+		x.RemoveThing(old.id)
+		return
+	}
+	r.indexTimes(rec)
+	if old == nil {
+		x.AddThing(rec.id)
+		x.Add(rec.id, fieldName, rec.name)
+		x.Add(rec.id, fieldID, formatUUID(rec.uuid))
+		x.Add(rec.id, fieldType, rec.typeName())
+		for _, a := range rec.attributes {
+			x.Add(rec.id, fieldAttribute+a.key, a.value)
+		}
+		return
+	}
+	if old.typeName() != rec.typeName() {
+		x.Remove(rec.id, fieldType, old.typeName())
+		x.Add(rec.id, fieldType, rec.typeName())
+	}
+	for _, a := range old.attributes {
+		if value, _ := rec.attribute(a.key); value != a.value {
+			x.Remove(rec.id, fieldAttribute+a.key, a.value)
+		}
+	}
+	for _, a := range rec.attributes {
+		if value, _ := old.attribute(a.key); value != a.value {
+			x.Add(rec.id, fieldAttribute+a.key, a.value)
+		}
+	}
+}
+
+// link is what the index has of a thing's connection.
+type link struct {
+	known     bool
+	connected bool
+	sinceMs   int64
+	reason    string
+}
+
+func linkOf(c Connectivity) link {
+	return link{known: c.SinceMs != 0 || c.LastSeenMs != 0, connected: c.Connected, sinceMs: c.SinceMs, reason: c.Reason}
+}
+
+func (l link) connectedText() string {
+	switch {
+	case !l.known:
+		return ""
+	case l.connected:
+		return "true"
+	}
+	return "false"
+}
+
+// indexLink brings the index from one link of a thing to another. The caller holds fleet for writing.
+func (r *Registry) indexLink(id uint32, old, now link) {
+	change := func(field, from, to string) {
+		if from != to {
+			r.index.Remove(id, field, from)
+			r.index.Add(id, field, to)
+		}
+	}
+	change(fieldConnected, old.connectedText(), now.connectedText())
+	change(fieldReason, old.reason, now.reason)
+	change(fieldDisconnect, DisconnectReason(old.reason), DisconnectReason(now.reason))
+	if now.known {
+		r.index.Column(fieldTimestamp).Set(id, now.sinceMs)
+	}
+}
+
+// DisconnectReason returns the reason of a Connectivity as AWS IoT spells it, UNKNOWN for one that it has no word for,
+// "" for none.
+func DisconnectReason(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	if name, ok := disconnectReasons[reason]; ok {
+		return name
+	}
+	return "UNKNOWN"
+}
+
+// disconnectReasons are the reasons that a gateway gives.
+var disconnectReasons = map[string]string{
+	"disconnected by the client":                    "CLIENT_INITIATED_DISCONNECT",
+	"disconnected by the client with a reason code": "CLIENT_INITIATED_DISCONNECT",
+	"connection closed by the client":               "CONNECTION_LOST",
+	"connection lost":                               "CONNECTION_LOST",
+	"keep alive timeout":                            "MQTT_KEEP_ALIVE_TIMEOUT",
+	"session taken over":                            "DUPLICATE_CLIENTID",
+	"not authorized":                                "FORBIDDEN_ACCESS",
+	"server shutting down":                          "SERVER_INITIATED_DISCONNECT",
+	"the thing was deleted":                         "SERVER_INITIATED_DISCONNECT",
+	reasonRestart:                                   "SERVER_INITIATED_DISCONNECT",
+	"internal error":                                "SERVER_ERROR",
+	"disk full":                                     "SERVER_ERROR",
+	"the store takes no more rows":                  "SERVER_ERROR",
+	"sessions cannot be written to disk":            "SERVER_ERROR",
+	"client reads too slowly":                       "THROTTLED",
+	"receive maximum exceeded":                      "CLIENT_ERROR",
+	"packet too large":                              "CLIENT_ERROR",
+	"properties too large":                          "CLIENT_ERROR",
+	"filter syntax":                                 "CLIENT_ERROR",
+	"topic empty":                                   "CLIENT_ERROR",
+	"topic with a wildcard":                         "CLIENT_ERROR",
+	"topic with too many levels":                    "CLIENT_ERROR",
+}
