@@ -143,6 +143,7 @@ func (l *rowLog) write(g *group) error {
 		return fmt.Errorf("sync log %d: %w", l.header.number, err)
 	}
 	l.end += room
+	l.moveDurable(l.header.number, l.end/logSector)
 	l.nextGroup++
 	l.repeat, l.logged = l.logged, words
 	l.written.Add(uint64(room))

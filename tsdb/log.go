@@ -60,7 +60,8 @@ type rowLog struct {
 	fileBytes    int64
 	reserveBytes int64
 	ackMemory    bool
-	changed      func() // called by the committer when the state has become worse
+	changed      func()                           // called by the committer when the state has become worse
+	retire       func(number uint64, name string) // Options.Retire, or nothing
 
 	state atomic.Uint32 // a logState; written with mu held, so that add sees it
 
@@ -90,6 +91,7 @@ type rowLog struct {
 	fulls         atomic.Uint64 // how often the disk has become full
 	bytes         atomic.Int64  // on disk, all files
 	written       atomic.Uint64 // bytes of all groups
+	durable       atomic.Uint64 // the place up to which groups are on disk, packed (follow.go)
 	commitSeconds *metrics.Histogram
 }
 
@@ -253,6 +255,7 @@ func (l *rowLog) drop(number uint64) error {
 	l.filesMu.Lock()
 	defer l.filesMu.Unlock()
 	for len(l.files) > 0 && l.files[0].number <= number {
+		l.retire(l.files[0].number, path.Join(l.dir, logName(l.files[0].number)))
 		if err := l.fs.Remove(path.Join(l.dir, logName(l.files[0].number))); err != nil {
 			return err
 		}

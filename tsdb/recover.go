@@ -63,6 +63,7 @@ func (s *Store) recover() error {
 	}
 	s.nextSegment++
 	s.log.number = max(s.log.number, s.logDone)
+	s.log.moveDurable(s.log.number, allOfFile)
 	s.log.nextGroup = max(s.log.nextGroup, 1)
 	s.log.logged = s.dict.counts()
 	return nil
@@ -234,6 +235,7 @@ func (s *Store) replayLogs(numbers []uint64) error {
 	for _, number := range numbers {
 		name := path.Join(s.opts.Dir, logName(number))
 		if number <= s.logDone {
+			s.opts.Retire(number, name)
 			if err := s.opts.FS.Remove(name); err != nil {
 				return err
 			}

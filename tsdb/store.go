@@ -36,6 +36,10 @@ type Options struct {
 	SealAge      time.Duration // how long rows stay in memory [2 h]
 	ReserveBytes int64         // of free space that rows never take; sealing may [64 MiB, less on a small disk]
 	ClockSettle  time.Duration // how long the clock must be steady before retention by time deletes [10 min]
+
+	// Retire is called before a log file is removed because its rows are in segments, also while Open runs, so that who
+	// follows the log may keep it under a name of its own. It must not call the store. [nothing]
+	Retire func(number uint64, name string)
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +59,9 @@ func (o Options) withDefaults() Options {
 	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
 	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
 	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
+	if o.Retire == nil {
+		o.Retire = func(uint64, string) {}
+	}
 	return o
 }
 
@@ -148,7 +155,7 @@ func Open(opts Options) (*Store, error) {
 	s.register(opts.Metrics)
 	s.log = rowLog{
 		fs: opts.FS, dir: opts.Dir, clock: opts.Clock, log: opts.Log, dict: s.dict, groupWait: opts.GroupWait, fileBytes: opts.LogFileBytes,
-		reserveBytes: opts.ReserveBytes, ackMemory: opts.AckMemory, changed: s.wakeAll,
+		reserveBytes: opts.ReserveBytes, ackMemory: opts.AckMemory, changed: s.wakeAll, retire: opts.Retire,
 		commitSeconds: opts.Metrics.GetOrCreateHistogram("muster_tsdb_commit_seconds"),
 	}
 	s.log.start()
