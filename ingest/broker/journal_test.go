@@ -211,8 +211,6 @@ func TestJournalFailingDisk(t *testing.T) {
 }
 
 func TestJournalSharesSyncs(t *testing.T) {
-	j := mustOpen(t, vfs.OS{}, quiet())
-	_ = j.close()
 	dir := t.TempDir()
 	j, err := openJournal(vfs.OS{}, dir, quiet())
 	if err != nil {
