@@ -184,6 +184,7 @@ func connectPeer(t testing.TB, server handshaker) (*peer, net.Conn) {
 	tapped := &tap{Conn: raw}
 	config := clientConfig()
 	config.KeyLogWriter = &tapped.log
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // else it asks for no ticket
 	client := tls.Client(tapped, config)
 	failed := make(chan error, 1)
 	go func() { failed <- client.HandshakeContext(t.Context()) }()
