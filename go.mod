@@ -130,6 +130,11 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
+// Packages of the UI bring Go files along.
+ignore ./admin/ui/node_modules
+
+ignore ./admin/ui/.node
+
 replace github.com/prometheus/client_golang/exp => github.com/prometheus/client_golang/exp v0.0.0-20260602051030-3537b20ac86b
 
 replace github.com/google/pprof => github.com/google/pprof v0.0.0-20260604005048-7023385849c0
