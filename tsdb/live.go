@@ -50,6 +50,7 @@ type thing struct {
 	order   []uint16 // columns by ascending metric
 	layout  []slot   // of the newest row in the open run
 	open    openRun
+	runs    uint32 // how many it has had: the number of the open one
 	closed  []*run // oldest first; sealed ones leave from the front
 	sealing int    // how many of closed are being written to segments
 }
@@ -94,6 +95,7 @@ type run struct {
 	data     []byte // and runPadding zeros
 	metrics  []MetricID
 	sections []section
+	number   uint32 // of the thing's runs
 	rows     int
 	samples  int
 	minMs    int64
@@ -308,7 +310,8 @@ func (l *live) closeRun(sh *shard, t *thing) {
 	}
 	r := &run{
 		data: t.open.appendOpen(make([]byte, 0, t.open.size+runPadding), 0), metrics: t.metrics[:len(t.metrics):len(t.metrics)],
-		sections: append(slices.Clone(t.open.full), t.open.last), rows: t.open.rows, samples: t.open.samples, minMs: t.open.minMs, maxMs: t.open.maxMs,
+		sections: append(slices.Clone(t.open.full), t.open.last),
+		number:   t.runs, rows: t.open.rows, samples: t.open.samples, minMs: t.open.minMs, maxMs: t.open.maxMs,
 	}
 	t.closed = append(t.closed, r)
 	l.bytes.Add(int64(len(r.data)))
@@ -316,6 +319,7 @@ func (l *live) closeRun(sh *shard, t *thing) {
 }
 
 func (l *live) freeOpen(sh *shard, t *thing) {
+	t.runs++
 	l.bytes.Add(-int64(len(t.open.chunks)) * chunkBytes)
 	sh.free = append(sh.free, t.open.chunks...)
 	clear(t.open.chunks)

@@ -18,10 +18,13 @@ type scratch struct {
 	dec      blockDecoder
 	rd       runReader
 	ids      []int64
+	whole    points // what goes into the cache
 }
 
 // runPart is the sections of one run that a query wants. data starts with the first of them.
 type runPart struct {
+	owner    uint64 // columnID.owner
+	first    int    // of sections, which one of the run it is
 	data     []byte
 	sections []section
 	rows     int
@@ -139,7 +142,7 @@ func (s *Store) collect(p *points, sc *scratch, thing ThingID, m MetricID) error
 				if whole = g.acquire(); !whole {
 					break
 				}
-				err := p.addSegment(g, from, to, m, sc, s.damage)
+				err := s.addSegment(p, g, from, to, m, sc)
 				g.release(s.opts.Log)
 				if err != nil {
 					p.reset()
@@ -153,7 +156,7 @@ func (s *Store) collect(p *points, sc *scratch, thing ThingID, m MetricID) error
 		// A segment was merged or deleted meanwhile: begin again with the new list.
 	}
 	for i := range sc.runs {
-		p.addRun(&sc.runs[i], m, &sc.rd)
+		s.addRun(p, &sc.runs[i], m, sc)
 	}
 	p.flush()
 	if p.stepMs == 0 {
@@ -176,7 +179,9 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	}
 	for _, r := range t.closed {
 		if from, to := overlapping(r.sections, p.minMs, p.maxMs); from < to {
-			sc.runs = append(sc.runs, runPart{r.data[r.sections[from].offset:], r.sections[from:to], r.rows - from*sectionRows, r.metrics})
+			sc.runs = append(sc.runs, runPart{
+				runOwner(thing, r.number), from, r.data[r.sections[from].offset:], r.sections[from:to], r.rows - from*sectionRows, r.metrics,
+			})
 		}
 	}
 	o := &t.open
@@ -186,9 +191,15 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	sc.sections = append(append(sc.sections[:0], o.full...), o.last)
 	if from, to := overlapping(sc.sections, p.minMs, p.maxMs); from < to {
 		sc.bytes = o.appendOpen(sc.bytes[:0], int(sc.sections[from].offset))
-		sc.runs = append(sc.runs, runPart{sc.bytes, sc.sections[from:to], o.rows - from*sectionRows, t.metrics[:len(t.metrics):len(t.metrics)]})
+		sc.runs = append(sc.runs, runPart{
+			runOwner(thing, t.runs), from, sc.bytes, sc.sections[from:to], o.rows - from*sectionRows, t.metrics[:len(t.metrics):len(t.metrics)],
+		})
 	}
 	return true
+}
+
+func runOwner(thing ThingID, number uint32) uint64 {
+	return uint64(thing)<<31 | uint64(number)&(1<<31-1)
 }
 
 // overlapping returns the smallest range of sections outside of which nothing lies in [minMs, maxMs].
@@ -240,24 +251,50 @@ func (p *points) push(x point) {
 	}
 }
 
-func (p *points) addSegment(g *segment, from, to int, m MetricID, sc *scratch, bad damage) error {
+// addSegment adds the samples of blocks from to to-1, all of one thing.
+func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *scratch) error {
 	for i := from; i < to; i++ {
 		ref := &g.blocks[i]
-		if ref.minMs > p.maxMs || ref.maxMs < p.minMs || !g.has(ref, m) {
+		if ref.minMs > p.maxMs || ref.maxMs < p.minMs || !g.has(ref, m) || g.bad[i].Load() {
 			continue
 		}
-		ok, err := g.readBlock(i, &sc.block, &sc.buf, bad)
+		id := columnID{ownerSegment | g.head.id, uint32(i), m}
+		cached := !p.text && s.cache.fits(int(ref.rows), ref.minMs, ref.maxMs)
+		if cached {
+			if d := s.cache.get(id); d != nil {
+				p.addDecoded(d)
+				continue
+			}
+		}
+		ok, err := g.readBlock(i, &sc.block, &sc.buf, s.damage)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			continue
 		}
-		if err := p.addBlock(&sc.block, m, &sc.dec); err != nil {
-			g.markBad(i, err, bad)
+		if !cached {
+			if err := p.addBlock(&sc.block, m, &sc.dec); err != nil {
+				g.markBad(i, err, s.damage)
+			}
+			continue
 		}
+		sc.whole.all()
+		if err := sc.whole.addBlock(&sc.block, m, &sc.dec); err != nil {
+			g.markBad(i, err, s.damage)
+			continue
+		}
+		d := newDecoded(&sc.whole, ref.minMs)
+		s.cache.put(id, d)
+		p.addDecoded(d)
 	}
 	return nil
+}
+
+// all makes p collect all numbers, whatever their time.
+func (p *points) all() {
+	p.reset()
+	p.minMs, p.maxMs = 0, math.MaxInt64
 }
 
 func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
@@ -279,7 +316,8 @@ func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
 	return nil
 }
 
-func (p *points) addRun(r *runPart, m MetricID, rd *runReader) {
+// addRun adds the samples of one run.
+func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 	col := slices.Index(r.metrics, m)
 	if col < 0 {
 		return
@@ -292,11 +330,29 @@ func (p *points) addRun(r *runPart, m MetricID, rd *runReader) {
 		if sec.minMs > p.maxMs || sec.maxMs < p.minMs {
 			continue
 		}
-		data, before := r.data[sec.offset-r.sections[0].offset:], *p
-		if !p.addSection(data, rows, uint16(col)) {
-			*p = before
-			p.addAnySection(data, rows, col, len(r.metrics), rd)
+		data := r.data[sec.offset-r.sections[0].offset:]
+		if rows < sectionRows || p.text || !s.cache.fits(rows, sec.minMs, sec.maxMs) {
+			p.addSection(data, rows, col, r, &sc.rd)
+			continue
 		}
+		id := columnID{r.owner, uint32(r.first + i), m}
+		d := s.cache.get(id)
+		if d == nil {
+			sc.whole.all()
+			sc.whole.addSection(data, rows, col, r, &sc.rd)
+			d = newDecoded(&sc.whole, sec.minMs)
+			s.cache.put(id, d)
+		}
+		p.addDecoded(d)
+	}
+}
+
+// addSection adds the samples of one column of a section.
+func (p *points) addSection(data []byte, rows, col int, r *runPart, rd *runReader) {
+	before := *p
+	if !p.addPlainSection(data, rows, uint16(col)) {
+		*p = before
+		p.addAnySection(data, rows, col, len(r.metrics), rd)
 	}
 }
 
@@ -314,9 +370,9 @@ func (p *points) addAnySection(data []byte, rows, col, columns int, rd *runReade
 	}
 }
 
-// addSection is addAnySection without decoding the other columns, three times as fast with eight of them. It gives up, and p is
-// then good for nothing, at rows of more than 64 values or with the column twice.
-func (p *points) addSection(data []byte, rows int, col uint16) bool {
+// addPlainSection is addAnySection without decoding the other columns, some five times as fast with eight of them. It gives up, and
+// p is then good for nothing, at rows of more than 64 values or with the column twice.
+func (p *points) addPlainSection(data []byte, rows int, col uint16) bool {
 	var (
 		pos           int
 		timeMs, value int64

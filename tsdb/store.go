@@ -25,6 +25,7 @@ type Options struct {
 	Log     *slog.Logger // [none]
 	Metrics *metrics.Set // [one of its own]
 
+	CacheBytes     int64         // of decoded columns that queries keep [an eighth of MemoryBytes]
 	MemoryBytes    int64         // rows that are not sealed yet; Append waits at it, sealing begins at half of it [128 MiB]
 	Retention      time.Duration // how long rows are kept [for ever]
 	DiskLimitBytes int64         // of all files; at 95 % the oldest segments go [none]
@@ -56,6 +57,7 @@ func (o Options) withDefaults() Options {
 		o.Metrics = metrics.NewSet()
 	}
 	o.MemoryBytes = cmp.Or(o.MemoryBytes, 128<<20)
+	o.CacheBytes = cmp.Or(o.CacheBytes, o.MemoryBytes/8)
 	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
 	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
 	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
@@ -87,6 +89,7 @@ type Store struct {
 	dict       *Dict
 	live       live
 	log        rowLog
+	cache      columnCache
 	segments   atomic.Pointer[[]*segment] // in order; the keeper replaces the list
 	damage     damage
 	damaged    atomic.Uint64
@@ -151,6 +154,7 @@ func Open(opts Options) (*Store, error) {
 	s.room = sync.NewCond(&s.roomMu)
 	s.scratches.New = func() any { return new(scratch) }
 	s.live.start()
+	s.cache.start(int(opts.CacheBytes))
 	s.segments.Store(&[]*segment{})
 	s.register(opts.Metrics)
 	s.log = rowLog{
