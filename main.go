@@ -17,7 +17,6 @@ import (
 	"syscall"
 
 	"muster/agent"
-	"muster/bench"
 )
 
 // version is set by the linker (Makefile).
@@ -36,7 +35,7 @@ var subcommands = []subcommand{
 	{"admin", "allow devices, print login links, revoke certificates of a running gateway", adminCommand},
 	{"query", "ask a running gateway in PromQL", queryCommand},
 	{"fsck", "check telemetry and audit log of a stopped gateway", fsckCommand},
-	{"bench", "measure: load, memory, crashes, comparison with mosquitto", exits(bench.Main)},
+	{"bench", "measure: load, memory, crashes, the twin store, comparison with others", benchCommand},
 	{"version", "print the version", versionCommand},
 }
 

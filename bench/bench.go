@@ -17,18 +17,27 @@ Commands:
   fleet     simulate devices, count acknowledgements, report latency and the broker's cost
   crash     kill a gateway under load again and again, and look for every acknowledged sample
   compare   give muster and mosquitto the same load in turn
+  soak      everything that clients do, over and over on one gateway: nothing may grow
 
 Examples:
   muster bench fleet --addr 127.0.0.1:1883 --devices 1000 --rate 1 --duration 30s
   muster bench crash --kills 100 --seed 1
+  muster bench crash --powercuts 10000 --seed 1
   muster bench compare --devices 1000 --rate 1 --rounds 3
+  muster bench soak --for 5m
 
 muster bench COMMAND --help lists the flags of a command.
 `
 
+// Command is `muster bench`. Its fields are what looks at the twin store by itself, which this package must not know: main lends it.
+type Command struct {
+	// Torture cuts the power under simulated disks and lets the first faults operations fail; its error says what was lost.
+	Torture func(ctx context.Context, powerCuts, faults int, seed uint64, out io.Writer) error
+}
+
 // Main runs the sub-command that args names, until it is done or ctx is cancelled, and returns the exit code: 0, 1 if the
 // measured thing failed (a message lost, a connection refused), 2 if the arguments are wrong.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, help)
 		return 2
@@ -37,9 +46,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "fleet":
 		return fleetCommand(ctx, args[1:], stdout, stderr)
 	case "crash":
-		return crashCommand(ctx, args[1:], stdout, stderr)
+		return crashCommand(ctx, args[1:], stdout, stderr, c.Torture)
 	case "compare":
 		return compareCommand(ctx, args[1:], stdout, stderr)
+	case "soak":
+		return soakCommand(ctx, args[1:], stdout, stderr)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(stdout, help)
 		return 0

@@ -22,9 +22,13 @@ SIGKILL at a random moment and starts it again, many times. Every acknowledgemen
 start, and once more at the end, every acknowledged sample must be there with its value, under a name that is as old as the
 store and under one that was new in its cycle. Ends with 1 if one is missing, wrong, or was never sent.
 
+With --powercuts and --faults the twin store is tried on simulated disks as well: the power goes at any moment and takes what was not
+synced, in part and in any order; each operation of the disk fails once; the disk runs full; clocks jump. What fails says its seed.
+
 Examples:
   muster bench crash --kills 100
   muster bench crash --kills 20 --seed 42 --devices 200 --rate 50
+  muster bench crash --kills 1000 --powercuts 10000 --faults 2000 --seed 1
   muster bench crash --binary ./muster --keep
 
 Flags:
@@ -49,11 +53,14 @@ type crashTest struct {
 }
 
 // crashCommand is `muster bench crash`.
-func crashCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func crashCommand(ctx context.Context, args []string, stdout, stderr io.Writer, torture func(context.Context, int, int, uint64, io.Writer) error) int {
 	c := &crashTest{out: stdout}
+	var powerCuts, faults int
 	flags := newFlags("crash", crashHelp, stderr)
 	flags.StringVar(&c.binary, "binary", "", "muster binary to test, default: this one")
-	flags.IntVar(&c.kills, "kills", 100, "kills, 1 to 100000")
+	flags.IntVar(&c.kills, "kills", 0, "kills, up to 100000; default: 100, or none with --powercuts or --faults")
+	flags.IntVar(&powerCuts, "powercuts", 0, "simulated power cuts, up to 10000000")
+	flags.IntVar(&faults, "faults", 0, "operations of a simulated disk that fail, one run each, up to 100000")
 	flags.Uint64Var(&c.seed, "seed", 0, "seed of the random moments and bursts; 0: a new one, which is printed")
 	flags.IntVar(&c.devices, "devices", 50, "devices, 1 to 999")
 	flags.Float64Var(&c.rate, "rate", 200, "messages per second of each device, about")
@@ -63,9 +70,14 @@ func crashCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if code, done := parseFlags(flags, args); done {
 		return code
 	}
+	if c.kills == 0 && powerCuts == 0 && faults == 0 {
+		c.kills = 100
+	}
 	switch {
-	case c.kills < 1 || c.kills > 100_000:
-		return usageError(stderr, "crash", fmt.Errorf("--kills %d: want 1 to 100000", c.kills))
+	case c.kills < 0 || c.kills > 100_000:
+		return usageError(stderr, "crash", fmt.Errorf("--kills %d: want 0 to 100000", c.kills))
+	case powerCuts < 0 || powerCuts > 10_000_000 || faults < 0 || faults > 100_000:
+		return usageError(stderr, "crash", fmt.Errorf("--powercuts %d, --faults %d: want up to 10000000 and up to 100000", powerCuts, faults))
 	case c.devices < 1 || c.devices > 999:
 		return usageError(stderr, "crash", fmt.Errorf("--devices %d: want 1 to 999", c.devices))
 	case !(c.rate > 0 && c.rate <= 1000):
@@ -83,7 +95,14 @@ func crashCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 			return 1
 		}
 	}
-	if err := c.run(ctx); err != nil {
+	var err error
+	if powerCuts > 0 || faults > 0 {
+		err = torture(ctx, powerCuts, faults, c.seed, stdout)
+	}
+	if c.kills > 0 && ctx.Err() == nil {
+		err = errors.Join(err, c.run(ctx))
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "bench crash:", err)
 		return 1
 	}

@@ -229,7 +229,7 @@ func TestCrash(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		var out, errs bytes.Buffer
-		code := Main(ctx, []string{"crash", "--binary", self, "--kills", "3", "--devices", "4", "--load", "250ms", "--seed", "11", "--start-limit", "10s"}, &out, &errs)
+		code := Command{}.Main(ctx, []string{"crash", "--binary", self, "--kills", "3", "--devices", "4", "--load", "250ms", "--seed", "11", "--start-limit", "10s"}, &out, &errs)
 		if code != wantCode {
 			t.Fatalf("%s: exit %d, want %d\n%s%s", mode, code, wantCode, &out, &errs)
 		}

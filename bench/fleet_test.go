@@ -21,7 +21,7 @@ func runFleet(t *testing.T, args ...string) (int, fleetResult) {
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	code := Main(ctx, append([]string{"fleet", "--json"}, args...), &stdout, &stderr)
+	code := Command{}.Main(ctx, append([]string{"fleet", "--json"}, args...), &stdout, &stderr)
 	var r fleetResult
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatalf("fleet %v: exit %d, %v\n%s%s", args, code, err, &stdout, &stderr)
@@ -143,7 +143,7 @@ func TestFleetWindow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	var out, errs bytes.Buffer
-	if code := Main(ctx, []string{"fleet", "--addr", b.addr, "--devices", "3", "--flat-out", "--window", "7", "--warmup", "0s", "--duration", "300ms"}, &out, &errs); code != 1 {
+	if code := (Command{}).Main(ctx, []string{"fleet", "--addr", b.addr, "--devices", "3", "--flat-out", "--window", "7", "--warmup", "0s", "--duration", "300ms"}, &out, &errs); code != 1 {
 		t.Fatalf("exit %d\n%s%s", code, &out, &errs)
 	}
 	if took := time.Since(started); took > 5*time.Second {
@@ -214,7 +214,7 @@ func TestFleetUsage(t *testing.T) {
 	f := func(want string, args ...string) {
 		t.Helper()
 		var out, errs bytes.Buffer
-		code := Main(t.Context(), append([]string{"fleet"}, args...), &out, &errs)
+		code := (Command{}).Main(t.Context(), append([]string{"fleet"}, args...), &out, &errs)
 		if code != 2 || !strings.Contains(errs.String(), want) {
 			t.Errorf("fleet %v: exit %d, want 2 and %q\n%s", args, code, want, &errs)
 		}
@@ -233,12 +233,12 @@ func TestFleetUsage(t *testing.T) {
 	f("not defined", "--no-such-flag")
 
 	var out, errs bytes.Buffer
-	if code := Main(t.Context(), []string{"fleet", "--help"}, &out, &errs); code != 0 || !strings.Contains(errs.String(), "Examples:") {
+	if code := (Command{}).Main(t.Context(), []string{"fleet", "--help"}, &out, &errs); code != 0 || !strings.Contains(errs.String(), "Examples:") {
 		t.Errorf("--help: exit %d\n%s", code, &errs)
 	}
 	dir := t.TempDir()
 	out.Reset()
-	if code := Main(t.Context(), []string{"fleet", "--make-ca", dir}, &out, &errs); code != 0 || !strings.Contains(out.String(), "--bench-ca "+dir+"/bench-ca.pem") {
+	if code := (Command{}).Main(t.Context(), []string{"fleet", "--make-ca", dir}, &out, &errs); code != 0 || !strings.Contains(out.String(), "--bench-ca "+dir+"/bench-ca.pem") {
 		t.Errorf("--make-ca: exit %d\n%s%s", code, &out, &errs)
 	}
 	if info, err := os.Stat(filepath.Join(dir, caKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
@@ -246,7 +246,7 @@ func TestFleetUsage(t *testing.T) {
 	}
 	// nobody listens
 	errs.Reset()
-	if code := Main(t.Context(), []string{"fleet", "--addr", "127.0.0.1:1", "--devices", "1"}, &out, &errs); code != 1 || !strings.Contains(errs.String(), "no device could connect") {
+	if code := (Command{}).Main(t.Context(), []string{"fleet", "--addr", "127.0.0.1:1", "--devices", "1"}, &out, &errs); code != 1 || !strings.Contains(errs.String(), "no device could connect") {
 		t.Errorf("no broker: exit %d\n%s", code, &errs)
 	}
 }

@@ -82,20 +82,40 @@ func parseMs(text string) (int64, error) {
 	return strconv.ParseInt(whole+(frac + "000")[:3], 10, 64)
 }
 
-// query asks an instant query and decodes its data.result into result.
-func (a *promAPI) query(ctx context.Context, query string, atMs int64, result any) error {
-	form := url.Values{"query": {query}, "time": {fmt.Sprintf("%d.%03d", atMs/1000, atMs%1000)}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/api/v1/query?"+form.Encode(), nil)
+// metric returns a metric without labels of base/metrics.
+func (a *promAPI) metric(ctx context.Context, name string) (float64, error) {
+	body, _, err := a.get(ctx, a.base+"/metrics")
 	if err != nil {
-		return err
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("%s/metrics has no %s: %.500s", a.base, name, body)
+}
+
+// get returns the body of an answer and its HTTP status.
+func (a *promAPI) get(ctx context.Context, address string) ([]byte, int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, 0, err
 	}
 	request.Header.Set("Authorization", "Bearer "+a.token)
 	response, err := a.client.Do(request)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	return body, response.StatusCode, err
+}
+
+// query asks an instant query and decodes its data.result into result.
+func (a *promAPI) query(ctx context.Context, query string, atMs int64, result any) error {
+	form := url.Values{"query": {query}, "time": {fmt.Sprintf("%d.%03d", atMs/1000, atMs%1000)}}
+	body, status, err := a.get(ctx, a.base+"/api/v1/query?"+form.Encode())
 	if err != nil {
 		return err
 	}
@@ -107,7 +127,7 @@ func (a *promAPI) query(ctx context.Context, query string, atMs int64, result an
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Status != "success" {
-		return fmt.Errorf("%s: HTTP %d: %.500s", query, response.StatusCode, body)
+		return fmt.Errorf("%s: HTTP %d: %.500s", query, status, body)
 	}
 	decoder := json.NewDecoder(strings.NewReader(string(answer.Data.Result)))
 	decoder.UseNumber()
