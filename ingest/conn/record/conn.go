@@ -186,13 +186,12 @@ func (c *Conn) fail(err *Error) {
 	_ = c.raw.SetWriteDeadline(time.Now().Add(farewellTime)) // also ends a Write that is stuck; an error here is one of the write too
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	if c.writeErr != nil {
-		return
+	if c.writeErr == nil {
+		if !err.Remote {
+			c.sendAlert(levelFatal, err.Alert)
+		}
+		c.writeErr = err
 	}
-	if !err.Remote {
-		c.sendAlert(levelFatal, err.Alert)
-	}
-	c.writeErr = err
 	c.state.CloseOut()
 }
 

@@ -85,21 +85,32 @@ func configFor(base *tls.Config, hello *tls.ClientHelloInfo) (*tls.Config, error
 //
 // conn is a *Conn or, for a client of TLS 1.2, a *tls.Conn. It owns raw. After an error the caller closes raw.
 func (l *Layer) Handshake(ctx context.Context, raw net.Conn) (conn net.Conn, state tls.ConnectionState, err error) {
-	t := &tap{Conn: raw}
-	defer t.log.wipe()
+	t := &tap{Conn: raw, buf: l.acquireBuffer(smallBuffer)}
+	defer func() {
+		t.log.wipe()
+		if t.buf != nil {
+			l.releaseBuffer(t.buf)
+			t.buf = nil
+		}
+	}()
 	std := tls.Server(t, l.config)
 	if err := std.HandshakeContext(ctx); err != nil {
 		return nil, tls.ConnectionState{}, err
 	}
 	state = std.ConnectionState()
 	if state.Version != tls.VersionTLS13 {
-		t.through = true
+		t.stop()
 		l.tls12.Inc()
 		return std, state, nil
 	}
 	c := &Conn{raw: raw, layer: l, resume: state.DidResume}
 	if err := t.takeOver(&c.state, l.cache, state.CipherSuite); err != nil {
 		return nil, tls.ConnectionState{}, fmt.Errorf("take over from crypto/tls: %w", err)
+	}
+	if t.from < t.to { // the client did not wait for us
+		c.buf, c.from, c.to = t.buf, t.from, t.to
+		t.buf = nil
+		c.release()
 	}
 	l.compact.Inc()
 	return c, state, nil
@@ -108,47 +119,62 @@ func (l *Layer) Handshake(ctx context.Context, raw net.Conn) (conn net.Conn, sta
 // tap is the connection below crypto/tls during a handshake.
 type tap struct {
 	net.Conn
-	through bool // do nothing
-	log     keyLog
+	log keyLog
 
-	// Reading: never beyond the end of a record, so that crypto/tls holds nothing back when the handshake ends.
-	head    [HeaderSize]byte
-	headLen int
-	left    int // of the record after its header
+	// Reading: what has come is buf[from:to], and crypto/tls is never given more than the rest of a record at once, so that
+	// it holds nothing back when the handshake ends.
+	buf      []byte // nil after the handshake
+	from, to int
+	head     [HeaderSize]byte
+	headLen  int // 0: the next record begins
+	left     int // of the record after its header
 
-	// Writing: what was written since the secrets were there.
-	sent []byte
+	sent []byte // what was written since the secrets were there
+	rest []byte // after a handshake of TLS 1.2, what crypto/tls has not read yet
 }
 
 func (t *tap) Read(b []byte) (int, error) {
-	if t.through {
+	if t.buf == nil {
+		if len(t.rest) > 0 {
+			n := copy(b, t.rest)
+			t.rest = t.rest[n:]
+			return n, nil
+		}
 		return t.Conn.Read(b)
 	}
+	if t.from == t.to {
+		n, err := t.Conn.Read(t.buf)
+		if n == 0 {
+			return 0, err
+		}
+		t.from, t.to = 0, n
+	}
+	n := t.left
 	if t.headLen < HeaderSize {
-		b = b[:min(len(b), HeaderSize-t.headLen)]
-		n, err := t.Conn.Read(b)
+		n = HeaderSize - t.headLen
+	}
+	n = copy(b, t.buf[t.from:min(t.to, t.from+n)])
+	t.from += n
+	if t.headLen < HeaderSize {
 		t.headLen += copy(t.head[t.headLen:], b[:n])
 		if t.headLen == HeaderSize {
 			t.left = int(binary.BigEndian.Uint16(t.head[3:]))
-			t.endRecord()
 		}
-		return n, err
+	} else {
+		t.left -= n
 	}
-	n, err := t.Conn.Read(b[:min(len(b), t.left)])
-	t.left -= n
-	t.endRecord()
-	return n, err
-}
-
-func (t *tap) endRecord() {
-	if t.left == 0 {
+	if t.headLen == HeaderSize && t.left == 0 {
 		t.headLen = 0
 	}
+	return n, nil
 }
+
+// stop makes t a plain connection: crypto/tls goes on with it.
+func (t *tap) stop() { t.rest = append(t.rest, t.buf[t.from:t.to]...) }
 
 func (t *tap) Write(b []byte) (int, error) {
 	n, err := t.Conn.Write(b)
-	if !t.through && t.log.serverSize > 0 {
+	if t.log.serverSize > 0 {
 		t.sent = append(t.sent, b[:n]...) // the flight of the server and its tickets: what crypto/tls has made itself
 	}
 	return n, err

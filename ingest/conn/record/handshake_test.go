@@ -230,6 +230,33 @@ func TestTLS12KeepsCryptoTLS(t *testing.T) {
 	}
 }
 
+// TestTap: a read ends with its record, whatever has come; after stop nothing is lost.
+func TestTap(t *testing.T) {
+	first, second := "\x16\x03\x01\x00\x04abcd", "\x14\x03\x03\x00\x01\x01"
+	for _, size := range []int{1, 3, 5, 7, 8, 100} {
+		raw := &pieces{Conn: discard{}, next: func() int { return size }, stream: []byte(first + second + "\x17\x03\x03the rest")}
+		c := &tap{Conn: raw, buf: make([]byte, smallBuffer)}
+		var got []byte
+		b := make([]byte, 100)
+		for len(got) < len(first+second) {
+			n, err := c.Read(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, b[:n]...)
+			if len(got) > len(first) && len(got)-n < len(first) {
+				t.Fatalf("pieces of %d: %q was read over the end of a record", size, b[:n])
+			}
+		}
+		c.stop()
+		c.buf = nil
+		rest, err := io.ReadAll(c)
+		if err != nil || string(got)+string(rest) != first+second+"\x17\x03\x03the rest" {
+			t.Fatalf("pieces of %d: %q %q %v", size, got, rest, err)
+		}
+	}
+}
+
 // TestConfigIsKept: what the configuration of the listener says counts, but for its key log.
 func TestConfigIsKept(t *testing.T) {
 	var log bytes.Buffer

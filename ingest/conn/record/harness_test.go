@@ -181,7 +181,7 @@ type peer struct {
 func connectPeer(t testing.TB, server handshaker) (*peer, net.Conn) {
 	t.Helper()
 	raw, serverRaw := socketPair(t)
-	tapped := &tap{Conn: raw}
+	tapped := &tap{Conn: raw, buf: make([]byte, HeaderSize)}
 	config := clientConfig()
 	config.KeyLogWriter = &tapped.log
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // else it asks for no ticket
@@ -196,6 +196,9 @@ func connectPeer(t testing.TB, server handshaker) (*peer, net.Conn) {
 		t.Fatalf("handshake of the client: %v", err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	if tapped.from < tapped.to {
+		t.Fatal("the test has read a part of the ticket")
+	}
 	p := &peer{t: t, raw: raw}
 	k := &tapped.log
 	if err := p.state.Init(NewCache(4), state.CipherSuite, k.server[:k.serverSize], k.client[:k.clientSize], 0); err != nil {
