@@ -4,7 +4,8 @@
 // A series is a column of a thing. Its labels are the column's name, `thing`, and what the Directory says of the thing
 // at the time of the query; they are stored nowhere, so a renamed thing or a changed attribute costs no series and holds
 // for all of its history. A thing that the Directory does not know has no series. A string column appears as
-// <name>_info{value="..."}: 1 while that value was current.
+// <name>_info{value="..."}: 1 while that value was current. Telemetry of other programs has sources in the place of things:
+// label sets that are shown as they were sent.
 //
 // Each query has a goroutine that watches its memory and ends with it. At most Options.MaxConcurrent requests run and Options.MaxQueue wait; each is bounded in
 // time, series, samples, decoded bytes and answered bytes, and ends with its context.

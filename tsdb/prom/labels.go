@@ -10,7 +10,7 @@ import (
 	"muster/tsdb"
 )
 
-// thingLabel is the label every series has; valueLabel is what a string column's series have besides.
+// thingLabel is the label that the series of every thing have; valueLabel is what a string column's series have besides.
 const (
 	thingLabel = "thing"
 	valueLabel = "value"
@@ -18,7 +18,7 @@ const (
 	infoSuffix = "_info"
 )
 
-// Label is one virtual label of a thing.
+// Label is one virtual label of a thing, or one that a source was sent with.
 type Label struct{ Name, Value string }
 
 // Directory resolves things to names and labels at query time. Safe for concurrent use.
@@ -39,33 +39,39 @@ type thingPage [1 << thingPageBits]thingState
 // thingState is what one query knows of one thing. Labels are resolved once, so both sides of `a / b` see the same
 // attributes even when one changes meanwhile.
 type thingState struct {
-	labels  []Label // ascending unique names, `thing` included
+	labels  []Label // ascending unique names; of a thing with `thing`
 	known   bool    // labels and hidden are set
-	hidden  bool    // the directory does not know the thing
+	hidden  bool    // the directory does not know the thing, or the source's labels are lost
 	walk    uint32  // the walk that matched and seen belong to
 	matched bool
 	seen    bool
 }
 
-// thingCache holds the things one query has met. Not for concurrent use.
+// thingCache holds the things and sources one query has met. Not for concurrent use.
 type thingCache struct {
-	dir   Directory
-	pages []*thingPage
-	arena []Label // the rest of the newest chunk; labels of things are cut off its front
-	chunk int     // length of the next chunk
-	buf   []Label
+	dir     Directory
+	store   Store
+	pages   []*thingPage
+	sources []*thingPage
+	raw     []tsdb.Label
+	arena   []Label // the rest of the newest chunk; labels of things are cut off its front
+	chunk   int     // length of the next chunk
+	buf     []Label
 }
 
 // get returns the state of id with its labels resolved.
 func (c *thingCache) get(id tsdb.ThingID) *thingState {
-	page := int(id >> thingPageBits)
-	if page >= len(c.pages) {
-		c.pages = append(c.pages, make([]*thingPage, page+1-len(c.pages))...)
+	pages, page := &c.pages, int(id>>thingPageBits)
+	if id >= tsdb.FirstSource {
+		pages, page = &c.sources, int((id-tsdb.FirstSource)>>thingPageBits)
 	}
-	if c.pages[page] == nil {
-		c.pages[page] = new(thingPage)
+	if page >= len(*pages) {
+		*pages = append(*pages, make([]*thingPage, page+1-len(*pages))...)
 	}
-	s := &c.pages[page][id&(1<<thingPageBits-1)]
+	if (*pages)[page] == nil {
+		(*pages)[page] = new(thingPage)
+	}
+	s := &(*pages)[page][id&(1<<thingPageBits-1)]
 	if !s.known {
 		c.resolve(s, id)
 	}
@@ -74,13 +80,27 @@ func (c *thingCache) get(id tsdb.ThingID) *thingState {
 
 func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
 	s.known = true
-	name, ok := c.dir.ThingName(id)
-	if !ok || name == "" {
-		s.hidden = true
-		return
+	var list []Label
+	if id >= tsdb.FirstSource {
+		var ok bool
+		if c.raw, ok = c.store.SourceLabels(c.raw[:0], id); !ok {
+			s.hidden = true
+			return
+		}
+		c.buf = c.buf[:0]
+		for _, l := range c.raw { // sorted and valid since it was taken
+			c.buf = append(c.buf, Label(l))
+		}
+		list = c.buf
+	} else {
+		name, ok := c.dir.ThingName(id)
+		if !ok || name == "" {
+			s.hidden = true
+			return
+		}
+		c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, name}), id)
+		list = cleanLabels(c.buf)
 	}
-	c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, name}), id)
-	list := cleanLabels(c.buf)
 	if len(list) > len(c.arena) {
 		c.chunk = min(max(2*c.chunk, 16, len(list)), max(4096, len(list)))
 		c.arena = make([]Label, c.chunk)

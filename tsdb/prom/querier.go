@@ -26,6 +26,8 @@ type Store interface {
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
 	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
 	Stats() tsdb.Stats
+	Sources() int
+	SourceLabels(dst []tsdb.Label, id tsdb.ThingID) ([]tsdb.Label, bool)
 }
 
 // seriesFunc is the SelectHints.Func of a selection whose samples nobody will read.
@@ -42,6 +44,7 @@ type queryable struct {
 	dir            Directory
 	maxSeries      int
 	maxBufferBytes int
+	sources        sourceIndex
 }
 
 // querier returns a querier of the times from minMs to maxMs, both included, narrowed to what the store may hold.
@@ -50,7 +53,7 @@ func (q *queryable) querier(minMs, maxMs int64) *querier {
 		queryable: q,
 		minMs:     max(minMs, q.store.Stats().OldestMs, 0),
 		maxMs:     min(maxMs, tsdb.MaxTimeMs-1),
-		things:    thingCache{dir: q.dir},
+		things:    thingCache{dir: q.dir, store: q.store},
 	}
 }
 
@@ -106,6 +109,7 @@ func (q *querier) Select(
 	}
 
 	var list []series
+	repeats := false
 	var builder labels.ScratchBuilder
 	add := func(s series, name string, thing []Label) error {
 		if q.series++; q.series > q.maxSeries {
@@ -115,6 +119,7 @@ func (q *querier) Select(
 			return &limitError{fmt.Sprintf("label_replace or label_join over %d series may make more than %d MiB of labels; aggregate first", q.series, maxLabelBytes>>20)}
 		}
 		s.sel = sel
+		repeats = repeats || mayRepeat(s.thing, s.info, thing)
 		s.lset = seriesLabels(&builder, name, thing, s.info, s.text)
 		list = append(list, s)
 		return nil
@@ -161,7 +166,9 @@ func (q *querier) Select(
 	if err != nil {
 		return &seriesSet{err: err}
 	}
-	if sortSeries {
+	if repeats {
+		list = mergeRepeated(list)
+	} else if sortSeries {
 		slices.SortFunc(list, func(a, b series) int { return labels.Compare(a.lset, b.lset) })
 	}
 	return &seriesSet{list: list}
@@ -350,7 +357,7 @@ func (q *querier) targets(names, values []*labels.Matcher) []target {
 	return list
 }
 
-// chosenThings returns the only things that can match, ascending, when a matcher on `thing` is an equality or a regular
+// chosenThings returns the only things and sources that can match, ascending, when a matcher on `thing` is an equality or a regular
 // expression that is a plain list, as Grafana's multi-value variables are.
 func (q *querier) chosenThings(matchers []*labels.Matcher) (ids []tsdb.ThingID, restricted bool) {
 	for _, m := range matchers {
@@ -371,6 +378,7 @@ func (q *querier) chosenThings(matchers []*labels.Matcher) (ids []tsdb.ThingID, 
 				ids = append(ids, id)
 			}
 		}
+		ids = q.sources.append(ids, q.store, names)
 		slices.Sort(ids)
 		return slices.Compact(ids), true
 	}

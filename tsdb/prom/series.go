@@ -25,7 +25,7 @@ const (
 	maxWindowMs   = 7 * 24 * 3600 * 1000
 )
 
-// series is one series of a selection: a number column of a thing, or one value of a string column of a thing.
+// series is one series of a selection: a number column of a thing or source, or one value of a string column.
 // Its samples are read when an iterator asks for them, unless the selection needed only the last one.
 type series struct {
 	sel    *selection
@@ -36,6 +36,7 @@ type series struct {
 	info   bool // a string column
 	single bool // last is all there is to say
 	last   sample
+	also   *series // another one with the same labels
 }
 
 type sample struct {
@@ -48,6 +49,9 @@ func (s *series) Labels() labels.Labels { return s.lset }
 
 // Iterator implements storage.Series. An iterator of another series of this package is taken over with its buffers.
 func (s *series) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
+	if s.also != nil {
+		return s.merged()
+	}
 	si, ok := it.(*sampleIterator)
 	if !ok {
 		si = &sampleIterator{spanMs: firstWindowMs}
