@@ -24,6 +24,9 @@ func Regex(expr string) (*Match, error) {
 		}
 		return nil, err
 	}
+	if size(tree) > maxRegexSize {
+		return nil, errors.New("the expression is too large once its repetitions are written out")
+	}
 	// Values are folded: an expression in lower case that minds the case matches the same, faster, and shows a literal
 	// that can be looked for first.
 	lower(tree)
@@ -32,6 +35,22 @@ func Regex(expr string) (*Match, error) {
 		return nil, err
 	}
 	return &Match{kind: regex, regex: compiled, literal: required(tree)}, nil
+}
+
+// maxRegexSize bounds the program of an expression in instructions, and so the time and memory that it takes: each byte of
+// a value may cost as much.
+const maxRegexSize = 2000
+
+// size returns about how many instructions an expression becomes.
+func size(tree *syntax.Regexp) int {
+	sum := 1 + len(tree.Rune)/2
+	for _, sub := range tree.Sub {
+		sum += size(sub)
+	}
+	if tree.Op == syntax.OpRepeat {
+		sum *= max(tree.Min, tree.Max, 1)
+	}
+	return sum
 }
 
 // lower turns the literals of a parsed expression into lower case.

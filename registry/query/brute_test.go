@@ -127,7 +127,10 @@ func compiled(expr string) *regexp.Regexp {
 	return re
 }
 
-var expressions sync.Map
+var (
+	expressions sync.Map
+	wildcards   = strings.NewReplacer("\x00", ".*", "\x01", ".")
+)
 
 func matchValue(value string, t *query.Term) bool {
 	value = strings.ToLower(value)
@@ -136,7 +139,7 @@ func matchValue(value string, t *query.Term) bool {
 	case query.Exists:
 		return true
 	case query.Word:
-		form := strings.NewReplacer("\x00", ".*", "\x01", ".").Replace(regexp.QuoteMeta(text))
+		form := wildcards.Replace(regexp.QuoteMeta(text))
 		re := compiled("(?s)^" + form + "$")
 		return slices.ContainsFunc(strings.Fields(value), re.MatchString)
 	case query.Phrase:

@@ -44,7 +44,7 @@ func Parse(text string, opts Options) (*Query, error) {
 	if !utf8.ValidString(text) {
 		return nil, &Error{0, "the query is not valid UTF-8"}
 	}
-	p := &parser{text: []rune(text), opts: opts}
+	p := &parser{text: []rune(text), opts: opts, regexes: map[*Term]*index.Match{}}
 	for i, r := range p.text {
 		if unicode.IsControl(r) && !unicode.IsSpace(r) {
 			return nil, &Error{i, "there is a control character; take it out"}
@@ -61,15 +61,16 @@ func Parse(text string, opts Options) (*Query, error) {
 	if !p.done() {
 		return nil, p.fail(p.at, "there is a ) too many")
 	}
-	return newQuery(root, opts)
+	return newQuery(root, opts, p.regexes)
 }
 
 // parser reads by recursive descent. Each method leaves p.at behind white space.
 type parser struct {
-	text  []rune
-	at    int
-	terms int
-	opts  Options
+	text    []rune
+	at      int
+	terms   int
+	opts    Options
+	regexes map[*Term]*index.Match
 }
 
 func (p *parser) fail(at int, format string, args ...any) error {
@@ -103,13 +104,8 @@ func (p *parser) keyword(word string) bool {
 			return false
 		}
 	}
-	from := p.at
 	p.at = end
 	p.space()
-	if r := p.peek(); word != "TO" && (r == ':' || r == '<' || r == '>') { // a field of that name
-		p.at = from
-		return false
-	}
 	return true
 }
 
@@ -383,10 +379,13 @@ func (p *parser) regex(field string, at int) (Node, error) {
 			p.at++
 			if text := b.String(); text != "" {
 				p.space()
-				if _, err := index.Regex(text); err != nil {
+				m, err := index.Regex(text)
+				if err != nil {
 					return nil, p.fail(open, "this is not a regular expression (RE2, at most %d bytes): %v", index.MaxRegexLen, err)
 				}
-				return &Term{Field: field, Kind: Regex, Text: text, At: at}, nil
+				t := &Term{Field: field, Kind: Regex, Text: text, At: at}
+				p.regexes[t] = m
+				return t, nil
 			}
 			return nil, p.fail(open, "there is nothing between the slashes")
 		}

@@ -78,9 +78,9 @@ type Query struct {
 
 const telemetryRoot = "telemetry."
 
-// newQuery prepares the matches of all terms.
-func newQuery(root Node, opts Options) (*Query, error) {
-	q := &Query{root: root, typed: opts.Typed, match: map[*Term]*index.Match{}}
+// newQuery prepares the matches of all terms; match has those of the regular expressions.
+func newQuery(root Node, opts Options, match map[*Term]*index.Match) (*Query, error) {
+	q := &Query{root: root, typed: opts.Typed, match: match}
 	err := q.prepare(root)
 	return q, err
 }
@@ -98,7 +98,7 @@ func (q *Query) prepare(n Node) error {
 			_, err := comparisons(n, metric, 0)
 			return err
 		}
-		if n.Kind == Range && (isTime(n.Lo) || isTime(n.Hi)) {
+		if q.match[n] != nil || n.Kind == Range && (isTime(n.Lo) || isTime(n.Hi)) {
 			return nil
 		}
 		m, err := matchOf(n, 0)
@@ -130,12 +130,6 @@ func matchOf(t *Term, nowMs int64) (*index.Match, error) {
 		return index.Exists(), nil
 	case Phrase:
 		return index.Phrase(t.Text), nil
-	case Regex:
-		m, err := index.Regex(t.Text)
-		if err != nil {
-			return nil, &Error{t.At, err.Error()}
-		}
-		return m, nil
 	case Range:
 		if t.Lo.Quoted || t.Hi.Quoted {
 			return index.TextRange(t.Lo.text(), t.Hi.text(), t.Lo.Open, t.Hi.Open), nil
