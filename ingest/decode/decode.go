@@ -10,8 +10,8 @@
 package decode
 
 import (
-	"math"
 	"strconv"
+	"unicode/utf8"
 	"unsafe"
 
 	"muster/tsdb"
@@ -35,11 +35,18 @@ type Row struct {
 // Decoder decodes one payload after the other and reuses its buffers, which stay as large as the largest payload needed.
 // It is not safe for concurrent use.
 type Decoder struct {
+	Thing string // whose payloads come; the names of SenML records lose it. Set it as often as it changes
+
 	dict   *tsdb.Dict
 	keys   keys
 	rows   []Row
 	values []tsdb.Value // of all rows of the payload, row by row
 	text   []byte       // the string that is being unescaped
+
+	skipped  uint64
+	unpacked unpacker
+	lines    Lines
+	senml    senml
 
 	// The row that is being decoded.
 	start    int   // where its values begin
@@ -58,10 +65,19 @@ func New(dict *tsdb.Dict) *Decoder {
 // If a key occurs twice in a row, or two keys make the same column name, the last one wins. The rows are valid until the next
 // call; payload is not kept. Every error is a *Malformed.
 func (d *Decoder) JSON(payload []byte, arrivalMs int64) ([]Row, error) {
+	d.reset()
+	return d.result(d.document(payload, arrivalMs))
+}
+
+// reset prepares for the next payload.
+func (d *Decoder) reset() {
 	d.rows = d.rows[:0]
 	d.values = d.values[:0]
 	d.keys.trim()
-	i, f := d.document(payload, arrivalMs)
+}
+
+// result is what a call returns after the decoding of its payload ended at i.
+func (d *Decoder) result(i int, f fault) ([]Row, error) {
 	if f != ok {
 		return nil, &Malformed{Reason: reasons[f], Offset: i}
 	}
@@ -126,18 +142,34 @@ func (d *Decoder) array(p []byte, i int, arrivalMs int64) (int, fault) {
 
 // row decodes the object at p[i] into a row.
 func (d *Decoder) row(p []byte, i int, arrivalMs int64) (int, fault) {
-	d.start = len(d.values)
-	d.timeRank = 0
-	d.keys.startRow()
+	d.begin()
 	i, f := d.object(p, i+1, rootKey, 1)
-	if f != ok || len(d.values) == d.start {
+	if f != ok {
 		return i, f
 	}
 	if d.timeRank > 0 {
 		arrivalMs = d.timeMs
 	}
-	d.rows = append(d.rows, Row{TimeMs: arrivalMs, Values: d.values[d.start:len(d.values):len(d.values)]})
-	return i, ok
+	return i, d.finish(arrivalMs)
+}
+
+// begin starts a row.
+func (d *Decoder) begin() {
+	d.start = len(d.values)
+	d.timeRank = 0
+	d.keys.startRow()
+}
+
+// finish ends the row and keeps it if it has a column.
+func (d *Decoder) finish(timeMs int64) fault {
+	if len(d.values) == d.start {
+		return ok
+	}
+	if len(d.rows) == maxRows {
+		return faultRows
+	}
+	d.rows = append(d.rows, Row{TimeMs: timeMs, Values: d.values[d.start:len(d.values):len(d.values)]})
+	return ok
 }
 
 // object decodes the members of the object below parent; its brace is behind i.
@@ -234,20 +266,22 @@ func (d *Decoder) number(p []byte, i int, key keyID) (int, fault) {
 	if f != ok {
 		return end, f
 	}
-	if n.mant < maxMantissa && !n.cut && int(int8(n.exp)) == n.exp {
-		m := int64(n.mant)
-		if n.neg {
-			m = -m
-		}
-		return d.add(i, end, key, tsdb.Value{Mantissa: m, Exp: int8(n.exp), Kind: tsdb.Decimal})
+	if v, short := n.decimalValue(); short {
+		return d.add(i, end, key, v)
 	}
-	// ParseFloat does not keep its argument; a conversion to string would allocate for texts of more than 32 bytes.
-	// TestFloatText holds this against the plain conversion.
-	v, err := strconv.ParseFloat(unsafe.String(&p[i], end-i), 64)
-	if err != nil {
+	v, fits := parseFloat(p[i:end])
+	if !fits {
 		return i, faultNumberRange
 	}
-	return d.add(i, end, key, tsdb.Value{Mantissa: int64(math.Float64bits(v)), Kind: tsdb.Float})
+	return d.add(i, end, key, floatValue(v))
+}
+
+// parseFloat returns the double nearest to the number that text, which must not be empty, spells, or false if it is too large.
+// TestFloatText holds this against the plain conversion.
+func parseFloat(text []byte) (float64, bool) {
+	// ParseFloat does not keep its argument; a conversion to string would allocate for texts of more than 32 bytes.
+	v, err := strconv.ParseFloat(unsafe.String(&text[0], len(text)), 64)
+	return v, err == nil
 }
 
 // str decodes the string behind the quote before p[i] into a column.
@@ -256,6 +290,11 @@ func (d *Decoder) str(p []byte, i int, key keyID) (int, fault) {
 	if f != ok {
 		return end, f
 	}
+	return d.addText(i, end, key, s)
+}
+
+// addText is add of a string value, which must be UTF-8.
+func (d *Decoder) addText(i, end int, key keyID, s []byte) (int, fault) {
 	if len(s) > maxValueBytes {
 		return i, faultStringLen
 	}
@@ -264,6 +303,23 @@ func (d *Decoder) str(p []byte, i int, key keyID) (int, fault) {
 		return i, faultStringsFull
 	}
 	return d.add(i, end, key, tsdb.Value{Mantissa: int64(id), Kind: tsdb.String})
+}
+
+// addString is add of a string value that may not be UTF-8.
+func (d *Decoder) addString(i, end int, key keyID, s []byte) (int, fault) {
+	if !utf8.Valid(s) {
+		return i, faultUTF8
+	}
+	return d.addText(i, end, key, s)
+}
+
+// addScalar is add of a number.
+func (d *Decoder) addScalar(i, end int, key keyID, s scalar) (int, fault) {
+	v, f := s.value()
+	if f != ok {
+		return i, f
+	}
+	return d.add(i, end, key, v)
 }
 
 // stringAt returns the text of the string behind the quote before p[i], valid until the next call, and the index behind it.

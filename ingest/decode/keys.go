@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"bytes"
 	"hash/maphash"
+	"unicode/utf8"
 
 	"muster/tsdb"
 )
@@ -32,7 +34,7 @@ type keys struct {
 
 // node is one key at its place in the tree.
 type node struct {
-	raw      string // as written between the quotes: valid UTF-8, valid escapes
+	raw      string // as written between the quotes: valid UTF-8, valid escapes; for other formats than JSON the key itself
 	parent   keyID
 	next     keyID // the key after it last time, rootKey if there was none
 	column   keyID // the first node of the same column name, noKey until a value asked for it
@@ -40,6 +42,7 @@ type node struct {
 	row      uint64
 	metric   tsdb.MetricID // in a column's first node
 	timeRank uint8         // 1 to 3 for a top-level time, timestamp, ts
+	escaped  bool          // raw has escapes
 }
 
 func newKeys() keys {
@@ -96,10 +99,43 @@ func (k *keys) findHashed(p []byte, i int, parent keyID) (keyID, int, fault) {
 			return noKey, i, faultNameLen
 		}
 		id = k.insert(string(raw), parent, slot)
+		k.nodes[id].escaped = escaped
 	}
 	k.nodes[k.prev].next = id
 	k.prev = id
 	return id, next, ok
+}
+
+// findPlain returns the key below parent that is name itself, of a format without JSON's escapes.
+func (k *keys) findPlain(name []byte, parent keyID) (keyID, fault) {
+	id := k.nodes[k.prev].next
+	if n := &k.nodes[id]; n.parent == parent && string(name) == n.raw && !n.escaped {
+		k.prev = id
+		return id, ok
+	}
+	// A backslash becomes an underscore in the column's name anyway; done here, it cannot be taken for an escape.
+	if bytes.IndexByte(name, '\\') >= 0 {
+		k.name = append(k.name[:0], name...)
+		name = k.name
+		for i, c := range name {
+			if c == '\\' {
+				name[i] = '_'
+			}
+		}
+	}
+	slot := k.slot(name, parent)
+	if id = k.index[slot]; id == rootKey {
+		switch {
+		case !utf8.Valid(name):
+			return noKey, faultUTF8
+		case len(name) > maxNameBytes:
+			return noKey, faultNameLen
+		}
+		id = k.insert(string(name), parent, slot)
+	}
+	k.nodes[k.prev].next = id
+	k.prev = id
+	return id, ok
 }
 
 // slot returns where the index has the key, or has room for it.
