@@ -13,6 +13,7 @@ import (
 type Config struct {
 	HelloTimeout  time.Duration // pauses of a client during TLS handshake and CONNECT, together; 5 s
 	WriteTimeout  time.Duration // a client that reads nothing for so long is cut off; 30 s
+	CompactTLS    bool          // the record layer of package record, which keeps little of an idle connection; false: crypto/tls
 	MaxConns      int           // 100,000
 	MaxHandshakes int           // that compute at the same time; 2 per core
 	// AddressRate is how many connections per second one address may make, AddressBurst how many at once: 1,000 and 20,000. A

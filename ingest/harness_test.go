@@ -264,6 +264,17 @@ func newFixture(t *testing.T, allowAll bool) *fixture {
 	return &fixture{t: t, gate: g, presence: &presence{gate: g}, fs: vfs.OS{}, clock: vfs.SystemClock{}, dir: t.TempDir(), log: &lockedBuffer{}}
 }
 
+// eachTLS runs test over TLS with both record layers.
+func eachTLS(t *testing.T, allowAll bool, test func(t *testing.T, f *fixture)) {
+	for name, compact := range map[string]bool{"stdlib": false, "compact": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, allowAll)
+			f.config.CompactTLS = compact
+			test(t, f)
+		})
+	}
+}
+
 // start opens store and server; they are closed with the test.
 func (f *fixture) start() *fixture {
 	f.t.Helper()

@@ -212,8 +212,9 @@ func TestReasonCodes(t *testing.T) {
 }
 
 // TestSlowClients: who does not finish TLS and CONNECT in time is cut off, and stops nobody meanwhile.
-func TestSlowClients(t *testing.T) {
-	f := newFixture(t, false)
+func TestSlowClients(t *testing.T) { eachTLS(t, false, testSlowClients) }
+
+func testSlowClients(t *testing.T, f *fixture) {
 	f.config.HelloTimeout = 700 * time.Millisecond
 	f.config.MaxHandshakes = 2
 	f.start()

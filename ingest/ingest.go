@@ -93,7 +93,7 @@ func Open(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("open sessions: %w", err)
 	}
 	s := &Server{env: env, broker: b, done: make(chan struct{})}
-	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse,
+	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse, CompactTLS: cfg.CompactTLS,
 		HelloTimeout: cfg.HelloTimeout, MaxConns: cfg.MaxConns, MaxHandshakes: cfg.MaxHandshakes,
 		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst})
 	if opts.TLS != nil {

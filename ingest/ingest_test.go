@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -18,7 +19,11 @@ import (
 )
 
 func TestTelemetryReachesTheStoreAndIsAcknowledged(t *testing.T) {
-	f := newFixture(t, false).start()
+	eachTLS(t, false, testTelemetryReachesTheStoreAndIsAcknowledged)
+}
+
+func testTelemetryReachesTheStoreAndIsAcknowledged(t *testing.T, f *fixture) {
+	f.start()
 	for _, version := range []byte{4, 5} {
 		name := fmt.Sprintf("lamp-%d", version)
 		c := f.dialTLS(version, name)
@@ -50,8 +55,10 @@ func TestTelemetryReachesTheStoreAndIsAcknowledged(t *testing.T) {
 	}
 }
 
-func TestMosquittoClients(t *testing.T) {
-	f := newFixture(t, false).start()
+func TestMosquittoClients(t *testing.T) { eachTLS(t, false, testMosquittoClients) }
+
+func testMosquittoClients(t *testing.T, f *fixture) {
+	f.start()
 	ca, cert, key := testCA().files(t, "truck-1")
 	host, port, _ := net.SplitHostPort(f.addr)
 	args := func(more ...string) []string {
@@ -91,8 +98,10 @@ func TestMosquittoClients(t *testing.T) {
 	}
 }
 
-func TestPahoV5(t *testing.T) {
-	f := newFixture(t, true).start()
+func TestPahoV5(t *testing.T) { eachTLS(t, true, testPahoV5) }
+
+func testPahoV5(t *testing.T, f *fixture) {
+	f.start()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	dial := func(id string) (*paho.Client, <-chan *paho.Publish) {
@@ -239,8 +248,10 @@ func TestMalformedPayload(t *testing.T) {
 	}
 }
 
-func TestRightsOnEveryPath(t *testing.T) {
-	f := newFixture(t, false).start()
+func TestRightsOnEveryPath(t *testing.T) { eachTLS(t, false, testRightsOnEveryPath) }
+
+func testRightsOnEveryPath(t *testing.T, f *fixture) {
+	f.start()
 	// v5 is told
 	c := f.connect(5, "lamp-1")
 	f.connect(5, "lamp-2")
@@ -380,6 +391,25 @@ func TestKick(t *testing.T) {
 	eventually(t, "the presence event", func() bool { return f.presence.has("lamp-1: certificate revoked") })
 	other.send([]byte{0xc0, 0})
 	other.expect(0xd0, 0)
+}
+
+// TestEndOverTLS: a client that is kicked reads why, and a proper end of the TLS connection.
+func TestEndOverTLS(t *testing.T) { eachTLS(t, false, testEndOverTLS) }
+
+func testEndOverTLS(t *testing.T, f *fixture) {
+	f.start()
+	c := f.dialTLS(5, "lamp-1")
+	c.open("lamp-1")
+	f.server.Kick("lamp-1", "revoked")
+	if first, body := c.read(); first != 0xe0 || body[0] != 0x98 {
+		t.Fatalf("got %x %x, want a disconnect", first, body)
+	}
+	if _, _, err := c.tryRead(patience); err != io.EOF {
+		t.Fatalf("the connection ended with %v", err)
+	}
+	if conn := c.conn.(*tls.Conn).ConnectionState(); conn.Version != tls.VersionTLS13 {
+		t.Fatalf("version %#x", conn.Version)
+	}
 }
 
 // TestKickBetweenAdmissionAndSession: a key that is revoked while its client connects finds no session to end yet.

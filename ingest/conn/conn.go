@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"muster/ingest/conn/record"
 )
 
 // Options of New. All are required.
@@ -30,6 +32,7 @@ type Options struct {
 	// Refused counts a connection that was turned away, by reason.
 	Refused func(reason string)
 
+	CompactTLS    bool          // after a handshake of TLS 1.3, package record goes on instead of crypto/tls
 	HelloTimeout  time.Duration // what a client may take, all its pauses together, for the handshake and its first packet
 	MaxConns      int
 	MaxHandshakes int     // handshakes that compute at the same time
@@ -68,18 +71,44 @@ func New(opts Options) *Door {
 
 // Listener accepts on one address.
 type Listener struct {
-	door *Door
-	tcp  net.Listener
-	tls  *tls.Config // nil: plain
+	door  *Door
+	tcp   net.Listener
+	shake handshake // nil: plain
+}
+
+// handshake makes one as the server of raw. It returns the connection to go on with, and what the peer has shown.
+type handshake func(ctx context.Context, raw net.Conn) (net.Conn, tls.ConnectionState, error)
+
+// handshakeOf returns the handshake of a listener with config.
+func (d *Door) handshakeOf(config *tls.Config) (handshake, error) {
+	if d.opts.CompactTLS {
+		layer, err := record.New(record.Options{TLS: config, Metrics: d.opts.Metrics})
+		if err != nil {
+			return nil, err
+		}
+		return layer.Handshake, nil
+	}
+	return func(ctx context.Context, raw net.Conn) (net.Conn, tls.ConnectionState, error) {
+		conn := tls.Server(raw, config)
+		err := conn.HandshakeContext(ctx)
+		return conn, conn.ConnectionState(), err
+	}, nil
 }
 
 // Listen binds addr; a nil config is a plain listener. Accept does the rest.
 func (d *Door) Listen(addr string, config *tls.Config) (*Listener, error) {
+	l := &Listener{door: d}
+	if config != nil {
+		var err error
+		if l.shake, err = d.handshakeOf(config); err != nil {
+			return nil, err
+		}
+	}
 	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w; another program may use the port: choose another address", addr, err)
 	}
-	l := &Listener{door: d, tcp: tcp, tls: config}
+	l.tcp = tcp
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listeners = append(d.listeners, l)
@@ -105,12 +134,12 @@ func (l *Listener) Accept() {
 			continue
 		}
 		pause = 0
-		l.door.admit(raw, l.tls)
+		l.door.admit(raw, l.shake)
 	}
 }
 
 // admit turns raw away or serves it in a goroutine.
-func (d *Door) admit(raw net.Conn, config *tls.Config) {
+func (d *Door) admit(raw net.Conn, shake handshake) {
 	if !d.rates.allow(addrOf(raw), time.Now()) {
 		d.opts.Refused("address rate")
 		_ = raw.Close() // turned away
@@ -126,12 +155,12 @@ func (d *Door) admit(raw net.Conn, config *tls.Config) {
 	}
 	go func() {
 		defer d.leave(raw)
-		if config == nil {
+		if shake == nil {
 			_ = raw.SetDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
 			d.opts.Serve(raw, nil)
 			return
 		}
-		d.serveTLS(raw, config)
+		d.serveTLS(raw, shake)
 	}()
 }
 
@@ -175,28 +204,23 @@ func (d *Door) leave(raw net.Conn) {
 	d.wg.Done()
 }
 
-func (d *Door) serveTLS(raw net.Conn, config *tls.Config) {
+func (d *Door) serveTLS(raw net.Conn, shake handshake) {
 	hello := &helloConn{Conn: raw, door: d, left: d.opts.HelloTimeout}
-	conn := tls.Server(hello, config)
-	ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
-	defer cancel()
-	hello.acquire()
-	err := conn.HandshakeContext(ctx)
-	hello.done()
+	conn, state, err := hello.finish(shake)
 	if err != nil {
 		d.opts.Refused("tls handshake")
 		d.opts.Log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)
 		return
 	}
+	defer conn.Close() // for a record layer that has keys to wipe; mostly done
 	var cert *x509.Certificate
-	if certs := conn.ConnectionState().PeerCertificates; len(certs) > 0 {
-		cert = certs[0]
+	if len(state.PeerCertificates) > 0 {
+		cert = state.PeerCertificates[0]
 	}
 	// A TLS listener is for certificates; the plain rules must never apply to a client that came without one.
 	if cert == nil {
 		d.opts.Refused("no client certificate")
-		_ = conn.Close() // turned away
-		return
+		return // turned away
 	}
 	_ = raw.SetDeadline(time.Now().Add(max(hello.left, minFirstPacket))) // an error here is one of the first read too
 	d.opts.Serve(conn, cert)
@@ -216,6 +240,15 @@ type helloConn struct {
 	door *Door
 	left time.Duration
 	over bool
+}
+
+// finish makes the handshake. It is a function of its own so that nothing of it is kept while the connection is served.
+func (c *helloConn) finish(shake handshake) (net.Conn, tls.ConnectionState, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
+	defer cancel()
+	c.acquire()
+	defer c.done()
+	return shake(ctx, c)
 }
 
 func (c *helloConn) acquire() { c.door.hands <- struct{}{} }
