@@ -14,6 +14,7 @@ import (
 	"muster/pki"
 	"muster/registry"
 	"muster/registry/account"
+	fleetql "muster/registry/query"
 )
 
 // apiError is a refusal of admin's own.
@@ -23,6 +24,7 @@ type apiError struct {
 	awsType string // in AWS's; "": by status
 	message string
 	fields  map[string]string // more fields of AWS's body
+	at      *int              // where in a text the mistake is, in characters from 0; nil: nowhere
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -61,6 +63,9 @@ func describe(err error) *apiError {
 		case account.Busy:
 			return &apiError{status: fasthttp.StatusTooManyRequests, kind: "busy", message: e.Message}
 		}
+	}
+	if e, ok := errors.AsType[*fleetql.Error](err); ok {
+		return &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "InvalidQueryException", message: e.Message, at: &e.At}
 	}
 	if e, ok := errors.AsType[*registry.Error](err); ok && e.Kind != registry.Internal {
 		kinds := map[registry.Kind]struct {
@@ -124,6 +129,9 @@ func (s *Server) fail(c *call, err error) {
 		case "UnauthorizedException":
 			e.status = fasthttp.StatusUnauthorized
 		}
+		if e.at != nil {
+			message = fmt.Sprintf("%s (at position %d)", message, *e.at)
+		}
 		body := map[string]string{"message": message}
 		for k, v := range e.fields {
 			body[k] = v
@@ -140,9 +148,10 @@ func (s *Server) fail(c *call, err error) {
 			Kind      string `json:"kind"`
 			Message   string `json:"message"`
 			RequestID string `json:"requestId"`
+			Position  *int   `json:"position,omitempty"`
 		} `json:"error"`
 	}
-	body.Error.Kind, body.Error.Message, body.Error.RequestID = e.kind, message, c.id
+	body.Error.Kind, body.Error.Message, body.Error.RequestID, body.Error.Position = e.kind, message, c.id, e.at
 	mustWriteJSON(c, e.status, body)
 }
 

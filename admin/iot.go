@@ -50,16 +50,21 @@ func page(c *call) (after string, limit int, err error) {
 	if limit, err = intArg(c, "maxResults", defaultMaxResults, 1, registry.MaxPage); err != nil {
 		return "", 0, err
 	}
-	token := string(c.http.QueryArgs().Peek("nextToken"))
+	after, err = decodePageToken(string(c.http.QueryArgs().Peek("nextToken")))
+	return after, limit, err
+}
+
+// decodePageToken returns what pageToken encoded.
+func decodePageToken(token string) (next string, err error) {
 	if token == "" {
-		return "", limit, nil
+		return "", nil
 	}
 	text, err := base64.RawURLEncoding.DecodeString(token)
-	after, ok := strings.CutPrefix(string(text), pageTokenPrefix)
+	next, ok := strings.CutPrefix(string(text), pageTokenPrefix)
 	if err != nil || !ok {
-		return "", 0, invalid("nextToken is not one that this gateway gave")
+		return "", invalid("nextToken is not one that this gateway gave")
 	}
-	return after, limit, nil
+	return next, nil
 }
 
 func pageToken(next string) string {

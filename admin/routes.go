@@ -15,6 +15,7 @@ var apiRoutes = []route{
 	{method: "GET", pattern: "/api/overview", op: "overview", scope: read, handle: getOverview},
 	{method: "GET", pattern: "/api/overview/live", op: "overviewLive", scope: read, handle: getOverviewLive},
 	{method: "GET", pattern: "/api/things", op: "searchThings", scope: read, handle: searchThings},
+	{method: "GET", pattern: "/api/explain", op: "explainQuery", scope: read, handle: explainQuery},
 	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read, handle: getThing},
 	{method: "GET", pattern: "/api/things/{thingName}/twin", op: "getTwin", scope: read, handle: getTwin},
 
@@ -59,5 +60,15 @@ var iotRoutes = []route{
 	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: listThingTypes},
 	{method: "POST", pattern: "/thing-types/{thingTypeName}/deprecate", op: "DeprecateThingType", scope: fleet, audited: true, handle: awsBody(deprecateThingType)},
 	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: deleteThingType},
+	{method: "POST", pattern: "/indices/search", op: "SearchIndex", scope: read, readsByPost: true, handle: awsBody(searchIndex)},
+	{method: "POST", pattern: "/indices/statistics", op: "GetStatistics", scope: read, readsByPost: true, handle: awsBody(getStatistics)},
+	{method: "POST", pattern: "/indices/percentiles", op: "GetPercentiles", scope: read, readsByPost: true, handle: awsBody(getPercentiles)},
+	{method: "POST", pattern: "/indices/cardinality", op: "GetCardinality", scope: read, readsByPost: true, handle: awsBody(getCardinality)},
+	{method: "POST", pattern: "/indices/buckets", op: "GetBucketsAggregation", scope: read, readsByPost: true, handle: awsBody(getBuckets)},
+	{method: "GET", pattern: "/indices/{indexName}", op: "DescribeIndex", scope: read, handle: describeIndex},
+	{method: "GET", pattern: "/indices", op: "ListIndices", scope: read, handle: listIndices},
+	{method: "GET", pattern: "/indexing/config", op: "GetIndexingConfiguration", scope: read, handle: getIndexingConfiguration},
+	{method: "POST", pattern: "/indexing/config", op: "UpdateIndexingConfiguration", scope: fleet, audited: true, handle: awsBody(updateIndexingConfiguration)},
+	{method: "POST", pattern: "/things/{thingName}/connectivity-data", op: "GetThingConnectivityData", scope: read, readsByPost: true, handle: getThingConnectivityData},
 	{method: "GET", pattern: "/endpoint", op: "DescribeEndpoint", scope: read, handle: describeEndpoint},
 }

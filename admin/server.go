@@ -142,6 +142,7 @@ type Server struct {
 	local    net.Listener     // nil: none
 	localAPI *fasthttp.Server // of local
 	audit    *audit.Log
+	indexing *indexing
 	live     *live
 	static   *static
 	api      *table // at the root
@@ -182,6 +183,9 @@ func Open(opts Options) (*Server, error) {
 		if s.static, err = openStatic(opts.UI); err != nil {
 			return nil, fmt.Errorf("read the UI's files: %w", err)
 		}
+	}
+	if s.indexing, err = openIndexing(opts.FS, opts.DataDir); err != nil {
+		return nil, err
 	}
 	if s.audit, err = audit.Open(opts.FS, opts.DataDir, opts.Clock); err != nil {
 		return nil, err

@@ -1,0 +1,361 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"muster/registry"
+	"muster/registry/index"
+)
+
+const (
+	thingsIndex       = "AWS_Things"
+	queryVersion      = "2017-09-30"
+	defaultFound      = 100 // things on a page of SearchIndex
+	defaultBuckets    = 10
+	maxBuckets        = 10_000
+	maxPercents       = 100
+	defaultAggregated = "registry.version"
+)
+
+// indexQuery is what all operations on an index take.
+type indexQuery struct {
+	IndexName        string `json:"indexName"`
+	QueryString      string `json:"queryString"`
+	QueryVersion     string `json:"queryVersion"`
+	AggregationField string `json:"aggregationField"`
+}
+
+// check refuses what no index of this gateway answers.
+func (q *indexQuery) check(s *Server) error {
+	if q.QueryString == "" {
+		return invalid("queryString is missing; * finds every thing")
+	}
+	if q.QueryVersion != "" && q.QueryVersion != queryVersion {
+		return invalid("queryVersion must be %s, not %q", queryVersion, short(q.QueryVersion))
+	}
+	return s.checkIndex(q.IndexName)
+}
+
+func (s *Server) checkIndex(name string) error {
+	switch {
+	case name != "" && name != thingsIndex:
+		return notFound("this gateway has no index %q; it has %s", short(name), thingsIndex)
+	case !s.indexing.on():
+		return &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "IndexNotReadyException",
+			message: "indexing is switched off; switch it on with UpdateIndexingConfiguration, thingIndexingMode REGISTRY"}
+	}
+	return nil
+}
+
+// aggregated returns the field to aggregate.
+func (q *indexQuery) aggregated() (string, error) {
+	field := q.AggregationField
+	if field == "" {
+		return defaultAggregated, nil
+	}
+	known := slices.Contains([]string{"thingName", "thingId", "thingTypeName", "thingGroupNames"}, field)
+	for _, root := range []string{"attributes.", "registry.", "connectivity.", "shadow.", "deviceDefender."} {
+		known = known || strings.HasPrefix(field, root)
+	}
+	if !known {
+		return "", wrongAggregation("aggregationField: there is no field %q; it is one such as attributes.city, thingTypeName or connectivity.timestamp", short(field))
+	}
+	return field, nil
+}
+
+func wrongAggregation(format string, args ...any) error {
+	e := describe(invalid(format, args...))
+	e.awsType = "InvalidAggregationException"
+	return e
+}
+
+// awsThing is a thing in the answer of SearchIndex.
+type awsThing struct {
+	ThingName       string            `json:"thingName"`
+	ThingID         string            `json:"thingId"`
+	ThingTypeName   string            `json:"thingTypeName,omitempty"`
+	ThingGroupNames []string          `json:"thingGroupNames,omitempty"`
+	Attributes      map[string]string `json:"attributes"`
+	Connectivity    awsConnectivity   `json:"connectivity"`
+}
+
+type awsConnectivity struct {
+	Connected        bool   `json:"connected"`
+	Timestamp        int64  `json:"timestamp,omitempty"` // Unix ms
+	DisconnectReason string `json:"disconnectReason,omitempty"`
+}
+
+type searchIndexInput struct {
+	indexQuery
+	NextToken  string `json:"nextToken"`
+	MaxResults *int   `json:"maxResults"`
+}
+
+func searchIndex(ctx context.Context, s *Server, _ *call, in searchIndexInput) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	limit := defaultFound
+	if in.MaxResults != nil {
+		limit = *in.MaxResults
+	}
+	if limit < 1 || limit > registry.MaxPage {
+		return nil, invalid("maxResults must be from 1 to %d, it is %d", registry.MaxPage, limit)
+	}
+	cursor, err := decodePageToken(in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.registry.Query(ctx, registry.QueryInput{Text: in.QueryString, Limit: limit, Cursor: cursor})
+	if err != nil {
+		return nil, err
+	}
+	things := make([]awsThing, 0, len(page.Hits))
+	for _, h := range page.Hits {
+		out := awsThing{
+			ThingName: h.Thing.Name, ThingID: h.Thing.UUID, ThingTypeName: h.Thing.TypeName, ThingGroupNames: h.Groups,
+			Attributes: orEmpty(h.Thing.Attributes),
+		}
+		if h.Known {
+			out.Connectivity = awsConnectivity{h.Connectivity.Connected, h.Connectivity.SinceMs, registry.DisconnectReason(h.Connectivity.Reason)}
+		}
+		things = append(things, out)
+	}
+	return struct {
+		Things    []awsThing `json:"things"`
+		NextToken string     `json:"nextToken,omitempty"`
+	}{things, pageToken(page.NextCursor)}, nil
+}
+
+// finite is a number that JSON can write; AWS, too, leaves out what is beyond a double.
+func finite(n float64) *float64 {
+	if math.IsInf(n, 0) || math.IsNaN(n) {
+		return nil
+	}
+	return &n
+}
+
+func getStatistics(ctx context.Context, s *Server, _ *call, in indexQuery) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	field, err := in.aggregated()
+	if err != nil {
+		return nil, err
+	}
+	stats, err := s.registry.QueryStats(ctx, in.QueryString, field)
+	if err != nil {
+		return nil, err
+	}
+	type statistics struct {
+		Count        int      `json:"count"`
+		Average      *float64 `json:"average,omitempty"`
+		Sum          *float64 `json:"sum,omitempty"`
+		Minimum      *float64 `json:"minimum,omitempty"`
+		Maximum      *float64 `json:"maximum,omitempty"`
+		SumOfSquares *float64 `json:"sumOfSquares,omitempty"`
+		Variance     *float64 `json:"variance,omitempty"`
+		StdDeviation *float64 `json:"stdDeviation,omitempty"`
+	}
+	out := statistics{Count: stats.Count}
+	if stats.Type == index.NumberType || stats.Type == index.BoolType {
+		out.Average, out.Sum, out.SumOfSquares = finite(stats.Average), finite(stats.Sum), finite(stats.SumSquares)
+		out.Minimum, out.Maximum = &stats.Min, &stats.Max
+		out.Variance, out.StdDeviation = finite(stats.Variance), finite(math.Sqrt(stats.Variance))
+	}
+	return map[string]statistics{"statistics": out}, nil
+}
+
+type percentilesInput struct {
+	indexQuery
+	Percents []float64 `json:"percents"`
+}
+
+func getPercentiles(ctx context.Context, s *Server, _ *call, in percentilesInput) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	field, err := in.aggregated()
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Percents) == 0 {
+		in.Percents = []float64{1, 5, 25, 50, 75, 95, 99}
+	}
+	if len(in.Percents) > maxPercents {
+		return nil, invalid("percents: at most %d, these are %d", maxPercents, len(in.Percents))
+	}
+	for _, p := range in.Percents {
+		if p < 0 || p > 100 {
+			return nil, invalid("percents: each must be from 0 to 100, one is %v", p)
+		}
+	}
+	values, typ, err := s.registry.QueryPercentiles(ctx, in.QueryString, field, in.Percents)
+	if err != nil {
+		return nil, err
+	}
+	if typ == index.TextType {
+		return nil, wrongAggregation("aggregationField: the values of %s are texts; percentiles need numbers", field)
+	}
+	type pair struct {
+		Percent float64 `json:"percent"`
+		Value   float64 `json:"value"`
+	}
+	pairs := []pair{}
+	for i, v := range values {
+		pairs = append(pairs, pair{in.Percents[i], v})
+	}
+	return map[string][]pair{"percentiles": pairs}, nil
+}
+
+func getCardinality(ctx context.Context, s *Server, _ *call, in indexQuery) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	field, err := in.aggregated()
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.registry.QueryCardinality(ctx, in.QueryString, field)
+	return map[string]int{"cardinality": n}, err
+}
+
+type bucketsInput struct {
+	indexQuery
+	Type struct {
+		Terms *struct {
+			MaxBuckets *int `json:"maxBuckets"`
+		} `json:"termsAggregation"`
+	} `json:"bucketsAggregationType"`
+}
+
+func getBuckets(ctx context.Context, s *Server, _ *call, in bucketsInput) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	if in.AggregationField == "" {
+		return nil, invalid("aggregationField is missing")
+	}
+	field, err := in.aggregated()
+	if err != nil {
+		return nil, err
+	}
+	if in.Type.Terms == nil {
+		return nil, wrongAggregation("bucketsAggregationType must have termsAggregation")
+	}
+	limit := defaultBuckets
+	if n := in.Type.Terms.MaxBuckets; n != nil {
+		limit = *n
+	}
+	if limit < 1 || limit > maxBuckets {
+		return nil, wrongAggregation("maxBuckets must be from 1 to %d, it is %d", maxBuckets, limit)
+	}
+	found, total, err := s.registry.QueryBuckets(ctx, in.QueryString, field, limit)
+	if err != nil {
+		return nil, err
+	}
+	type bucket struct {
+		KeyValue string `json:"keyValue"`
+		Count    int    `json:"count"`
+	}
+	buckets := []bucket{}
+	for _, b := range found {
+		buckets = append(buckets, bucket{b.Value, b.Things})
+	}
+	return struct {
+		TotalCount int      `json:"totalCount"`
+		Buckets    []bucket `json:"buckets"`
+	}{total, buckets}, nil
+}
+
+func describeIndex(_ context.Context, s *Server, c *call) (any, error) {
+	if c.labels[0] != thingsIndex || !s.indexing.on() {
+		return nil, notFound("this gateway has no index %q, or it is switched off", short(c.labels[0]))
+	}
+	return struct {
+		IndexName   string `json:"indexName"`
+		IndexStatus string `json:"indexStatus"`
+		Schema      string `json:"schema"`
+	}{thingsIndex, "ACTIVE", s.indexing.schema()}, nil
+}
+
+func listIndices(_ context.Context, s *Server, c *call) (any, error) {
+	if _, _, err := page(c); err != nil {
+		return nil, err
+	}
+	names := []string{}
+	if s.indexing.on() {
+		names = append(names, thingsIndex)
+	}
+	return map[string][]string{"indexNames": names}, nil
+}
+
+func getIndexingConfiguration(_ context.Context, s *Server, _ *call) (any, error) {
+	return s.indexing.current(), nil
+}
+
+func updateIndexingConfiguration(_ context.Context, s *Server, _ *call, in indexingConfiguration) (any, error) {
+	return empty{}, s.indexing.update(in)
+}
+
+func getThingConnectivityData(_ context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	link := s.registry.Connectivity(t.ID)
+	out := struct {
+		ThingName        string        `json:"thingName"`
+		Connected        bool          `json:"connected"`
+		Timestamp        *epochSeconds `json:"timestamp,omitempty"`
+		DisconnectReason string        `json:"disconnectReason,omitempty"`
+	}{ThingName: t.Name, Connected: link.Connected, DisconnectReason: registry.DisconnectReason(link.Reason)}
+	if link.SinceMs != 0 {
+		at := epochSeconds(link.SinceMs)
+		out.Timestamp = &at
+	}
+	if link.Connected {
+		out.DisconnectReason = "NONE"
+	}
+	return out, nil
+}
+
+// explainQuery says how a query of the UI is answered.
+func explainQuery(ctx context.Context, s *Server, c *call) (any, error) {
+	plan, err := s.registry.ExplainQuery(ctx, string(c.http.QueryArgs().Peek("q")), true)
+	return map[string]string{"plan": plan}, err
+}
+
+// indexField is a declared field.
+type indexField struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// thingIndexing and groupIndexing are the two halves of AWS's configuration.
+type thingIndexing struct {
+	Mode             string          `json:"thingIndexingMode"`
+	ConnectivityMode string          `json:"thingConnectivityIndexingMode,omitempty"`
+	DefenderMode     string          `json:"deviceDefenderIndexingMode,omitempty"`
+	NamedShadowMode  string          `json:"namedShadowIndexingMode,omitempty"`
+	ManagedFields    []indexField    `json:"managedFields,omitempty"`
+	CustomFields     []indexField    `json:"customFields,omitempty"`
+	Filter           json.RawMessage `json:"filter,omitempty"`
+}
+
+type groupIndexing struct {
+	Mode          string       `json:"thingGroupIndexingMode"`
+	ManagedFields []indexField `json:"managedFields,omitempty"`
+	CustomFields  []indexField `json:"customFields,omitempty"`
+}
+
+type indexingConfiguration struct {
+	Things *thingIndexing `json:"thingIndexingConfiguration,omitempty"`
+	Groups *groupIndexing `json:"thingGroupIndexingConfiguration,omitempty"`
+}
