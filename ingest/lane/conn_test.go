@@ -112,6 +112,7 @@ func TestTelemetryDoesNotAllocate(t *testing.T) {
 			publishBytes(5, "dt/lamp-1", telemetry, 1, 7, []byte{propTopicAlias, 0, 1}),
 			publishBytes(5, "", telemetry, 1, 8, []byte{propTopicAlias, 0, 1}),
 			publishBytes(5, "dt/lamp-1/meter", telemetry, 1, 9, []byte{propUser, 0, 1, 'a', 0, 1, 'b'}),
+			publishBytes(5, "dt/lamp-1/cbor", "\xa1\x67power_w\xf9\x51\x28", 1, 10, append([]byte{propContentType, 0, 16}, "application/cbor"...)),
 		},
 	} {
 		env := newTestEnv(t)

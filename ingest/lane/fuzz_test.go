@@ -20,6 +20,7 @@ func FuzzScreen(f *testing.F) {
 	f.Add(true, byte(0x82), []byte{0, 1, 0, 0, 1, 'a'}) // mochi 501
 	f.Add(true, byte(0x10), []byte("\x00\x04MQTT\x05\xee\x00\x3c\x05\x11\x00\x00\x00\x05\x00\x01a\x05\x18\x00\x00\x00\x01\x00\x01w\x00\x01p\x00\x01u\x00\x01s"))
 	f.Add(true, byte(0x34), []byte("\x00\x01t\x00\x07\x0a\x02\x00\x00\x00\x09\x26\x00\x01k\x00\x00payload"))
+	f.Add(true, byte(0x30), []byte("\x00\x01t\x08\x03\x00\x05text/payload"))
 	f.Add(true, byte(0xe0), []byte{4, 5, 17, 0, 0, 0, 9})
 	f.Fuzz(func(t *testing.T, five bool, first byte, body []byte) {
 		version := byte(4)
@@ -76,7 +77,8 @@ func checkPublish(t *testing.T, version, first byte, body []byte, p *Publish, to
 	if code := pk.PublishValidate(10); code != packets.CodeSuccess {
 		t.Fatalf("mochi: %v", code)
 	}
-	if pk.TopicName != string(topic) || pk.PacketID != p.ID || pk.FixedHeader.Qos != p.QoS || !bytes.Equal(pk.Payload, p.Payload) || pk.Properties.TopicAlias != alias {
+	if pk.TopicName != string(topic) || pk.PacketID != p.ID || pk.FixedHeader.Qos != p.QoS || !bytes.Equal(pk.Payload, p.Payload) || pk.Properties.TopicAlias != alias ||
+		pk.Properties.ContentType != string(p.ContentType) {
 		t.Fatalf("ours %+v %q %d, mochi %+v", p, topic, alias, pk)
 	}
 	// what is forwarded decodes to the same properties, without the three that are not

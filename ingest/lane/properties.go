@@ -16,6 +16,7 @@ const (
 // Property ids that the lane reads; the others are only checked.
 const (
 	propMessageExpiry      = 2
+	propContentType        = 3
 	propSubscriptionID     = 11
 	propSessionExpiry      = 17
 	propAuthMethod         = 21
@@ -50,7 +51,7 @@ func propertyOf(id int) (propertyKind, place) {
 		return kindByte, inPublish | inWill
 	case propMessageExpiry:
 		return kindU32, inPublish | inWill
-	case 3: // content type
+	case propContentType:
 		return kindText, inPublish | inWill
 	case 8: // response topic [MQTT-3.3.2-14]
 		return kindTopic, inPublish | inWill
@@ -88,9 +89,10 @@ func propertyOf(id int) (propertyKind, place) {
 
 // properties is what the lane must know of a packet's properties.
 type properties struct {
-	raw        []byte // all of them, without their length
-	alias      uint16 // 0: none
-	authMethod bool
+	raw         []byte // all of them, without their length
+	contentType []byte
+	alias       uint16 // 0: none
+	authMethod  bool
 }
 
 // screenProperties walks over the properties at r: known ids, in their place, of the right type, none twice but the
@@ -183,6 +185,9 @@ func screenProperty(p *reader, id int, kind propertyKind, lim *Limits, got *prop
 			return checkTopic(text, lim)
 		}
 		got.authMethod = got.authMethod || id == propAuthMethod
+		if id == propContentType {
+			got.contentType = text
+		}
 	case kindBinary:
 		p.bytes()
 	case kindPair:

@@ -1,15 +1,16 @@
 package lane
 
-// Publish is a screened PUBLISH of a client. Payload and Properties point into the connection's buffer: whoever keeps
-// them past the call copies them.
+// Publish is a screened PUBLISH of a client. Payload, Properties and ContentType point into the connection's buffer: whoever
+// keeps them past the call copies them.
 type Publish struct {
-	Topic      string // the alias is resolved
-	Payload    []byte
-	Properties []byte // v5 properties as they came, without their length; see ForwardProperties
-	ID         uint16 // packet id; 0 for QoS 0
-	QoS        byte
-	Retain     bool
-	Dup        bool
+	Topic       string // the alias is resolved
+	Payload     []byte
+	Properties  []byte // v5 properties as they came, without their length; see ForwardProperties
+	ContentType []byte // the v5 property of that name, or nil
+	ID          uint16 // packet id; 0 for QoS 0
+	QoS         byte
+	Retain      bool
+	Dup         bool
 }
 
 // parsePublish screens and reads a PUBLISH (v5 section 3.3). topic is empty where an alias stands for it.
@@ -30,7 +31,7 @@ func parsePublish(first, version byte, body []byte, lim *Limits) (p Publish, top
 		if v := screenProperties(&r, inPublish, lim, &props); v.bad() {
 			return p, nil, 0, v
 		}
-		p.Properties, alias = props.raw, props.alias
+		p.Properties, p.ContentType, alias = props.raw, props.contentType, props.alias
 	}
 	if len(topic) == 0 && alias != 0 {
 		p.Payload = body[r.i:]

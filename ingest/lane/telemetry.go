@@ -178,7 +178,8 @@ const syncTimeout = 30 * time.Second
 func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code byte, reason string, err error) {
 	d := c.env.acquireDecoder()
 	defer c.env.releaseDecoder(d)
-	rows, err := d.JSON(p.Payload, c.arrivalMs)
+	d.Thing = c.grant.ThingName
+	rows, err := d.Decode(p.ContentType, p.Payload, c.arrivalMs)
 	if err != nil {
 		return c.malformed(p, err)
 	}
