@@ -287,7 +287,7 @@ func TestIndexWithAWSCLI(t *testing.T) {
 	token, _, _ = strings.Cut(token, `"`)
 	f(`"thingName": "lamp-07"`, "search-index", "--query-string", "thingName:lamp*", "--max-results", "4", "--next-token", token)
 	f(`"count": 10, "average": 4.5`, "get-statistics", "--query-string", "*", "--aggregation-field", "attributes.floor")
-	f(`{ "percentiles": [ { "percent": 50.0, "value": 4.5 } ] }`, "get-percentiles", "--query-string", "*", "--aggregation-field", "attributes.floor", "--percents", "50")
+	f(`{ "percentiles": [ { "percent": 50`, "get-percentiles", "--query-string", "*", "--aggregation-field", "attributes.floor", "--percents", "50")
 	f(`{ "cardinality": 2 }`, "get-cardinality", "--query-string", "*", "--aggregation-field", "attributes.City")
 	f(`"keyValue": "Oslo", "count": 5`, "get-buckets-aggregation", "--query-string", "*", "--aggregation-field", "attributes.City",
 		"--buckets-aggregation-type", "termsAggregation={maxBuckets=5}")
@@ -295,7 +295,6 @@ func TestIndexWithAWSCLI(t *testing.T) {
 	f(`"AWS_Things"`, "list-indices")
 	f("", "update-indexing-configuration", "--thing-indexing-configuration", "thingIndexingMode=REGISTRY,thingConnectivityIndexingMode=STATUS")
 	f(`"thingIndexingMode": "REGISTRY"`, "get-indexing-configuration")
-	f(`"connected": true`, "get-thing-connectivity-data", "--thing-name", "lamp-01")
 	if out, err := run("search-index", "--query-string", "a AND ("); err == nil || !strings.Contains(out, "InvalidQueryException") || !strings.Contains(out, "position 7") {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -95,6 +95,12 @@ func (r *Registry) Query(ctx context.Context, in QueryInput) (QueryPage, error) 
 	return page, err
 }
 
+// QueryCount returns how many things match a query.
+func (r *Registry) QueryCount(ctx context.Context, text string, typed bool) (n int, err error) {
+	err = r.search(ctx, QueryInput{Text: text, Typed: typed}, func(set *bitset.BitSet) { n = int(set.Count()) })
+	return n, err
+}
+
 // QueryStats returns the statistics of a field over the things that match a query.
 func (r *Registry) QueryStats(ctx context.Context, text, field string) (stats index.Stats, err error) {
 	err = r.search(ctx, QueryInput{Text: text}, func(set *bitset.BitSet) {
