@@ -18,6 +18,7 @@ Commands:
   crash     kill a gateway under load again and again, and look for every acknowledged sample
   compare   give muster and mosquitto the same load in turn
   soak      everything that clients do, over and over on one gateway: nothing may grow
+  tsdb      speed, size and memory of the twin store by itself, beside VictoriaMetrics or Prometheus
 
 Examples:
   muster bench fleet --addr 127.0.0.1:1883 --devices 1000 --rate 1 --duration 30s
@@ -25,12 +26,15 @@ Examples:
   muster bench crash --powercuts 10000 --seed 1
   muster bench compare --devices 1000 --rate 1 --rounds 3
   muster bench soak --for 5m
+  muster bench tsdb
 
 muster bench COMMAND --help lists the flags of a command.
 `
 
 // Command is `muster bench`. Its fields are what looks at the twin store by itself, which this package must not know: main lends it.
 type Command struct {
+	// Store is `muster bench tsdb`; it returns the exit code.
+	Store func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	// Torture cuts the power under simulated disks and lets the first faults operations fail; its error says what was lost.
 	Torture func(ctx context.Context, powerCuts, faults int, seed uint64, out io.Writer) error
 }
@@ -51,6 +55,8 @@ func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writ
 		return compareCommand(ctx, args[1:], stdout, stderr)
 	case "soak":
 		return soakCommand(ctx, args[1:], stdout, stderr)
+	case "tsdb":
+		return c.Store(ctx, args[1:], stdout, stderr)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(stdout, help)
 		return 0
