@@ -16,6 +16,10 @@ type Config struct {
 	CompactTLS    bool          // the record layer of package record, which keeps little of an idle connection; false: crypto/tls
 	MaxConns      int           // 100,000
 	MaxHandshakes int           // that compute at the same time; 2 per core
+	// Loop says what serves an idle connection: `epoll`, a loop that it shares with others, needs neither goroutine nor buffer, on
+	// Linux only; `goroutine` is two of its own. Default: epoll where there is one. Connections of crypto/tls have goroutines.
+	Loop     string
+	Coalesce time.Duration // what a busy loop lets pass before it looks again; 5 ms, below 0: nothing
 	// AddressRate is how many connections per second one address may make, AddressBurst how many at once: 1,000 and 20,000. A
 	// fleet often comes through one address (NAT, a load test); a single-site gateway may want 50 and 500.
 	AddressRate  float64
@@ -30,6 +34,8 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.MaxConns, 100_000)
 	setDefault(&c.MaxHandshakes, 2*runtime.GOMAXPROCS(0))
+	setDefault(&c.Loop, defaultLoop())
+	setDefault(&c.Coalesce, 5*time.Millisecond)
 	setDefault(&c.AddressRate, 1000)
 	setDefault(&c.AddressBurst, 20_000)
 	setDefault(&c.Packets, lane.DefaultLimits())
@@ -37,7 +43,23 @@ func (c Config) complete() (Config, error) {
 	if c.HelloTimeout < 0 || c.WriteTimeout < 0 || c.MaxConns < 0 || c.MaxHandshakes < 0 || c.AddressRate < 0 || c.AddressBurst < 0 {
 		return c, fmt.Errorf("ingest settings must not be negative: %+v", c)
 	}
+	if c.Loop != LoopEpoll && c.Loop != LoopGoroutine {
+		return c, fmt.Errorf("ingest loop %q: want %s or %s", c.Loop, LoopEpoll, LoopGoroutine)
+	}
 	return c, nil
+}
+
+// What Config.Loop may be.
+const (
+	LoopEpoll     = "epoll"
+	LoopGoroutine = "goroutine"
+)
+
+func defaultLoop() string {
+	if runtime.GOOS == "linux" {
+		return LoopEpoll
+	}
+	return LoopGoroutine
 }
 
 // setDefault gives a zero *value its default.

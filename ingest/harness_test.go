@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -19,6 +20,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +33,26 @@ import (
 	"muster/tsdb"
 	"muster/tsdb/vfs"
 )
+
+// loop is what serves idle connections in all tests.
+var loop string
+
+// TestMain runs all tests with each loop of this system, or with the one that MUSTER_TEST_LOOP names.
+func TestMain(m *testing.M) {
+	loops := []string{ingest.LoopGoroutine}
+	if runtime.GOOS == "linux" {
+		loops = append(loops, ingest.LoopEpoll)
+	}
+	if one := os.Getenv("MUSTER_TEST_LOOP"); one != "" {
+		loops = []string{one}
+	}
+	code := 0
+	for _, loop = range loops {
+		fmt.Println("loop", loop)
+		code = max(code, m.Run())
+	}
+	os.Exit(code)
+}
 
 // authority is a tiny CA. One serves all tests: keys are what costs time.
 type authority struct {
@@ -261,7 +283,8 @@ func (l *lockedBuffer) String() string {
 
 func newFixture(t *testing.T, allowAll bool) *fixture {
 	g := &gate{allowAll: allowAll}
-	return &fixture{t: t, gate: g, presence: &presence{gate: g}, fs: vfs.OS{}, clock: vfs.SystemClock{}, dir: t.TempDir(), log: &lockedBuffer{}}
+	return &fixture{t: t, gate: g, presence: &presence{gate: g}, config: ingest.Config{Loop: loop}, fs: vfs.OS{}, clock: vfs.SystemClock{},
+		dir: t.TempDir(), log: &lockedBuffer{}}
 }
 
 // eachTLS runs test over TLS with both record layers.

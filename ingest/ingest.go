@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -66,6 +67,7 @@ type Server struct {
 	env    *lane.Env
 	broker *broker.Broker
 	door   *conn.Door
+	loops  *conn.Loops    // nil: none
 	tls    *conn.Listener // nil: none
 	plain  *conn.Listener // nil: none
 	wg     sync.WaitGroup
@@ -87,12 +89,18 @@ func Open(opts Options) (*Server, error) {
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
 	env.Seen = opts.Presence.Seen
+	if cfg.Loop == LoopEpoll {
+		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: runtime.GOMAXPROCS(0), Coalesce: cfg.Coalesce})
+		if err != nil {
+			return nil, err
+		}
+	}
 	b, err := broker.Open(broker.Options{Env: env, Gate: opts.Gate, Presence: opts.Presence, Dir: opts.Dir, FS: opts.FS,
 		Clock: opts.Clock, Log: opts.Log, Metrics: opts.Metrics, Limits: cfg.Sessions})
+	s := &Server{env: env, broker: b, loops: env.Loops, done: make(chan struct{})}
 	if err != nil {
-		return nil, fmt.Errorf("open sessions: %w", err)
+		return nil, errors.Join(fmt.Errorf("open sessions: %w", err), s.closeLoops())
 	}
-	s := &Server{env: env, broker: b, done: make(chan struct{})}
 	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse, CompactTLS: cfg.CompactTLS,
 		HelloTimeout: cfg.HelloTimeout, MaxConns: cfg.MaxConns, MaxHandshakes: cfg.MaxHandshakes,
 		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst})
@@ -104,9 +112,16 @@ func Open(opts Options) (*Server, error) {
 	}
 	if err != nil {
 		s.door.Close()
-		return nil, errors.Join(err, b.Close())
+		return nil, errors.Join(err, b.Close(), s.closeLoops())
 	}
 	return s, nil
+}
+
+func (s *Server) closeLoops() error {
+	if s.loops == nil {
+		return nil
+	}
+	return s.loops.Close()
 }
 
 // checkLoopback says whether addr can be reached from this machine only.
@@ -183,7 +198,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.door.Close()
 		s.broker.Drain(ctx)
 		s.door.Abort() // those that have no session yet
-		s.err = s.broker.Close()
+		s.err = errors.Join(s.broker.Close(), s.closeLoops())
 	})
 	<-s.done
 	return s.err

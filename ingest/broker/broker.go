@@ -6,7 +6,7 @@
 // message in flight), resends in random order, loses its send quota at a client's receive maximum, drops QoS 1 and 2 for a
 // slow reader, and acknowledges before anything could be on disk. Nothing of it runs a loop or a goroutine here.
 //
-// Goroutines: the two of each connection (package lane), and one that ticks every second for expiries, delayed wills and the
+// Goroutines: those that serve connections (package lane), and one that ticks every second for expiries, delayed wills and the
 // session log. Lock order: Broker.meeting, Broker.mu, session.mu, then the mutexes of lane, index, retained and journal,
 // which call nobody. Presence is called under Broker.meeting, Rights.Receive under session.mu.
 package broker
@@ -248,18 +248,24 @@ func (b *Broker) restore() {
 	}
 }
 
-// Serve runs one connection until it ends. conn's read deadline must be the one by which its CONNECT has to be there; cert
-// is the client certificate, nil on the plain listener.
-func (b *Broker) Serve(conn net.Conn, cert *x509.Certificate) {
-	l := &link{b: b, c: lane.New(b.env, conn), cert: cert, remote: addrPort(conn.RemoteAddr())}
+// Serve runs one connection until it ends, or returns true when it is parked; then over is called at its end. conn's read deadline must be
+// the one by which its CONNECT has to be there; cert is the client certificate, nil on the plain listener.
+func (b *Broker) Serve(conn net.Conn, cert *x509.Certificate, over func()) (parked bool) {
+	l := &link{b: b, c: lane.New(b.env, conn), cert: cert, remote: addrPort(conn.RemoteAddr()), over: over}
+	reason := errors.New("internal error")
 	defer func() { // also after a panic, which goes on to the caller
-		l.closed(errors.New("internal error"))
+		if !parked {
+			l.closed(reason)
+		}
 	}()
-	reason := l.c.Run(l)
+	reason = l.c.Run(l)
+	if reason == lane.ErrParked {
+		return true
+	}
 	if l.session == nil && !errors.Is(reason, lane.ErrDisconnected) {
 		b.log.Debug("connection refused", "remote", l.remote, "err", reason)
 	}
-	l.closed(reason)
+	return false
 }
 
 func addrPort(addr net.Addr) netip.AddrPort {

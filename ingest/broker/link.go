@@ -44,6 +44,7 @@ type link struct {
 	c      *lane.Conn
 	cert   *x509.Certificate
 	remote netip.AddrPort
+	over   func() // is told when a parked connection has ended
 
 	// Set by Connect, before the session knows the link.
 	grant       lane.Grant
@@ -211,6 +212,12 @@ func (l *link) Room() {
 	if s.link == l {
 		s.pump()
 	}
+}
+
+// Ended implements lane.Handler.
+func (l *link) Ended(reason error) {
+	defer l.over()
+	l.closed(reason)
 }
 
 // Fanout implements lane.Handler.

@@ -1,7 +1,8 @@
 // Package conn accepts connections: it limits how many come from one address and at all, finishes the TLS handshake within a
-// deadline, and hands each connection to the server in a goroutine of its own, where a panic ends that connection only.
+// deadline, and hands each connection to the server in a goroutine of its own, where a panic ends that connection only. The
+// server may give it to Loops then, where it needs no goroutine while it is idle.
 //
-// It knows nothing of MQTT. Every goroutine that it starts has ended when Abort returns.
+// It knows nothing of MQTT. Every goroutine that a Door starts has ended when Abort returns, those of Loops when Close does.
 package conn
 
 import (
@@ -26,9 +27,10 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
-	// Serve serves one connection until it ends and closes it. Its read deadline is the one by which the client must have
-	// said who it is. cert is the verified client certificate, nil without TLS.
-	Serve func(conn net.Conn, cert *x509.Certificate)
+	// Serve serves one connection until it ends and closes it; or it returns true, goes on with it elsewhere and calls over at its end.
+	// The read deadline of conn is the one by which the client must have said who it is. cert is the verified client
+	// certificate, nil without TLS.
+	Serve func(conn net.Conn, cert *x509.Certificate, over func()) (parked bool)
 	// Refused counts a connection that was turned away, by reason.
 	Refused func(reason string)
 
@@ -51,6 +53,7 @@ type Door struct {
 
 	mu        sync.Mutex // guards what follows
 	conns     map[net.Conn]struct{}
+	parked    int // connections that are served elsewhere
 	listeners []*Listener
 	closed    bool
 }
@@ -154,13 +157,14 @@ func (d *Door) admit(raw net.Conn, shake handshake) {
 		_ = tcp.SetKeepAlivePeriod(time.Minute)
 	}
 	go func() {
-		defer d.leave(raw)
+		parked := false
+		defer func() { d.leave(raw, parked, recover()) }()
 		if shake == nil {
 			_ = raw.SetDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
-			d.opts.Serve(raw, nil)
+			parked = d.opts.Serve(raw, nil, d.over)
 			return
 		}
-		d.serveTLS(raw, shake)
+		parked = d.serveTLS(raw, shake)
 	}()
 }
 
@@ -170,9 +174,10 @@ func (d *Door) Adopt(conn net.Conn, cert *x509.Certificate) {
 		_ = conn.Close() // turned away
 		return
 	}
-	defer d.leave(conn)
+	parked := false
+	defer func() { d.leave(conn, parked, recover()) }()
 	_ = conn.SetReadDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
-	d.opts.Serve(conn, cert)
+	parked = d.opts.Serve(conn, cert, d.over)
 }
 
 func (d *Door) enter(raw net.Conn) bool {
@@ -181,7 +186,7 @@ func (d *Door) enter(raw net.Conn) bool {
 	if d.closed {
 		return false
 	}
-	if len(d.conns) >= d.opts.MaxConns {
+	if len(d.conns)+d.parked >= d.opts.MaxConns {
 		d.opts.Refused("too many connections")
 		return false
 	}
@@ -191,26 +196,39 @@ func (d *Door) enter(raw net.Conn) bool {
 	return true
 }
 
-// leave is deferred around all work of a connection: it also stops a panic there.
-func (d *Door) leave(raw net.Conn) {
-	if p := recover(); p != nil {
+// over is the end of a parked connection.
+func (d *Door) over() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.parked--
+	d.wg.Done()
+}
+
+// leave is deferred around all work of a connection, with the panic that ended it, if one did. A connection that is parked is
+// counted until its over, which may have come already.
+func (d *Door) leave(raw net.Conn, parked bool, p any) {
+	if p != nil {
 		d.panics.Inc()
 		d.opts.Log.Error("panic in a connection, which ends", "err", p, "remote", raw.RemoteAddr(), "stack", string(debug.Stack()))
 	}
 	_ = raw.Close() // mostly closed already
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	delete(d.conns, raw)
-	d.mu.Unlock()
-	d.wg.Done()
+	if parked {
+		d.parked++
+	} else {
+		d.wg.Done()
+	}
 }
 
-func (d *Door) serveTLS(raw net.Conn, shake handshake) {
+func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
 	hello := &helloConn{Conn: raw, door: d, left: d.opts.HelloTimeout}
 	conn, state, err := hello.finish(shake)
 	if err != nil {
 		d.opts.Refused("tls handshake")
 		d.opts.Log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)
-		return
+		return false
 	}
 	defer conn.Close() // for a record layer that has keys to wipe; mostly done
 	var cert *x509.Certificate
@@ -220,10 +238,10 @@ func (d *Door) serveTLS(raw net.Conn, shake handshake) {
 	// A TLS listener is for certificates; the plain rules must never apply to a client that came without one.
 	if cert == nil {
 		d.opts.Refused("no client certificate")
-		return // turned away
+		return false // turned away
 	}
 	_ = raw.SetDeadline(time.Now().Add(max(hello.left, minFirstPacket))) // an error here is one of the first read too
-	d.opts.Serve(conn, cert)
+	return d.opts.Serve(conn, cert, d.over)
 }
 
 const (
@@ -285,7 +303,7 @@ func addrOf(raw net.Conn) netip.Addr {
 func (d *Door) Open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.conns)
+	return len(d.conns) + d.parked
 }
 
 // Total returns how many connections were ever let in.

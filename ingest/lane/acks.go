@@ -19,7 +19,7 @@ type ack struct {
 
 func (q *ackRing) push(a ack) {
 	if q.size == len(q.slots) {
-		bigger := make([]ack, max(8, 2*len(q.slots)))
+		bigger := make([]ack, max(1, 2*len(q.slots)))
 		for i := range q.size {
 			bigger[i] = *q.at(i)
 		}

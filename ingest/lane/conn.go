@@ -1,17 +1,16 @@
 // Package lane reads MQTT from one connection in place: it frames the stream, screens every packet strictly, takes telemetry
 // out of it straight into the store, and hands the rest to a Handler (package broker).
 //
-// Two goroutines serve a connection: Run's caller reads and handles packets; a writer sends what others queued with Write,
-// and the PUBACKs whose rows have become durable, all that is ready in one write. Nothing else writes to the socket, and
-// nobody but the reader waits for the peer.
+// A connection is served in one of two ways, which see the same packets in the same order. Parked (parked.go), it belongs to a
+// loop of package conn once its CONNECT is done. Else it has two goroutines (blocking.go): Run's caller reads and handles
+// packets; a writer sends what others queued with Write, and the PUBACKs whose rows have become durable, all that is ready in
+// one write. In both, nobody waits for the peer but who reads from it.
 package lane
 
 import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,9 +18,9 @@ import (
 	"muster/tsdb"
 )
 
-// Handler answers what the lane does not do itself. Connect, Publish, Fanout and Packet are called by the reading
-// goroutine, Room by the writing one. The bytes that they are given are valid during the call only. An error ends the
-// connection; a Violation tells a v5 client why.
+// Handler answers what the lane does not do itself. Connect, Publish, Fanout and Packet are called by who reads, one at a
+// time, Room by who writes. The bytes that they are given are valid during the call only. An error ends the connection; a
+// Violation tells a v5 client why. Connect, Publish, and Packet for SUBSCRIBE and UNSUBSCRIBE, may wait; the others hold up a loop.
 type Handler interface {
 	// Connect opens the session of a screened CONNECT: it queues the CONNACK and calls Open.
 	Connect(info *Connect) error
@@ -33,6 +32,8 @@ type Handler interface {
 	Packet(first byte, body []byte) error
 	// Room is called when all that was queued is written: more may be sent.
 	Room()
+	// Ended is called once at the end of a connection whose Run has returned ErrParked.
+	Ended(reason error)
 }
 
 // ErrDisconnected is the reason of a connection that its client ended with DISCONNECT, reason code 0.
@@ -59,33 +60,39 @@ const (
 // Conn is one MQTT connection.
 type Conn struct {
 	env *Env
-	raw net.Conn
 	h   Handler
 
-	// Of the reading goroutine.
-	in        []byte
-	grant     Grant
-	prefix    string // dt/<thing>
-	aliases   []topicName
-	names     [4]topicName // the last topics, so that a device's own few cost no allocation
-	nextName  int
-	msg       Publish // the one being handled; here because a handler's argument would be allocated
-	arrivalMs int64
-	heldQoS2  int
-	deadline  time.Time
+	// Of who reads: Run's caller, then a loop or who that hands the connection to.
+	in         []byte
+	grant      Grant
+	prefix     string // dt/<thing>
+	aliases    []topicName
+	names      []topicName // the last topics, maxNames at most, so that a device's own few cost no allocation
+	nextName   int
+	msg        Publish // the one being handled; here because a handler's argument would be allocated
+	arrivalMs  int64
+	heldQoS2   int
+	fresh      bool // a packet was completed since the deadline was set
+	connecting bool // only the CONNECT is taken
+	unfed      bool // in holds bytes that were not looked at
+	hurried    bool // in a loop: what may wait is left to Resume
 
-	// Set by the reading goroutine before Open, read by all after it.
-	info    Connect
-	version byte
+	// Set by who reads before Open, read by all after it.
+	keepaliveSec uint16
+	problemInfo  bool
+	version      byte
 
 	durable atomic.Uint64 // rows up to this seq are on disk
 	failed  atomic.Bool   // rows of this connection will never be
 	opened  atomic.Bool
-	ended   atomic.Bool // cause is set
-	wake    chan struct{}
+	ended   atomic.Bool   // cause is set
+	wake    chan struct{} // nil without a writer
 	written chan struct{} // closed when the writer has ended
 
+	park parked
+
 	mu       sync.Mutex // guards what follows
+	raw      net.Conn   // nil once it is parked
 	room     sync.Cond  // the ring has room, or the connection ends
 	owed     ackRing
 	refused  uint64 // the last row that a full disk refused
@@ -103,24 +110,9 @@ type topicName struct {
 
 // New wraps raw, whose read deadline must be the one by which the CONNECT has to be there. The Conn owns raw once Run is called.
 func New(env *Env, raw net.Conn) *Conn {
-	c := &Conn{env: env, raw: raw, wake: make(chan struct{}, 1), written: make(chan struct{})}
+	c := &Conn{env: env, raw: raw}
 	c.room.L = &c.mu
 	return c
-}
-
-// Run serves the connection until it ends, closes it and returns the reason, never nil.
-func (c *Conn) Run(h Handler) error {
-	c.h = h
-	go c.writeLoop()
-	defer func() { // also on the way of a panic
-		c.End(errPanic)
-		<-c.written
-	}()
-	c.End(c.readLoop())
-	<-c.written
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cause
 }
 
 // Open marks the session as open: the connect deadline gives way to the keep alive. Called from Handler.Connect, after
@@ -128,9 +120,9 @@ func (c *Conn) Run(h Handler) error {
 func (c *Conn) Open(grant Grant, keepaliveSec uint16) {
 	c.grant = grant
 	c.prefix = "dt/" + grant.ThingName
-	c.info.Keepalive = keepaliveSec
+	c.keepaliveSec = keepaliveSec
 	c.opened.Store(true)
-	c.deadline = time.Time{}
+	c.fresh = true
 	if keepaliveSec == 0 {
 		_ = c.raw.SetReadDeadline(time.Time{}) // an error here is one of the next read too
 	}
@@ -140,15 +132,9 @@ func (c *Conn) Open(grant Grant, keepaliveSec uint16) {
 func (c *Conn) Version() byte { return c.version }
 
 // ProblemInfo says whether the client wants reason strings [MQTT-3.1.2-29]. Valid from Handler.Connect on.
-func (c *Conn) ProblemInfo() bool { return c.info.ProblemInfo }
+func (c *Conn) ProblemInfo() bool { return c.problemInfo }
 
-// RemoteAddr returns the address of the peer.
-func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
-
-// Raw returns the connection below, to look at its TLS state.
-func (c *Conn) Raw() net.Conn { return c.raw }
-
-// SetHeld tells how many QoS 2 messages the session holds open: they count for the receive maximum. Reading goroutine only.
+// SetHeld tells how many QoS 2 messages the session holds open: they count for the receive maximum. Who reads calls it.
 func (c *Conn) SetHeld(n int) { c.heldQoS2 = n }
 
 // Write queues whole packets for the client. It keeps no reference to b and never blocks. A client that leaves too much
@@ -159,7 +145,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, net.ErrClosed
 	}
-	if len(c.out)+len(b) > maxQueued {
+	if c.queued()+len(b) > maxQueued {
 		c.endLocked(errSlow)
 		c.mu.Unlock()
 		return 0, net.ErrClosed
@@ -174,8 +160,11 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) HasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cause == nil && len(c.out) < roomBytes
+	return c.cause == nil && c.queued() < roomBytes
 }
+
+// queued returns how many bytes wait to be written. The mutex is held.
+func (c *Conn) queued() int { return len(c.out) + len(c.park.backlog) }
 
 // Ack owes the PUBACK of a QoS 1 message that waits for no row; it leaves after those owed before it.
 func (c *Conn) Ack(id uint16, code byte, reason string) {
@@ -239,7 +228,11 @@ func (c *Conn) endLocked(reason error) {
 	c.cause = reason
 	c.ended.Store(true)
 	c.room.Broadcast()
-	_ = c.raw.SetWriteDeadline(time.Now().Add(endGrace)) // an error here is one of the next write too
+	if c.raw != nil {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(endGrace)) // an error here is one of the next write too
+	} else if len(c.park.backlog) > 0 {
+		c.expectRoom(endGrace)
+	}
 }
 
 // Drain ends the connection like End, but waits for the acks of rows that are not on disk yet. Abort cuts that short.
@@ -249,92 +242,59 @@ func (c *Conn) Drain(reason error) {
 		c.draining = true
 		c.endLocked(reason)
 	}
+	if c.raw != nil {
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	}
 	c.mu.Unlock()
-	_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 	c.signal()
 }
 
 // Abort closes the connection at once.
 func (c *Conn) Abort(reason error) {
 	c.mu.Lock()
-	c.draining = false
+	c.draining, c.park.aborted = false, true
 	c.endLocked(reason)
+	below := c.raw
 	c.mu.Unlock()
 	c.signal()
-	below := c.raw
+	if below == nil {
+		return
+	}
 	if t, ok := below.(interface{ NetConn() net.Conn }); ok { // TLS would wait for its farewell to be read
 		below = t.NetConn()
 	}
 	_ = below.Close() // it is being given up
 }
 
+// signal tells who writes that there is something. Before there is one, who reads looks by itself.
 func (c *Conn) signal() {
+	if s := c.park.socket.Load(); s != nil {
+		s.Wake()
+		return
+	}
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (c *Conn) writeLoop() {
-	defer close(c.written)
-	defer c.raw.Close()
-	defer func() {
-		if p := recover(); p != nil {
-			c.env.Panics.Inc()
-			c.env.Log.Error("panic while writing to a connection", "err", p, "remote", c.raw.RemoteAddr(), "stack", string(debug.Stack()))
-			c.End(errPanic)
-		}
-	}()
-	for range c.wake {
-		buf, last := c.collect()
-		if len(buf) > 0 {
-			n, err := c.raw.Write(buf)
-			c.env.BytesOut.Add(n)
-			if err != nil {
-				c.End(lost(err))
-				return
-			}
-		}
-		if last {
-			return
-		}
-		c.mu.Lock()
-		if cap(buf) <= keepBuffer {
-			c.spare = buf[:0]
-		}
-		more := len(c.out) > 0
-		c.mu.Unlock()
-		if !more {
-			c.h.Room()
-		}
-	}
-}
-
-// collect takes all that can be written now; last is true when nothing may follow it.
-func (c *Conn) collect() (buf []byte, last bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// appendReady appends to dst, after what was queued, what can be written now besides: acks, and the farewell. last is true when
+// nothing may follow it. The mutex is held.
+func (c *Conn) appendReady(dst []byte) (buf []byte, last bool) {
 	if c.failed.Load() {
 		c.endLocked(errRows)
 		c.draining = false
 	}
-	var acks int
-	c.out, acks = c.owed.appendReady(c.out, c.durable.Load(), c.version, c.info.ProblemInfo)
+	dst, acks := c.owed.appendReady(dst, c.durable.Load(), c.version, c.problemInfo)
 	if acks > 0 {
 		c.env.Acks.Add(acks)
 		c.room.Signal()
 	}
 	last = c.cause != nil && (c.owed.size == 0 || !c.draining)
 	if last {
-		c.out = c.appendFarewell(c.out)
-	} else if len(c.out) > 0 && c.cause == nil {
-		_ = c.raw.SetWriteDeadline(time.Now().Add(c.env.WriteTimeout)) // an error here is one of the write too
+		dst = c.appendFarewell(dst)
 	}
-	if c.cause != nil {
-		_ = c.raw.SetWriteDeadline(time.Now().Add(endGrace)) // the same
-	}
-	buf, c.out, c.spare = c.out, c.spare, nil
-	return buf, last
+	return dst, last
 }
 
 // appendFarewell appends what tells the client why the connection ends.
@@ -349,72 +309,6 @@ func (c *Conn) appendFarewell(dst []byte) []byte {
 		return appendDisconnect(dst, v.Code, v.Reason)
 	}
 	return dst // 3.1.1 has no DISCONNECT of a server
-}
-
-func (c *Conn) readLoop() error {
-	c.in = make([]byte, 0, startBuffer)
-	for {
-		if len(c.in) == cap(c.in) { // grown as bytes arrive, never by what a length claims
-			c.in = append(make([]byte, 0, 2*cap(c.in)), c.in...)
-		}
-		c.refreshDeadline()
-		n, err := c.raw.Read(c.in[len(c.in):cap(c.in)])
-		c.in = c.in[:len(c.in)+n]
-		if n > 0 {
-			c.env.BytesIn.Add(n)
-			c.arrivalMs = c.env.Clock.Now().UnixMilli()
-			used, ferr := c.feed(c.in)
-			if ferr != nil {
-				return ferr
-			}
-			if used > 0 && c.opened.Load() {
-				c.env.Seen(c.grant.Thing, c.arrivalMs)
-			}
-			c.keep(used)
-		}
-		if err != nil {
-			return c.readError(err)
-		}
-	}
-}
-
-// keep drops the first used bytes of the buffer.
-func (c *Conn) keep(used int) {
-	if used == 0 {
-		return
-	}
-	rest := c.in[used:]
-	if len(rest) == 0 && cap(c.in) > keepBuffer {
-		c.in = make([]byte, 0, startBuffer)
-		return
-	}
-	c.in = c.in[:copy(c.in[:cap(c.in)], rest)]
-}
-
-// refreshDeadline gives the client 1.5 keep alives for its next packet [MQTT-3.1.2-22].
-// Bytes of a packet that does not end earn no time.
-func (c *Conn) refreshDeadline() {
-	if !c.opened.Load() || c.info.Keepalive == 0 || !c.deadline.IsZero() {
-		return
-	}
-	c.deadline = time.Now().Add(time.Duration(c.info.Keepalive) * 1500 * time.Millisecond)
-	_ = c.raw.SetReadDeadline(c.deadline) // an error here is one of the read too
-}
-
-func (c *Conn) readError(err error) error {
-	c.mu.Lock()
-	cause := c.cause
-	c.mu.Unlock()
-	switch {
-	case cause != nil:
-		return cause
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.opened.Load():
-		c.env.Refuse(errConnect.Reason)
-		return errConnect
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errTimeout
-	}
-	return lost(err)
 }
 
 // lost makes the reason of a broken connection; the text of the network error would only repeat the addresses.
@@ -447,8 +341,11 @@ func (c *Conn) feed(b []byte) (used int, err error) {
 		if err := c.packet(h.first, rest[h.sizeHead:h.sizeHead+h.sizeBody]); err != nil {
 			return used, err
 		}
-		c.deadline = time.Time{}
+		c.fresh = true
 		used += h.sizeHead + h.sizeBody
+		if c.connecting && c.opened.Load() {
+			return used, nil
+		}
 	}
 }
 
@@ -484,7 +381,7 @@ func (c *Conn) packet(first byte, body []byte) error {
 	case typeConnect:
 		info, v := screenConnect(body, lim)
 		c.mu.Lock()
-		c.info, c.version = info, info.Version
+		c.version, c.problemInfo = info.Version, info.ProblemInfo
 		c.mu.Unlock()
 		if v.bad() {
 			return c.refuse(v)
@@ -496,9 +393,12 @@ func (c *Conn) packet(first byte, body []byte) error {
 	if v := screen(first, c.version, body, lim); v.bad() {
 		return c.refuse(v)
 	}
-	if first>>4 == typePingreq {
+	switch kind := first >> 4; {
+	case kind == typePingreq:
 		_, err := c.Write(pingResponse)
 		return err
+	case c.hurried && (kind == typeSubscribe || kind == typeUnsubscribe):
+		return errWait
 	}
 	return c.h.Packet(first, body)
 }

@@ -57,6 +57,8 @@ func (r *recorder) Packet(first byte, body []byte) error {
 
 func (r *recorder) Room() {}
 
+func (r *recorder) Ended(error) {}
+
 // newStore opens a store in memory.
 func newStore(t testing.TB) *tsdb.Store {
 	t.Helper()

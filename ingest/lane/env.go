@@ -9,6 +9,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"muster/ingest/conn"
 	"muster/ingest/decode"
 	"muster/tsdb"
 	"muster/tsdb/vfs"
@@ -42,6 +43,8 @@ type Env struct {
 	Seen func(thing tsdb.ThingID, atMs int64)
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
+	// Loops serve the connections that can be parked; nil: each connection has its goroutines.
+	Loops *conn.Loops
 
 	MessagesLane, MessagesBroker    *metrics.Counter // PUBLISH in
 	BytesIn, BytesOut, Acks, Panics *metrics.Counter
@@ -53,6 +56,7 @@ type Env struct {
 	samples                         []Sample
 	nextSample                      int
 	dict                            *tsdb.Dict
+	behind                          atomic.Int32 // connections that the store held up: loops do not try until it takes rows again
 }
 
 // Sample is one malformed payload, kept so that a person can see what a device sends.

@@ -23,6 +23,10 @@ func (c *Conn) publish(first byte, body []byte) error {
 		return c.refuse(v)
 	}
 	p.Topic = name.name
+	telemetry := name.telemetry && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic)
+	if c.hurried && (!telemetry || c.env.behind.Load() > 0) {
+		return errWait
+	}
 	if p.QoS == 1 {
 		if err := c.waitRoom(); err != nil {
 			if err == errReceiveMaximum {
@@ -31,7 +35,7 @@ func (c *Conn) publish(first byte, body []byte) error {
 			return err
 		}
 	}
-	if name.telemetry && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic) {
+	if telemetry {
 		return c.take(p)
 	}
 	c.env.MessagesBroker.Inc()
@@ -69,10 +73,16 @@ func (c *Conn) intern(topic []byte) topicName {
 	name := string(topic)
 	rest, ok := strings.CutPrefix(name, c.prefix)
 	n := topicName{name: name, telemetry: ok && (rest == "" || rest[0] == '/')}
+	if len(c.names) < maxNames {
+		c.names = append(c.names, n)
+		return n
+	}
 	c.names[c.nextName] = n
-	c.nextName = (c.nextName + 1) % len(c.names)
+	c.nextName = (c.nextName + 1) % maxNames
 	return n
 }
+
+const maxNames = 4
 
 var errReceiveMaximum error = Violation{Code: codeReceiveMaximum, Reason: "receive maximum exceeded"}
 
@@ -85,6 +95,9 @@ func (c *Conn) waitRoom() error {
 		return errReceiveMaximum
 	}
 	for c.cause == nil && c.owed.size >= c.env.Limits.InFlight {
+		if c.hurried {
+			return errWait
+		}
 		c.room.Wait()
 	}
 	return c.cause
@@ -111,7 +124,7 @@ func (c *Conn) take(p *Publish) error {
 }
 
 // StoreTelemetry stores a message that reached the handler (retained, or QoS 2) if it is telemetry, and waits until it is on
-// disk. code and reason are those of a refusal. Reading goroutine only.
+// disk. code and reason are those of a refusal. Who reads calls it.
 func (c *Conn) StoreTelemetry(p *Publish) (code byte, reason string, err error) {
 	if !c.intern([]byte(p.Topic)).telemetry {
 		return 0, "", nil
@@ -184,7 +197,11 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 		return c.malformed(p, err)
 	}
 	for i := range rows {
+		c.park.where.Store(inStore)
 		last, err = c.env.Store.Append(c.grant.Thing, rows[i].TimeMs, rows[i].Values, waiter)
+		if c.park.where.Swap(0) == inFullStore {
+			c.env.behind.Add(-1)
+		}
 		if err != nil {
 			return c.refusedRow(p, err)
 		}

@@ -1,0 +1,370 @@
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// LoopOptions are those of StartLoops. All but Coalesce are required.
+type LoopOptions struct {
+	Log     *slog.Logger
+	Metrics *metrics.Set
+	Count   int // of loops: about one per core
+	// Coalesce is what a busy loop lets pass between two waits: all that becomes ready meanwhile, packets and
+	// acknowledgements, is handled in one go. One that was idle does not wait.
+	Coalesce time.Duration
+}
+
+// Loops serve parked connections: a few goroutines for any number of them. See Client.
+//
+// Each loop has an epoll set of its own, edge-triggered: a socket is entered once and not touched again to be armed. Its
+// sockets, those that were woken (a group of rows is on disk, a message is queued) and those with a deadline are its work.
+//
+// The goroutine of a loop runs the clients' code, which must not wait. What is known to may is handed to other goroutines, a
+// bounded number of them. What waits nevertheless is seen by a watch: another goroutine becomes the loop and goes on behind
+// it in the same batch; the one that waits finishes its connection's turn and ends.
+type Loops struct {
+	log      *slog.Logger
+	coalesce time.Duration
+	began    time.Time
+	loops    []*loop
+	next     atomic.Uint32 // whose turn it is to get a connection
+	wg       sync.WaitGroup
+	stopping atomic.Bool
+	panics   *metrics.Counter
+	stalls   *metrics.Counter
+	handed   *metrics.Counter
+
+	mu      sync.Mutex // guards what follows
+	workers int        // goroutines of handOver
+	waiting []*Socket  // for one of them, in order
+}
+
+// maxWorkers bounds the goroutines that do what may wait. More connections than that wait with their bytes.
+const maxWorkers = 256
+
+// StartLoops starts the loops; Close ends them.
+func StartLoops(opts LoopOptions) (*Loops, error) {
+	o := &Loops{log: opts.Log, coalesce: opts.Coalesce, began: time.Now(),
+		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
+		stalls: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_stalls_total`),
+		handed: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_handovers_total`),
+	}
+	for range opts.Count {
+		p, err := openPoller()
+		if err != nil {
+			for _, l := range o.loops {
+				err = errors.Join(err, l.poller.close())
+			}
+			return nil, fmt.Errorf("start connection loops: %w", err)
+		}
+		o.loops = append(o.loops, &loop{owner: o, poller: p})
+	}
+	for _, l := range o.loops {
+		l.watch = time.AfterFunc(time.Hour, l.look)
+		l.watch.Stop()
+		o.wg.Go(l.run)
+	}
+	opts.Metrics.NewGauge(`muster_ingest_parked_connections`, func() float64 { return float64(o.Parked()) })
+	return o, nil
+}
+
+// Parked returns how many connections there are.
+func (o *Loops) Parked() int {
+	n := 0
+	for _, l := range o.loops {
+		l.mu.Lock()
+		n += len(l.slots) - len(l.free)
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// Now returns a time in milliseconds that only goes forward.
+func (o *Loops) Now() int64 { return int64(time.Since(o.began) / time.Millisecond) }
+
+// Close ends the loops. Every connection must have ended.
+func (o *Loops) Close() error {
+	o.stopping.Store(true)
+	for _, l := range o.loops {
+		l.poller.wake()
+	}
+	o.wg.Wait()
+	var err error
+	for _, l := range o.loops {
+		l.watch.Stop()
+		err = errors.Join(err, l.poller.close())
+	}
+	return err
+}
+
+// handOver has the rest of a client's turn done by a goroutine that may wait.
+func (o *Loops) handOver(s *Socket) {
+	o.handed.Inc()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.workers == maxWorkers {
+		o.waiting = append(o.waiting, s)
+		return
+	}
+	o.workers++
+	o.wg.Go(func() {
+		for s := s; s != nil; s = o.nextWaiting() {
+			s.resume()
+		}
+	})
+}
+
+// nextWaiting returns the next socket for a worker; nil ends the worker.
+func (o *Loops) nextWaiting() *Socket {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.waiting) == 0 {
+		o.workers--
+		return nil
+	}
+	s := o.waiting[0]
+	o.waiting[0] = nil
+	if o.waiting = o.waiting[1:]; len(o.waiting) == 0 {
+		o.waiting = nil
+	}
+	return s
+}
+
+// batch is how many events one wait returns.
+const batch = 256
+
+// loop is one epoll set with its sockets.
+type loop struct {
+	owner  *Loops
+	poller *poller
+	watch  *time.Timer // runs look
+
+	// turn counts the times that clients' code was called, twice each: it is odd during one. Whoever makes it even, the
+	// goroutine that called or look, is the loop from then on.
+	turn     atomic.Uint64
+	watched  atomic.Bool   // look will run
+	lastSeen atomic.Uint64 // turn; of look
+	current  atomic.Pointer[Socket]
+	asleep   atomic.Bool // waits for events, and has to be woken
+
+	// Of the goroutine that is the loop: the batch, and how far it has come.
+	ready [batch]readySocket
+	taken []*Socket // were woken
+	dues  []*Socket // may have a deadline that is over
+	count struct{ ready, taken, dues int }
+	quick int // rounds without a pause that the loop has left
+
+	mu    sync.Mutex // guards what follows
+	slots []*Socket
+	free  []int32 // slots without a socket
+	woken []*Socket
+	wheel wheel
+}
+
+type readySocket struct {
+	s    *Socket
+	mask uint32
+}
+
+// worker is what one goroutine has to lend.
+type worker struct{ buf, scratch []byte }
+
+const readBuffer = 64 << 10
+
+func (l *loop) enter(s *Socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.free); n > 0 {
+		s.slot = l.free[n-1]
+		l.free = l.free[:n-1]
+		l.slots[s.slot] = s
+		return
+	}
+	s.slot = int32(len(l.slots))
+	l.slots = append(l.slots, s)
+}
+
+func (l *loop) leave(s *Socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slots[s.slot] = nil
+	l.free = append(l.free, s.slot)
+	l.wheel.remove(s)
+}
+
+// push queues s and wakes the loop if it sleeps: once, however many are pushed until then.
+func (l *loop) push(s *Socket) {
+	l.mu.Lock()
+	l.woken = append(l.woken, s)
+	l.mu.Unlock()
+	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
+		l.poller.wake()
+	}
+}
+
+// run is the loop, from where the batch is.
+func (l *loop) run() {
+	w := &worker{buf: make([]byte, readBuffer), scratch: make([]byte, 0, startScratch)}
+	for !l.owner.stopping.Load() {
+		if !l.handle(w) {
+			return // another goroutine is the loop
+		}
+		l.wait()
+	}
+}
+
+// handle works through the batch. It reports whether the caller is still the loop.
+func (l *loop) handle(w *worker) bool {
+	for i := &l.count.ready; *i > 0; {
+		*i--
+		r := l.ready[*i]
+		l.ready[*i].s = nil
+		turn := l.begin(r.s)
+		if r.mask&eventOut != 0 && r.s.state.Load()&stateBlocked != 0 {
+			r.s.flush(w)
+		}
+		if r.mask&(eventIn|eventHangup) != 0 {
+			if r.mask&eventHangup != 0 {
+				r.s.state.Or(stateHangup)
+			}
+			r.s.read(w)
+		}
+		if !l.end(turn) {
+			return false
+		}
+	}
+	// What those have woken is written at once; what that wakes comes in the next round.
+	for range 2 {
+		if l.count.taken == len(l.taken) {
+			l.take()
+		}
+		for l.count.taken < len(l.taken) {
+			s := l.taken[l.count.taken]
+			l.count.taken++
+			turn := l.begin(s)
+			old := s.state.And(^uint32(stateQueued))
+			s.flush(w)
+			if old&stateAgain != 0 {
+				s.read(w)
+			}
+			if !l.end(turn) {
+				return false
+			}
+		}
+	}
+	for l.count.dues < len(l.dues) {
+		s := l.dues[l.count.dues]
+		l.count.dues++
+		turn := l.begin(s)
+		s.due(l.owner.Now())
+		if !l.end(turn) {
+			return false
+		}
+	}
+	return true
+}
+
+// take takes the sockets that were woken.
+func (l *loop) take() {
+	clear(l.taken)
+	l.mu.Lock()
+	l.taken, l.woken = l.woken, l.taken[:0]
+	l.mu.Unlock()
+	l.count.taken = 0
+}
+
+// begin and end enclose every call of a client.
+func (l *loop) begin(s *Socket) (turn uint64) {
+	l.current.Store(s)
+	turn = l.turn.Load() + 1
+	l.turn.Store(turn)
+	return turn
+}
+
+func (l *loop) end(turn uint64) bool { return l.turn.CompareAndSwap(turn, turn+1) }
+
+// look replaces the goroutine of a loop that is held up by a client. It runs as long as the loop has work.
+func (l *loop) look() {
+	if l.owner.stopping.Load() {
+		return
+	}
+	turn := l.turn.Load()
+	if turn&1 == 1 && turn == l.lastSeen.Load() {
+		stuck := l.current.Load()
+		if l.turn.CompareAndSwap(turn, turn+1) {
+			l.owner.stalls.Inc()
+			stuck.client.Stalled()
+			l.owner.wg.Go(l.run)
+		}
+	}
+	l.lastSeen.Store(turn)
+	if l.asleep.Load() {
+		l.watched.Store(false)
+		if l.asleep.Load() || l.watched.Swap(true) {
+			return
+		}
+	}
+	l.watch.Reset(stallAfter)
+}
+
+// wait fills the batch. A loop that is never idle pauses before.
+func (l *loop) wait() {
+	o := l.owner
+	if l.quick > 0 {
+		l.quick--
+	} else if o.coalesce > 0 {
+		time.Sleep(o.coalesce)
+	}
+	n := l.poller.wait(0)
+	if n == 0 {
+		n = l.sleep()
+	}
+	clear(l.dues)
+	l.dues, l.count.dues = l.dues[:0], 0
+	l.mu.Lock()
+	for i := range n {
+		slot, mask := l.poller.event(i)
+		if slot == wakeSlot || l.slots[slot] == nil { // closed since
+			continue
+		}
+		l.ready[l.count.ready] = readySocket{l.slots[slot], mask}
+		l.count.ready++
+	}
+	l.dues = l.wheel.advance(o.Now()/int64(wheelTick/time.Millisecond), l.dues)
+	l.mu.Unlock()
+}
+
+// quickRounds is how many rounds a loop that was idle makes without a pause: enough for a few clients that ask and answer.
+const quickRounds = 16
+
+// sleep waits until something happens.
+func (l *loop) sleep() int {
+	l.asleep.Store(true)
+	timeoutMs := -1
+	l.mu.Lock()
+	busy := len(l.woken) > 0
+	if next := l.wheel.next(); next > 0 {
+		timeoutMs = int(max(next*int64(wheelTick/time.Millisecond)-l.owner.Now(), 0)) + 1
+	}
+	l.mu.Unlock()
+	if busy || l.owner.stopping.Load() {
+		timeoutMs = 0
+	}
+	began := time.Now()
+	n := l.poller.wait(timeoutMs)
+	l.asleep.Store(false)
+	if time.Since(began) >= 2*l.owner.coalesce {
+		l.quick = quickRounds
+	}
+	if !l.watched.Swap(true) {
+		l.watch.Reset(stallAfter)
+	}
+	return n
+}
