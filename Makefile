@@ -10,7 +10,7 @@ BUILD = go build -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = v0.7.0
 RACE = ./tsdb ./tsdb/codec ./tsdb/vfs ./ingest/... ./agent/... ./registry ./registry/policy ./registry/account
 
-.PHONY: help run build test test-full check unit race fuzz ui ui-verify e2e cross bench bench-fleet bench-crash clean
+.PHONY: help run build test test-full check unit race fuzz ui ui-verify e2e cross bench bench-fleet bench-tsdb bench-crash bench-soak clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,8 +70,14 @@ bench-fleet: build ## CPU per message and memory, beside mosquitto
 	command -v mosquitto >/dev/null || { echo "install mosquitto first: apt-get install mosquitto"; exit 1; }
 	./muster bench compare
 
-bench-crash: build ## 100 times kill -9 under load: nothing acknowledged is lost
-	./muster bench crash --kills 100
+bench-tsdb: build ## the twin store, beside VictoriaMetrics (which it builds)
+	.ci/bench-tsdb ./muster
+
+bench-crash: build ## 100 times kill -9 under load, 10,000 simulated power cuts, 2,000 faults: nothing acknowledged is lost
+	./muster bench crash --kills 100 --powercuts 10000 --faults 2000
+
+bench-soak: build ## clients come and go for 5 minutes: nothing grows
+	./muster bench soak
 
 clean: ## remove what was built
 	rm -rf muster dist admin/ui/node_modules admin/ui/.node

@@ -84,8 +84,11 @@ func (t *table) write(w io.Writer) error {
 			}
 		}
 		fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t", name(f), digits(f.Value), goal, met)
-		if f.Peer != nil && f.Ratio != nil {
+		switch {
+		case f.Peer != nil && f.Ratio != nil:
 			fmt.Fprintf(tab, "%s\t%.2f\t", digits(*f.Peer), *f.Ratio)
+		case t.Peer != "":
+			fmt.Fprint(tab, "\t\t")
 		}
 		fmt.Fprintln(tab)
 	}
