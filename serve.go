@@ -25,6 +25,7 @@ import (
 	"muster/registry/store"
 	"muster/tsdb"
 	"muster/tsdb/prom"
+	"muster/tsdb/remote"
 	"muster/tsdb/vfs"
 )
 
@@ -44,6 +45,7 @@ type gateway struct {
 	identities *pki.Authority
 	accounts   *account.Accounts
 	telemetry  *tsdb.Store
+	forward    *remote.Forwarder // nil: remote.url is not set
 	queries    *prom.API
 	devices    *ingest.Server
 	people     *admin.Server
@@ -206,15 +208,20 @@ func (g *gateway) openAccounts(ctx context.Context, boot *bootstrap) (err error)
 }
 
 func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
+	retire, err := g.openForward()
+	if err != nil {
+		return err
+	}
 	g.telemetry, err = tsdb.Open(tsdb.Options{
 		Dir: g.path("tsdb"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
 		MemoryBytes: cmp.Or(int64(g.settings.tsdbMemory), machineMemory()/4), Retention: time.Duration(g.settings.tsdbRetention),
-		DiskLimitBytes: int64(g.settings.tsdbDiskLimit), AckMemory: g.settings.ingestAck == "memory",
+		DiskLimitBytes: int64(g.settings.tsdbDiskLimit), AckMemory: g.settings.ingestAck == "memory", Retire: retire,
 	})
 	if err != nil {
 		return err
 	}
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
+	g.startForward(g.telemetry, directory{g.things})
 	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
 	return nil
 }

@@ -32,6 +32,9 @@ type settings struct {
 	tsdbMemory, tsdbDiskLimit byteSize
 	tsdbRetention             period
 
+	remoteURL, remoteTokenFile, remoteCAFile, remoteGateway string
+	remoteQueueLimit                                        byteSize
+
 	pkiUnlockFile, pkiPassphraseFile string
 	pkiLife                          period
 
@@ -62,6 +65,11 @@ func newSettings(name string) *settings {
 	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
 	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
 	f.Var(&s.tsdbDiskLimit, "tsdb.disk-limit", "telemetry on disk, in `bytes` (20GB), beyond which the oldest is deleted; 0 is no limit")
+	f.StringVar(&s.remoteURL, "remote.url", "", "`address` of a Prometheus-compatible store that telemetry is sent on to (remote write 1.0); off if empty")
+	f.StringVar(&s.remoteTokenFile, "remote.bearer-token-file", "", "`file` with the token for remote.url; read again for each request")
+	f.StringVar(&s.remoteCAFile, "remote.tls-ca", "", "PEM `file` with the certificates to trust for remote.url, instead of this machine's")
+	f.StringVar(&s.remoteGateway, "remote.gateway-label", "", "`value` of the label gateway on what is sent on; the name of this machine if empty")
+	f.Var(&s.remoteQueueLimit, "remote.queue-limit", "what may wait for remote.url, in `bytes` (2GB), beyond which the oldest is dropped; 0 is no limit but the disk")
 	f.StringVar(&s.pkiUnlockFile, "pki.unlock-file", "", "`file` with the key that unlocks the CA; <data-dir>/pki/unlock.key if empty")
 	f.StringVar(&s.pkiPassphraseFile, "pki.passphrase-file", "", "`file` with a passphrase that unlocks the CA, instead of pki.unlock-file")
 	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
