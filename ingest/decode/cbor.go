@@ -159,23 +159,15 @@ func (d *Decoder) cborPairs(p []byte, i int, h head, parent keyID, depth int) (i
 		if i = next; !more {
 			return i, ok
 		}
-		at := i
-		kh, i2, f := cborHead(p, i)
+		name, next, f := d.cborKey(p, i)
 		if f != ok {
-			return i2, f
-		}
-		if kh.major != cborText {
-			return at, faultCBORKey
-		}
-		name, i2, f := cborString(p, i2, kh, &d.text)
-		if f != ok {
-			return i2, f
+			return next, f
 		}
 		key, f := d.keys.findPlain(name, parent)
 		if f != ok {
-			return at, f
+			return i, f
 		}
-		i = i2
+		i = next
 		if rank := d.keys.nodes[key].timeRank; rank > 0 {
 			i, f = d.cborTime(p, i, rank)
 		} else {
@@ -185,6 +177,23 @@ func (d *Decoder) cborPairs(p []byte, i int, h head, parent keyID, depth int) (i
 			return i, f
 		}
 	}
+}
+
+// cborKey reads the key at p[i].
+func (d *Decoder) cborKey(p []byte, i int) (name []byte, next int, f fault) {
+	if i < len(p) {
+		if size := int(p[i]) - cborText<<5; uint(size) < 24 && size < len(p)-i { // most keys
+			return p[i+1 : i+1+size], i + 1 + size, ok
+		}
+	}
+	h, next, f := cborHead(p, i)
+	switch {
+	case f != ok:
+		return nil, next, f
+	case h.major != cborText:
+		return nil, i, faultCBORKey
+	}
+	return cborString(p, next, h, &d.text)
 }
 
 // cborString returns the text or bytes behind h and the index behind them. Pieces are put together in scratch. It does not
@@ -261,7 +270,7 @@ func (d *Decoder) cborValue(p []byte, i int, key keyID, depth int) (int, fault) 
 			return next, ok
 		}
 	}
-	s, next, there, f := d.cborNumber(p, i)
+	s, next, there, f := d.cborNumber(p, i, h, next)
 	if f != ok || !there {
 		return next, f
 	}
@@ -277,18 +286,17 @@ func (d *Decoder) cborText(p []byte, i, next int, h head, key keyID) (int, fault
 	return d.addString(i, next, key, s)
 }
 
-// cborNumber decodes the number at p[i]: an integer, a float, a decimal fraction, or seconds since 1970. there is false for an
-// infinity or a NaN, which are left out.
-func (d *Decoder) cborNumber(p []byte, i int) (s scalar, next int, there bool, f fault) {
-	h, next, f := cborHead(p, i)
-	if f == ok && h.major == cborTag && h.arg == tagEpoch {
-		h, next, f = cborHead(p, next)
-		if f == ok && h.major == cborTag {
+// cborNumber decodes the number at p[i], whose head h ends before behind: an integer, a float, a decimal fraction, or seconds since
+// 1970. there is false for an infinity or a NaN, which are left out.
+func (d *Decoder) cborNumber(p []byte, i int, h head, behind int) (s scalar, next int, there bool, f fault) {
+	next = behind
+	if h.major == cborTag && h.arg == tagEpoch {
+		if h, next, f = cborHead(p, next); f != ok {
+			return s, next, false, f
+		}
+		if h.major == cborTag {
 			return s, i, false, faultCBORTag
 		}
-	}
-	if f != ok {
-		return s, next, false, f
 	}
 	switch h.major {
 	case cborUint:
@@ -398,6 +406,7 @@ func (d *Decoder) cborTime(p []byte, i int, rank uint8) (int, fault) {
 	if f != ok {
 		return next, f
 	}
+	outer, behind := h, next
 	var ms int64
 	at, tag := next, int64(-1)
 	if h.major == cborTag && h.arg <= tagEpoch {
@@ -420,7 +429,7 @@ func (d *Decoder) cborTime(p []byte, i int, rank uint8) (int, fault) {
 	default:
 		var s scalar
 		var there bool
-		s, next, there, f = d.cborNumber(p, i)
+		s, next, there, f = d.cborNumber(p, i, outer, behind)
 		switch {
 		case f == faultCBORValue || f == ok && !there:
 			return i, faultTime

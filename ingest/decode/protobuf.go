@@ -21,7 +21,13 @@ type protoField struct {
 
 // protoNext reads the field at p[i] of a message that ends at end, and returns the index behind it.
 func protoNext(p []byte, i, end int) (field protoField, next int, f fault) {
-	tag, next, good := protoVarint(p, i, end)
+	var tag uint64
+	good := true
+	if c := p[i]; c < 0x80 { // i < end: most fields
+		tag, next = uint64(c), i+1
+	} else {
+		tag, next, good = protoVarint(p, i, end)
+	}
 	if !good || tag>>3 == 0 || tag>>3 > 1<<29-1 {
 		return field, i, faultProto
 	}

@@ -115,7 +115,7 @@ func (d *Decoder) senmlItem(p []byte, i int, field senmlField) (int, fault) {
 		s.truth = h.info == 21
 		s.has.set(field)
 	case fieldBaseTime, fieldBaseValue, fieldBaseSum, fieldBaseVersion, fieldValue, fieldSum, fieldTime:
-		v, next, there, f := d.cborNumber(p, i)
+		v, next, there, f := d.cborNumber(p, i, h, next)
 		switch {
 		case f == faultCBORValue:
 			return i, faultSenMLField

@@ -94,6 +94,7 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 		i = next
 	}
 	rowOpen, rowMs := false, int64(0)
+	var m metric
 	for i := 0; i < len(p); {
 		field, next, _ := protoNext(p, i, len(p))
 		at := i
@@ -104,7 +105,7 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 		if field.wire != wireBytes {
 			return at, faultProto
 		}
-		m, bad, f := sparkplugMetric(p, field.at, field.end)
+		bad, f := m.read(p, field.at, field.end)
 		if f != ok {
 			return bad, f
 		}
@@ -178,24 +179,25 @@ func sparkplugTime(ms uint64) (int64, fault) {
 	return int64(ms), ok
 }
 
-// sparkplugMetric reads the metric p[i:end].
-func sparkplugMetric(p []byte, i, end int) (m metric, at int, f fault) {
+// read reads the metric p[i:end].
+func (m *metric) read(p []byte, i, end int) (int, fault) {
+	*m = metric{}
 	for i < end {
 		field, next, f := protoNext(p, i, end)
 		if f != ok {
-			return m, i, f
+			return i, f
 		}
 		if want, known := metricWire(field.number); known && field.wire != want {
-			return m, i, faultProto
+			return i, faultProto
 		}
 		switch field.number {
 		case spName:
 			m.name = p[field.at:field.end]
 			if !utf8.Valid(m.name) {
-				return m, i, faultUTF8
+				return i, faultUTF8
 			}
 			if len(m.name) > maxNameBytes {
-				return m, i, faultNameLen
+				return i, faultNameLen
 			}
 		case spAlias:
 			m.alias, m.hasAlias = field.value, true
@@ -214,7 +216,7 @@ func sparkplugMetric(p []byte, i, end int) (m metric, at int, f fault) {
 		}
 		i = next
 	}
-	return m, i, ok
+	return i, ok
 }
 
 // metricWire returns the wire type of a metric's field.
