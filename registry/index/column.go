@@ -2,6 +2,7 @@ package index
 
 import (
 	"math"
+	"math/bits"
 	"strconv"
 
 	"github.com/bits-and-blooms/bitset"
@@ -66,6 +67,10 @@ func (c *Column) get(id uint32) (int64, bool) {
 
 // match sets the bits of the live things whose number matches.
 func (c *Column) match(dst, live *bitset.BitSet, m *Match) {
+	if lo, hi, ok := m.wholeNumbers(); ok && c.read == nil {
+		c.matchRange(dst, live, lo, hi)
+		return
+	}
 	var text []byte
 	for id := range live.EachSet() {
 		value, ok := c.get(uint32(id))
@@ -78,10 +83,57 @@ func (c *Column) match(dst, live *bitset.BitSet, m *Match) {
 			ok = m.inNumbers(float64(value))
 		default:
 			text = strconv.AppendInt(text[:0], value, 10)
-			ok = m.verify(text)
+			ok = m.verify(text, true)
 		}
 		if ok {
 			dst.Set(id)
+		}
+	}
+}
+
+// wholeNumbers returns the whole numbers that match, when they are a range.
+func (m *Match) wholeNumbers() (lo, hi int64, ok bool) {
+	switch m.kind {
+	case word:
+		n, err := strconv.ParseInt(m.text, 10, 64)
+		if err != nil || n == none || strconv.FormatInt(n, 10) != m.text {
+			return 1, 0, true // nothing is spelled so
+		}
+		return n, n, true
+	case within:
+		const most = 1 << 53 // beyond, not every whole number is a float64
+		low, high := math.Ceil(m.min), math.Floor(m.max)
+		lo, hi = int64(min(max(low, -most), most+2)), int64(max(min(high, most), -most-2))
+		if m.loOpen && low == m.min {
+			lo++
+		}
+		if m.hiOpen && high == m.max {
+			hi--
+		}
+		return lo, hi, true
+	}
+	return 0, 0, false
+}
+
+// matchRange sets the bits of the live things whose number is at least lo and at most hi.
+func (c *Column) matchRange(dst, live *bitset.BitSet, lo, hi int64) {
+	if lo > hi || live.Len() == 0 {
+		return
+	}
+	if dst.Len() < live.Len() {
+		dst.InPlaceUnion(bitset.MustNew(live.Len()))
+	}
+	out := dst.Words()
+	for w, word := range live.Words() {
+		for rest := word; rest != 0; rest &= rest - 1 {
+			bit := bits.TrailingZeros64(rest)
+			id := w<<6 | bit
+			if id >= len(c.values) {
+				return
+			}
+			if value := c.values[id]; value >= lo && value <= hi && value != none {
+				out[w] |= 1 << bit
+			}
 		}
 	}
 }

@@ -75,6 +75,10 @@ func Contains(text string) *Match {
 // Glob matches values that have a word of that form.
 func Glob(pattern string) *Match {
 	m := &Match{kind: glob, glob: Fold(pattern)}
+	if inner := strings.Trim(m.glob, string(AnyRun)); len(inner)+2 <= len(m.glob) && m.glob[0] == AnyRun && m.glob[len(m.glob)-1] == AnyRun &&
+		!strings.ContainsAny(inner, string([]rune{AnyRun, AnyOne})) && !hasSpace(inner) {
+		return Contains(inner) // what has no white space is within a word
+	}
 	m.text = m.glob[:strings.IndexAny(m.glob, string([]rune{AnyRun, AnyOne}))]
 	for part := range strings.FieldsFuncSeq(m.glob, func(r rune) bool { return r == AnyRun || r == AnyOne }) {
 		if len(part) > len(m.literal) {
@@ -108,8 +112,9 @@ func (m *Match) inNumbers(n float64) bool {
 	return (n > m.min || n == m.min && !m.loOpen) && (n < m.max || n == m.max && !m.hiOpen)
 }
 
-// verify says whether a folded value matches. It is not called for numbers of NumberRange.
-func (m *Match) verify(value []byte) bool {
+// verify says whether a folded value matches. oneWord says that there is no white space in it. It is not called for
+// numbers of NumberRange.
+func (m *Match) verify(value []byte, oneWord bool) bool {
 	switch m.kind {
 	case exists:
 		return true
@@ -124,8 +129,11 @@ func (m *Match) verify(value []byte) bool {
 		if string(value) == m.text {
 			return true
 		}
-		return eachWord(value, func(w []byte) bool { return string(w) == m.text })
+		return !oneWord && eachWord(value, func(w []byte) bool { return string(w) == m.text })
 	case glob:
+		if oneWord {
+			return globMatch(m.glob, value)
+		}
 		return eachWord(value, func(w []byte) bool { return globMatch(m.glob, w) })
 	case phrase:
 		words := bytes.Fields(value)
@@ -258,6 +266,14 @@ func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
 	at, i, _ := o.find(0, from)
 	for ; at < len(o.chunks); at, i = at+1, 0 {
 		c := o.chunks[at]
+		if last := c.value(len(c.refs) - 1); i == 0 && (onlyPrefix && bytes.HasPrefix(last, []byte(m.text)) ||
+			m.kind == between && (m.noLo || compareText(c.value(0), m.lo) > 0) && (m.noHi || compareText(last, m.hi) < 0)) {
+			for _, ref := range c.refs { // the whole chunk lies within
+				f.addTo(dst, ref)
+			}
+			values += len(c.refs)
+			continue
+		}
 		for ; i < len(c.refs); i++ {
 			value := c.value(i)
 			switch {
@@ -267,7 +283,7 @@ func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
 				return values
 			}
 			values++
-			if onlyPrefix || m.verify(value) {
+			if onlyPrefix || m.verify(value, f.spaced == 0) {
 				f.addTo(dst, c.refs[i])
 			}
 		}
@@ -285,9 +301,15 @@ func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match
 		values += len(c.refs)
 		if len(literal) == 0 {
 			for i := range c.refs {
-				if m.verify(c.value(i)) {
+				if m.verify(c.value(i), f.spaced == 0) {
 					f.addTo(dst, c.refs[i])
 				}
+			}
+			continue
+		}
+		if m.kind == contains && c.nums == nil && bytes.Contains(c.common(), literal) {
+			for _, ref := range c.refs {
+				f.addTo(dst, ref)
 			}
 			continue
 		}
@@ -304,7 +326,7 @@ func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match
 				from++
 				continue
 			}
-			if m.kind == contains || m.verify(c.value(i)) {
+			if m.kind == contains || m.verify(c.value(i), f.spaced == 0) {
 				f.addTo(dst, c.refs[i])
 			}
 			if from = int(c.ends[i]); from == len(c.blob) {

@@ -119,6 +119,16 @@ func (o *order) insert(at, i int, num float64, text string, ref uint32) {
 	}
 }
 
+// common returns what all texts of a chunk begin with: what the first and the last do, for they are in order.
+func (c *chunk) common() []byte {
+	first, last := c.value(0), c.value(len(c.refs)-1)
+	n := 0
+	for n < len(first) && n < len(last) && first[n] == last[n] {
+		n++
+	}
+	return first[:n]
+}
+
 // middle returns where to split a chunk: half of the values and at least a quarter of the bytes on each side, as far as
 // a value can be that long.
 func (c *chunk) middle() int {
