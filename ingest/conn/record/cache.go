@@ -9,7 +9,7 @@ import (
 const DefaultCache = 1024
 
 // Cache bounds how many directions of connections hold a built cipher: those that were built last. The cipher of an idle
-// connection gives way to those of busy ones and is built again when a record comes, in less than a microsecond. Safe for
+// connection gives way to those of busy ones and is built again when a record comes, in half a microsecond. Safe for
 // concurrent use.
 type Cache struct {
 	mu    sync.Mutex // guards what follows, half.slot, and the storing of half.built

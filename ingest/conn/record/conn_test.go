@@ -171,35 +171,72 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestCloseWithStuckWriter: a client that reads nothing does not hold Close up.
-func TestCloseWithStuckWriter(t *testing.T) {
-	_, conn, _ := connect(t, newLayer(t, serverConfig()).Handshake, clientConfig())
-	if err := conn.SetWriteDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	writing := make(chan error, 1)
-	started := make(chan struct{})
-	go func() {
-		first := true
-		for {
-			if _, err := conn.Write(text(1 << 20)); err != nil {
-				writing <- err
-				return
-			}
-			if first {
-				close(started)
-				first = false
-			}
+// slowPipe is a connection whose writes wait for a reader that does not come; entered is told of the first.
+type slowPipe struct {
+	net.Conn
+	entered chan struct{}
+	once    sync.Once
+}
+
+func (s *slowPipe) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.entered) })
+	return s.Conn.Write(b)
+}
+
+// TestStuckWriter: a client that reads nothing holds up neither Close nor a reader that has to send an alert.
+func TestStuckWriter(t *testing.T) {
+	f := func(end func(c *Conn, client net.Conn)) {
+		t.Helper()
+		near, far := net.Pipe()
+		raw := &slowPipe{Conn: near, entered: make(chan struct{})}
+		c, _ := newConn(t, raw)
+		writing := make(chan error, 1)
+		go func() {
+			_, err := c.Write([]byte("x"))
+			writing <- err
+		}()
+		<-raw.entered
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			end(c, far)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(3 * farewellTime):
+			t.Fatal("held up")
 		}
-	}()
-	<-started
-	start := time.Now()
-	conn.Close()
-	if took := time.Since(start); took > 3*farewellTime {
-		t.Fatalf("close took %v", took)
+		if err := <-writing; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("the write ended with %v", err)
+		}
+		c.Close()
+		far.Close()
 	}
-	if err := <-writing; !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
-		t.Fatalf("the write ended with %v", err)
+	f(func(c *Conn, _ net.Conn) { c.Close() })
+	f(func(c *Conn, client net.Conn) {
+		go func() { _, _ = client.Write([]byte("not a record")) }() // cut short with the connection
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("read something")
+		}
+	})
+}
+
+// TestEndOfBuffer: a record may end at the end of the buffer that it came in, or one byte after it.
+func TestEndOfBuffer(t *testing.T) {
+	for over := -2; over <= 2; over++ {
+		raw := &pieces{Conn: discard{}, next: func() int { return 1 << 20 }}
+		c, client := newConn(t, raw)
+		first := text(100)
+		raw.stream = client.Seal(nil, TypeApplicationData, first)
+		second := text(smallBuffer + over - len(raw.stream) - HeaderSize - 1 - tagSize)
+		raw.stream = client.Seal(raw.stream, TypeApplicationData, second)
+		if len(raw.stream) != smallBuffer+over {
+			t.Fatalf("%d bytes", len(raw.stream))
+		}
+		raw.stream = client.Seal(raw.stream, TypeAlert, []byte{levelWarning, 0})
+		if got, err := io.ReadAll(c); err != nil || string(got) != string(first)+string(second) {
+			t.Fatalf("%d over the end: %d bytes, %v", over, len(got), err)
+		}
 	}
 }
 

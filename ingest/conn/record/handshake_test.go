@@ -257,6 +257,86 @@ func TestTap(t *testing.T) {
 	}
 }
 
+// TestEarlyDataOfTLS12: on a resumed session of TLS 1.2 too, data may come in one segment with the Finished.
+func TestEarlyDataOfTLS12(t *testing.T) {
+	l := newLayer(t, serverConfig())
+	config := clientConfig()
+	config.MaxVersion = tls.VersionTLS12
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	connect(t, l.Handshake, config)
+	raw, serverRaw := socketPair(t)
+	held := &heldConn{Conn: raw}
+	config.VerifyConnection = func(tls.ConnectionState) error {
+		held.hold.Store(true)
+		return nil
+	}
+	client := tls.Client(held, config)
+	received := make(chan string, 1)
+	go func() {
+		conn, state, err := l.Handshake(t.Context(), serverRaw)
+		if err != nil || !state.DidResume {
+			received <- fmt.Sprintf("resumed %v, %v", state.DidResume, err)
+			return
+		}
+		got, err := io.ReadAll(conn)
+		received <- fmt.Sprint(string(got), err)
+	}()
+	if _, err := client.Write([]byte("at once")); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.SetDeadline(time.Now().Add(patience)); err != nil { // CloseWrite has ended it
+		t.Fatal(err)
+	}
+	if _, err := raw.Write(held.held); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-received; got != "at once<nil>" {
+		t.Fatal(got)
+	}
+}
+
+// TestTakeOver: the records under the application keys are found among the others, and what does not add up is refused.
+func TestTakeOver(t *testing.T) {
+	handshakeRecord := "\x17\x03\x03\x00\x20" + strings.Repeat("h", 32)
+	changeCipherSpec := "\x14\x03\x03\x00\x01\x01"
+	sender, _ := newPair(t, tls.TLS_AES_128_GCM_SHA256)
+	tickets := make([]string, 3)
+	for i := range tickets {
+		tickets[i] = string(sender.Seal(nil, TypeHandshake, []byte{4, 0, 0, byte(i)}))
+	}
+	f := func(want int, sent ...string) {
+		t.Helper()
+		c := &tap{sent: []byte(strings.Join(sent, ""))}
+		c.log.clientSize, c.log.serverSize = 32, 32
+		copy(c.log.client[:], sender.in.secret[:32])
+		copy(c.log.server[:], sender.out.secret[:32])
+		var s State
+		err := c.takeOver(&s, NewCache(2), tls.TLS_AES_128_GCM_SHA256)
+		if (err != nil) != (want < 0) || err == nil && (s.out.seq != uint64(want) || s.in.seq != 0) {
+			t.Fatalf("%d records, %v; want %d", s.out.seq, err, want)
+		}
+	}
+	f(0)
+	f(0, changeCipherSpec, handshakeRecord)
+	f(1, changeCipherSpec, handshakeRecord, tickets[0])
+	f(3, tickets...)
+	f(-1, tickets[0], handshakeRecord)
+	f(-1, tickets[0], tickets[0])
+	f(-1, tickets[0], tickets[1][:20])
+	f(-1, tickets[0], tickets[1][:3])
+	var s State
+	c := &tap{headLen: HeaderSize}
+	if err := c.takeOver(&s, NewCache(2), tls.TLS_AES_128_GCM_SHA256); err == nil {
+		t.Fatal("taken over within a record")
+	}
+	if err := new(tap).takeOver(&s, NewCache(2), tls.TLS_AES_128_GCM_SHA256); err == nil {
+		t.Fatal("taken over without secrets")
+	}
+}
+
 // TestConfigIsKept: what the configuration of the listener says counts, but for its key log.
 func TestConfigIsKept(t *testing.T) {
 	var log bytes.Buffer
@@ -275,6 +355,9 @@ func TestConfigIsKept(t *testing.T) {
 	}
 	echo(conn)
 	exchange(t, c, text(10))
+	old := clientConfig()
+	old.MaxVersion = tls.VersionTLS12
+	connect(t, l.Handshake, old)
 	if log.Len() > 0 {
 		t.Fatalf("secrets were written to the key log of the configuration: %q", log.String())
 	}
@@ -370,4 +453,78 @@ func TestKeyUpdatesAgainstCryptoTLS(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestScriptsAgainstCryptoTLS plays what a client may send, at random and cut at random, to both servers: each echoes the same data.
+func TestScriptsAgainstCryptoTLS(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	eachSuite(t, func(t *testing.T, _ uint16) {
+		for name, server := range map[string]handshaker{"compact": newLayer(t, serverConfig()).Handshake, "stdlib": stdlib(serverConfig())} {
+			t.Run(name, func(t *testing.T) {
+				for script := range 6 {
+					playScript(t, server, rand.New(rand.NewPCG(seed, uint64(script))))
+				}
+			})
+		}
+	})
+}
+
+func playScript(t *testing.T, server handshaker, r *rand.Rand) {
+	p, conn := connectPeer(t, server)
+	ended := echo(conn)
+	var stream, data []byte
+	updates := 0
+	for range 60 {
+		switch kind := r.IntN(10); {
+		case kind == 0:
+			stream = p.state.seal(stream, TypeApplicationData, nil, r.IntN(50))
+		case kind == 1 && updates < 10:
+			updates++
+			message := []byte{typeKeyUpdate, 0, 0, 1, byte(r.IntN(2))}
+			cut := r.IntN(len(message))
+			if cut > 0 {
+				stream = p.state.seal(stream, TypeHandshake, message[:cut], r.IntN(3))
+			}
+			stream = p.state.seal(stream, TypeHandshake, message[cut:], r.IntN(3))
+			p.state.update(&p.state.out)
+			fallthrough
+		default: // data, so that records without it never become too many
+			n := 1 + r.IntN(1<<r.IntN(14))
+			b := text(n)
+			stream = p.state.seal(stream, TypeApplicationData, b, r.IntN(1+min(200, MaxPlain-n)))
+			data = append(data, b...)
+		}
+	}
+	stream = p.state.seal(stream, TypeAlert, []byte{levelWarning, 0}, 0)
+	sent := make(chan error, 1)
+	go func() {
+		for len(stream) > 0 {
+			n := min(1+r.IntN(1<<r.IntN(16)), len(stream))
+			if _, err := p.raw.Write(stream[:n]); err != nil {
+				sent <- err
+				return
+			}
+			stream = stream[n:]
+		}
+		sent <- nil
+	}()
+	var got []byte
+	for {
+		typ, content := p.next()
+		if typ == TypeAlert {
+			break
+		}
+		if typ == TypeHandshake {
+			p.state.update(&p.state.in)
+			continue
+		}
+		got = append(got, content...)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes of %d came back, %v", len(got), len(data), err)
+	}
 }
