@@ -58,7 +58,7 @@ func (s *Store) backupSet(ctx context.Context) (files []backupFile, err error) {
 		if err != nil {
 			return err
 		}
-		for _, g := range *s.segments.Load() {
+		for _, g := range s.allSegments() {
 			if !g.acquire() {
 				panic("BUG: the keeper's own segment is gone")
 			}

@@ -65,6 +65,7 @@ type blockEncoder struct {
 	ints    []int64
 	floats  []float64
 	bits    []bool
+	plain   bool // without summaries
 }
 
 // appendColumn appends the column's entry to dst and its values to e.payload.
@@ -81,10 +82,11 @@ func (e *blockEncoder) appendColumn(dst []byte, metric MetricID, cells []tableCe
 		e.payload = codec.AppendBits(e.payload, e.bits)
 	}
 	var stats []byte
-	switch kind {
-	case Decimal, Bool:
+	switch {
+	case e.plain:
+	case kind == Decimal || kind == Bool:
 		stats = appendIntStats(nil, e.ints)
-	case Float:
+	case kind == Float:
 		stats = appendFloatStats(nil, e.floats)
 	}
 	switch kind {
@@ -193,6 +195,7 @@ func appendFloatStats(dst []byte, a []float64) []byte {
 
 // block is a parsed block: its directory, and the bytes of its columns.
 type block struct {
+	tier         tier // says which column ids there may be; set it before parse
 	thing        ThingID
 	rows         int
 	minMs, maxMs int64
@@ -243,13 +246,13 @@ func (b *block) parseBody(body []byte) error {
 	b.maxMs = b.minMs + int64(r.uvarintMax(MaxTimeMs))
 	timeBytes := r.count()
 	n := r.count()
-	if b.rows == 0 || n > maxBlockCols {
+	if b.rows == 0 || n > maxBlockCols*aggregates {
 		return errBlock
 	}
 	sizes := make([]int, 0, n)
 	b.cols = b.cols[:0]
 	for range n {
-		c := blockColumn{metric: MetricID(r.uvarintMax(MaxMetrics - 1)), kind: Kind(r.byte()), exp: int8(r.byte()), count: b.rows}
+		c := blockColumn{metric: MetricID(r.uvarintMax(b.tier.maxColumn())), kind: Kind(r.byte()), exp: int8(r.byte()), count: b.rows}
 		flags := r.byte()
 		c.sparse, c.hasStats = flags&columnSparse != 0, flags&columnStats != 0
 		if c.sparse {
@@ -382,12 +385,20 @@ func (d *blockDecoder) cell(c *blockColumn, j int) int64 {
 
 // addTo adds all rows of b to t.
 func (d *blockDecoder) addTo(t *table, b *block) error {
+	return d.addColumns(t, b, 0, math.MaxUint32)
+}
+
+// addColumns adds the columns from first to last of all rows of b to t.
+func (d *blockDecoder) addColumns(t *table, b *block, first, last MetricID) error {
 	if err := d.decodeTimes(b); err != nil {
 		return err
 	}
 	base := int32(len(t.times))
 	for i := range b.cols {
 		c := &b.cols[i]
+		if c.metric < first || c.metric > last {
+			continue
+		}
 		if err := d.decodeColumn(b, c); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"errors"
+	"math"
 	"slices"
 )
 
@@ -22,6 +23,9 @@ func (s *Store) compact() error {
 		return nil
 	}
 	sources := mergeable(*s.segments.Load())
+	for t := tier5m; t < tierCount && sources == nil; t++ {
+		sources = mergeableTier(*s.tiers.Load(), t)
+	}
 	if sources == nil {
 		return nil
 	}
@@ -92,6 +96,37 @@ func mergeable(list []*segment) []*segment {
 	return nil
 }
 
+// mergeableTier returns the first neighbors of a tier that are worth merging; list is in order.
+func mergeableTier(list []*segment, t tier) []*segment {
+	var group []*segment
+	for _, g := range list {
+		if g.head.tier != t {
+			continue
+		}
+		if g.damaged.Load() {
+			group = nil
+			continue
+		}
+		group = append(group, g)
+		for len(group) > 0 && (!similar(group[:len(group)-1], g) || spanDays(group) > t.mergedDays()) {
+			group = group[1:]
+		}
+		if len(group) == mergeWidth {
+			return group
+		}
+	}
+	return nil
+}
+
+// spanDays returns how many days there are from the first to the last bucket of list.
+func spanDays(list []*segment) int64 {
+	minMs, maxMs := int64(math.MaxInt64), int64(0)
+	for _, g := range list {
+		minMs, maxMs = min(minMs, g.minMs), max(maxMs, g.maxMs)
+	}
+	return (maxMs-minMs)/dayMs + 1
+}
+
 // similar says whether g is close enough in size to be merged with group.
 func similar(group []*segment, g *segment) bool {
 	total, small, large := g.sizeBytes, g.sizeBytes, g.sizeBytes
@@ -107,7 +142,7 @@ var errDamagedSource = errors.New("a segment to merge is damaged")
 // merge writes the rows of sources as one segment; nil if nothing is left of them.
 func (s *Store) merge(sources []*segment) (merged *segment, err error) {
 	last := sources[len(sources)-1].head
-	head := segmentHead{id: s.nextSegment, order: last.order}
+	head := segmentHead{id: s.nextSegment, order: last.order, tier: last.tier}
 	s.nextSegment++
 	for _, g := range sources {
 		head.createdMs = max(head.createdMs, g.head.createdMs)
@@ -125,6 +160,7 @@ func (s *Store) merge(sources []*segment) (merged *segment, err error) {
 	}()
 	for _, g := range sources {
 		w.index.replaces = append(w.index.replaces, g.head.id)
+		w.index.covers = mergeCovers(w.index.covers, g.covers)
 	}
 	var t table
 	var dec blockDecoder

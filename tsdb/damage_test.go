@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/tsdb"
 	"muster/tsdb/vfs"
@@ -19,6 +20,7 @@ func history(t *testing.T, fsys vfs.FS) {
 	t.Helper()
 	opts := small(fsys)
 	opts.LogBytes = 1 << 20 // sealed only where it says so
+	opts.RetentionTier5m, opts.RetentionTier1h = 100*365*24*time.Hour, 100*365*24*time.Hour
 	s := open(t, opts)
 	power, label, on, ratio := metric(t, s, "power_w"), metric(t, s, "label"), metric(t, s, "on"), metric(t, s, "ratio")
 	rng := rand.New(rand.NewPCG(5, 5))
@@ -34,6 +36,7 @@ func history(t *testing.T, fsys vfs.FS) {
 			tsdb.Value{Metric: on, Kind: tsdb.Bool, Mantissa: int64(rng.IntN(2))},
 			tsdb.Value{Metric: ratio, Kind: tsdb.Float, Mantissa: int64(math.Float64bits(math.Sqrt(float64(i))))})
 	}
+	must(t, tsdb.Tend(s)) // makes the tiers of what is sealed
 	must(t, s.Close())
 }
 
@@ -53,6 +56,13 @@ func everything(t *testing.T, s *tsdb.Store) map[string]string {
 			for i, ms := range texts.TimesMs {
 				cells[fmt.Sprint(thing, " ", m.Name, " text ", ms)] = texts.Values[i]
 			}
+			for _, step := range tierSteps {
+				list, err := s.ReadTier(nil, thing, m.ID, step, 0, math.MaxInt64)
+				must(t, err)
+				for _, b := range list {
+					cells[fmt.Sprint(thing, " ", m.Name, " by ", step, " at ", b.EndMs)] = fmt.Sprint(b)
+				}
+			}
 		}
 	}
 	return cells
@@ -70,7 +80,7 @@ func TestFlippedBits(t *testing.T) {
 	s := open(t, small(whole))
 	want := everything(t, s)
 	must(t, s.Close())
-	if len(want) != 3600 {
+	if len(want) != 3600+3*3*2+3*3 {
 		t.Fatalf("%d cells", len(want))
 	}
 	rng := rand.New(rand.NewPCG(6, 6))
@@ -138,7 +148,7 @@ func TestTwinRebuilt(t *testing.T) {
 
 // A file of a later version is not set aside: the store says what to do and leaves it alone.
 func TestNewerVersion(t *testing.T) {
-	for _, suffix := range []string{".0", ".seg", ".log"} {
+	for _, suffix := range []string{".0", ".seg", ".t5m", ".t1h", ".log"} {
 		fsys := vfs.NewMem()
 		history(t, fsys)
 		for _, name := range fsys.Tree() {

@@ -4,9 +4,10 @@
 // A row is one message: a time and some values. It goes into a log (log.go, group.go) and into memory (live.go, run.go) at once;
 // a group of rows is made durable together, and then their waiters are told. When memory or log have grown, rows move into
 // segments (seal.go): files of blocks, each some rows of one thing in compressed columns (block.go, package codec). Queries
-// (query.go) read segments and memory and merge them. Small segments of a day are merged (compact.go), old ones deleted
-// (keeper.go). The next start reads the checkpoint, the segments' footers and the log (recover.go). Fsck checks a store that is
-// not open. The bytes are in docs/formats.
+// (read.go, query.go) read segments and memory and merge them; decoded columns of what never changes are kept (cache.go). Small
+// segments of a day are merged (compact.go), old ones deleted (keeper.go); what buckets of five minutes and of an hour say of them
+// stays longer (tier.go, tier_build.go). The next start reads the checkpoint, the segments' footers and the log (recover.go). Fsck
+// checks a store that is not open. The bytes are in docs/formats.
 //
 // It knows things and columns by dense ids: names of things are the registry's. It does not speak PromQL: package prom does.
 //
@@ -23,6 +24,7 @@
 //     in which memory has them. Held for one row, or for copying one open run.
 //   - rowLog.mu: the pending group, and changes of the log's state.
 //   - words.mu: new dictionary entries; lookups take no lock.
+//   - columnCache.mu: nothing is taken under it.
 //   - rowLog.filesMu: the list of log files. Store.roomMu: waiting for memory; nothing is taken under either.
 //
 // Append waits for room before it locks a shard, so a full log blocks no query. The list of segments is replaced, never changed;

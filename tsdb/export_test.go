@@ -26,7 +26,7 @@ func SetVersion(fsys vfs.FS, name string, version uint32) error {
 	heads := []int{0}
 	size := len(data) - 4 // a checkpoint file is one sum
 	switch path.Ext(name) {
-	case segmentSuffix:
+	case segmentSuffix, tier5m.suffix(), tier1h.suffix():
 		size = segmentHeadBytes - 4
 	case logSuffix:
 		size, heads = logHeadBytes-4, []int{0, logSector}

@@ -65,6 +65,15 @@ func sampleText(t *testing.T, s *Store) string {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(&b, m.Name, m.Kinds, nums.TimesMs, nums.Values, texts.TimesMs, texts.Values)
+		for _, step := range []int64{Tier5m, Tier1h} {
+			list, err := s.ReadTier(nil, 7, m.ID, step, 0, math.MaxInt64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) > 0 {
+				fmt.Fprintln(&b, step, list)
+			}
+		}
 	}
 	fmt.Fprintln(&b, s.Twin(nil, 7))
 	for id := FirstSource; id < FirstSource+ThingID(s.Sources()); id++ {
@@ -99,11 +108,11 @@ func sampleSources(t *testing.T, s *Store) {
 // Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
 // were.
 func TestKeptFormats(t *testing.T) {
-	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1"} {
+	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1"} {
 		dir := filepath.Join("testdata", name)
-		sealed, sources := name == "segment-v1" || name == "source-v1", name == "log-v2" || name == "source-v1"
+		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "source-v1"
 		if _, err := os.Stat(dir); *update && err != nil { // those that are kept are of older versions
-			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10})
+			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10, RetentionTier5m: time.Hour, RetentionTier1h: time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,6 +122,11 @@ func TestKeptFormats(t *testing.T) {
 			}
 			if sealed {
 				if err := s.Seal(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "tier-v1" {
+				if err := s.order(context.Background(), func() error { return s.summarizeDay(19675, 1_700_000_300_000) }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -155,7 +169,7 @@ func TestKeptFormats(t *testing.T) {
 		if got := sampleText(t, s); got != string(want) {
 			t.Errorf("%s\n got %s\nwant %s", name, got, want)
 		}
-		if sealed != (s.Stats().Segments == 1) {
+		if st := s.Stats(); sealed != (st.SegmentBytes > 0) || (name == "tier-v1") != (st.TierBytes > 0) {
 			t.Errorf("%s: %+v", name, s.Stats())
 		}
 		if err := s.Close(); err != nil {
@@ -273,7 +287,7 @@ func sealBlock(t *testing.T, r *run) {
 
 // Any bytes where a file should be give an error or something sound: no panic, no endless loop.
 func FuzzFiles(f *testing.F) {
-	for _, pattern := range []string{"testdata/*/*.seg", "testdata/*/*.log", "testdata/*/*.0"} {
+	for _, pattern := range []string{"testdata/*/*.seg", "testdata/*/*.t5m", "testdata/*/*.log", "testdata/*/*.0"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			f.Fatalf("%s: %q, %v", pattern, names, err)
@@ -312,8 +326,9 @@ func FuzzFiles(f *testing.F) {
 		parseSegmentIndex(data)
 		scanLog(data, 1, 0, func(groupHead, []byte) error { return nil })
 		// the same with good checksums in front
-		head := segmentHead{id: 1}.append(nil)
-		parseSegmentIndex(append(head, data...))
+		for t := range tierCount {
+			parseSegmentIndex(append(segmentHead{id: 1, tier: t}.append(nil), data...))
+		}
 		log := make([]byte, logHeaderBytes+groupHeadBytes, logHeaderBytes+groupHeadBytes+len(data))
 		h := logHeader{number: 1, firstGroup: 1}
 		h.append(log[:0])

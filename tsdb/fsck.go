@@ -62,7 +62,7 @@ func (c *checker) file(name string) {
 		c.damaged(name, "was set aside at an earlier start")
 		return
 	}
-	segment, isSegment := parseNumbered(name, segmentSuffix)
+	t, segment, isSegment := parseSegmentName(name)
 	number, isLog := parseNumbered(name, logSuffix)
 	base := strings.TrimSuffix(strings.TrimSuffix(name, ".0"), ".1")
 	isPair := base != name && (base == dictBase || base == twinBase || base == sourceBase)
@@ -75,7 +75,7 @@ func (c *checker) file(name string) {
 	case err != nil:
 		c.damaged(name, "does not read: %v", err)
 	case isSegment:
-		c.segment(name, segment, data)
+		c.segment(name, t, segment, data)
 	case isLog:
 		c.log(name, number, data)
 	case base == dictBase:
@@ -129,12 +129,12 @@ func (c *checker) log(name string, number uint64, data []byte) {
 	}
 }
 
-func (c *checker) segment(name string, id uint64, data []byte) {
+func (c *checker) segment(name string, t tier, id uint64, data []byte) {
 	head, err := parseSegmentHead(data)
 	if err != nil {
 		c.damaged(name, "%v", err)
-	} else if head.id != id {
-		c.damaged(name, "it says that it is segment %d", head.id)
+	} else if head.id != id || head.tier != t {
+		c.damaged(name, "it says that it is segment %q", segmentName(head.tier, head.id))
 	}
 	f, err := c.fs.Open(path.Join(c.dir, name))
 	if err != nil {
@@ -146,8 +146,9 @@ func (c *checker) segment(name string, id uint64, data []byte) {
 		c.damaged(name, "%v", err)
 		return
 	}
-	if index.head.id != id {
-		c.damaged(name, "its index says that it is segment %d", index.head.id)
+	if index.head.id != id || index.head.tier != t {
+		c.damaged(name, "its index says that it is segment %q", segmentName(index.head.tier, index.head.id))
+		return
 	}
 	end, samples := int64(segmentHeadBytes), int64(0)
 	for i := range index.blocks {
@@ -163,7 +164,9 @@ func (c *checker) segment(name string, id uint64, data []byte) {
 		samples += n
 		c.report.Blocks++
 	}
-	c.report.Samples += samples
+	if t == rawTier {
+		c.report.Samples += samples
+	}
 	if len(c.report.Damage) == 0 && samples != index.samples {
 		c.damaged(name, "it has %d samples and says %d", samples, index.samples)
 	}
@@ -172,6 +175,7 @@ func (c *checker) segment(name string, id uint64, data []byte) {
 // checkBlock decodes everything in a block and compares it with what index and header say.
 func (c *checker) checkBlock(index *segmentIndex, ref *blockRef, src []byte) (int64, error) {
 	b, d := &c.block, &c.dec
+	b.tier = index.head.tier
 	if err := b.parse(src); err != nil {
 		return 0, err
 	}

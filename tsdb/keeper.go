@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -84,6 +85,9 @@ func (s *Store) tend() {
 	if s.flushDue() {
 		_ = s.doFlush() // has told the state
 	}
+	if err := s.summarize(); err != nil {
+		s.flushFailed("make tiers", err)
+	}
 	if err := s.expire(); err != nil {
 		s.flushFailed("delete old segments", err)
 	}
@@ -135,16 +139,15 @@ func (s *Store) removeSegment(g *segment) error {
 	return nil
 }
 
-// expire deletes segments that are past the retention, and the oldest ones while the store is near its disk limit.
+// expire deletes segments that are past the retention, and the oldest ones while the store is near its disk limit: raw ones first.
 func (s *Store) expire() error {
 	var drop []*segment
-	left := append([]*segment(nil), *s.segments.Load()...)
-	if s.opts.Retention > 0 && s.steady >= s.opts.ClockSettle {
+	left := s.allSegments()
+	if s.steady >= s.opts.ClockSettle {
 		now := s.opts.Clock.Now().UnixMilli()
-		cutoff := now - s.opts.Retention.Milliseconds()
 		kept := left[:0]
 		for _, g := range left {
-			if g.ageMs(now) < cutoff {
+			if s.outlived(g, now) {
 				drop = append(drop, g)
 			} else {
 				kept = append(kept, g)
@@ -160,7 +163,8 @@ func (s *Store) expire() error {
 		for total > limit && len(left) > 0 {
 			oldest := 0
 			for i, g := range left {
-				if g.ageMs(now) < left[oldest].ageMs(now) {
+				raw, than := g.head.tier == rawTier, left[oldest].head.tier == rawTier
+				if raw && !than || raw == than && g.ageMs(now) < left[oldest].ageMs(now) {
 					oldest = i
 				}
 			}
@@ -172,7 +176,9 @@ func (s *Store) expire() error {
 	if len(drop) == 0 {
 		return nil
 	}
-	s.publish(nil, drop)
+	isRaw := func(g *segment) bool { return g.head.tier == rawTier }
+	s.publish(nil, slices.DeleteFunc(slices.Clone(drop), func(g *segment) bool { return !isRaw(g) }))
+	s.publish(nil, slices.DeleteFunc(slices.Clone(drop), isRaw))
 	for _, g := range drop {
 		if err := s.removeSegment(g); err != nil {
 			return err
@@ -181,6 +187,28 @@ func (s *Store) expire() error {
 		s.opts.Log.Info("old segment deleted", "file", g.name, "newest", time.UnixMilli(g.maxMs).UTC())
 	}
 	return s.opts.FS.SyncDir(s.opts.Dir)
+}
+
+// outlived says whether a segment is past its retention. Raw rows of a day that is over stay until the tiers have them.
+func (s *Store) outlived(g *segment, nowMs int64) bool {
+	keep := s.opts.Retention
+	if g.head.tier != rawTier {
+		keep = s.tierKept(g.head.tier)
+		if keep == 0 {
+			keep = max(s.opts.RetentionTier5m, s.opts.RetentionTier1h, s.opts.Retention)
+		}
+	}
+	if keep == 0 || g.ageMs(nowMs) >= nowMs-keep.Milliseconds() {
+		return false
+	}
+	if g.head.tier == rawTier && s.hasTiers() && !g.damaged.Load() {
+		for _, day := range g.days() {
+			if !s.covered(day, g.head.order, nowMs) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // ageMs is the time by which a segment grows old: that of its newest row, or, where a device's clock ran ahead by more than a

@@ -33,6 +33,9 @@ func (s *Store) ThingsWith(dst []ThingID, m MetricID, minMs, maxMs int64) []Thin
 	for _, g := range *s.segments.Load() {
 		dst = g.appendThings(dst, m, minMs, maxMs)
 	}
+	for _, g := range *s.tiers.Load() {
+		dst = g.appendThings(dst, aggregateColumn(m, aggCount), minMs, maxMs)
+	}
 	if inMemory < len(dst) {
 		gone := map[ThingID]bool{}
 		for i := range s.live.shards {

@@ -15,7 +15,8 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
-	var segmentIDs, logNumbers []uint64
+	var segmentIDs [tierCount][]uint64
+	var logNumbers []uint64
 	for _, name := range names {
 		if strings.HasSuffix(name, tmpSuffix) {
 			if err := fsys.Remove(path.Join(dir, name)); err != nil {
@@ -24,10 +25,12 @@ func (s *Store) recover() error {
 			continue
 		}
 		plain := strings.TrimSuffix(name, badSuffix)
-		if id, ok := parseNumbered(plain, segmentSuffix); ok {
-			s.nextSegment = max(s.nextSegment, id)
-			if plain == name {
-				segmentIDs = append(segmentIDs, id)
+		for t := range segmentIDs {
+			if id, ok := parseNumbered(plain, tier(t).suffix()); ok {
+				s.nextSegment = max(s.nextSegment, id)
+				if plain == name {
+					segmentIDs[t] = append(segmentIDs[t], id)
+				}
 			}
 		}
 		if number, ok := parseNumbered(plain, logSuffix); ok {
@@ -37,7 +40,6 @@ func (s *Store) recover() error {
 			}
 		}
 	}
-	slices.Sort(segmentIDs)
 	slices.Sort(logNumbers)
 	if err := s.loadDict(); err != nil {
 		return err
@@ -149,17 +151,26 @@ func (s *Store) setAside(name string) error {
 }
 
 // openSegments opens what can be opened, sets aside what cannot, and removes what a merge has replaced.
-func (s *Store) openSegments(ids []uint64) error {
+func (s *Store) openSegments(ids [tierCount][]uint64) error {
+	for t := range ids {
+		if err := s.openTier(tier(t), ids[t]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) openTier(t tier, ids []uint64) error {
 	var list []*segment
 	replaced := map[uint64]bool{}
 	for _, id := range ids {
-		g, notes, err := openSegment(s.opts.FS, s.opts.Dir, id)
+		g, notes, err := openSegment(s.opts.FS, s.opts.Dir, t, id)
 		for _, note := range notes {
-			s.damage.found(segmentName(id), note)
+			s.damage.found(segmentName(t, id), note)
 		}
 		if errors.Is(err, errUnreadable) {
-			s.damage.found(segmentName(id), err)
-			if err := s.setAside(segmentName(id)); err != nil {
+			s.damage.found(segmentName(t, id), err)
+			if err := s.setAside(segmentName(t, id)); err != nil {
 				return err
 			}
 			continue
@@ -173,8 +184,7 @@ func (s *Store) openSegments(ids []uint64) error {
 			replaced[old] = true
 		}
 	}
-	sortSegments(list)
-	s.segments.Store(&list)
+	s.publish(list, nil)
 	var drop []*segment
 	for _, g := range list {
 		if replaced[g.head.id] {

@@ -216,7 +216,7 @@ func (o *daySegments) add(thing ThingID, t *table) error {
 			var err error
 			id := o.s.nextSegment
 			o.s.nextSegment++
-			if w, err = createSegment(o.s.opts.FS, o.s.opts.Dir, segmentHead{id, id, o.s.opts.Clock.Now().UnixMilli()}); err != nil {
+			if w, err = createSegment(o.s.opts.FS, o.s.opts.Dir, segmentHead{id, id, o.s.opts.Clock.Now().UnixMilli(), rawTier}); err != nil {
 				return err
 			}
 			o.byDay[day] = w
@@ -246,12 +246,16 @@ func (o *daySegments) abort() error {
 	return errors.Join(errs...)
 }
 
-// publish puts new segments in the place of old ones, for queries that begin now.
+// publish puts new segments in the place of old ones, all raw or all of tiers, for queries that begin now.
 func (s *Store) publish(add, drop []*segment) {
-	list := slices.DeleteFunc(slices.Clone(*s.segments.Load()), func(g *segment) bool { return slices.Contains(drop, g) })
+	at := &s.segments
+	if len(add) > 0 && add[0].head.tier != rawTier || len(drop) > 0 && drop[0].head.tier != rawTier {
+		at = &s.tiers
+	}
+	list := slices.DeleteFunc(slices.Clone(*at.Load()), func(g *segment) bool { return slices.Contains(drop, g) })
 	list = append(list, add...)
 	sortSegments(list)
-	s.segments.Store(&list)
+	at.Store(&list)
 	for _, g := range drop {
 		g.release(s.opts.Log)
 	}

@@ -27,18 +27,19 @@ const (
 	dayMs            = 24 * 60 * 60 * 1000
 )
 
-func segmentName(id uint64) string { return fmt.Sprintf("%08d%s", id, segmentSuffix) }
+func segmentName(t tier, id uint64) string { return fmt.Sprintf("%08d%s", id, t.suffix()) }
 
 // segmentHead stands at the start of the file.
 type segmentHead struct {
 	id        uint64
 	order     uint64 // of two cells at one time, the one in the segment of higher order counts
 	createdMs int64
+	tier      tier
 }
 
 func (h segmentHead) append(dst []byte) []byte {
 	start := len(dst)
-	dst = append(dst, segmentMagic...)
+	dst = append(dst, h.tier.magic()...)
 	dst = binary.LittleEndian.AppendUint32(dst, segmentVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, h.id)
 	dst = binary.LittleEndian.AppendUint64(dst, h.order)
@@ -48,14 +49,20 @@ func (h segmentHead) append(dst []byte) []byte {
 
 func parseSegmentHead(src []byte) (segmentHead, error) {
 	const size = segmentHeadBytes - 4
-	if len(src) < segmentHeadBytes || string(src[:4]) != segmentMagic ||
+	if len(src) < segmentHeadBytes {
+		return segmentHead{}, errors.New("the header is cut")
+	}
+	tier, ok := tierOfMagic(string(src[:4]))
+	if !ok ||
 		crc32.Checksum(src[:size], castagnoli) != binary.LittleEndian.Uint32(src[size:]) {
 		return segmentHead{}, errors.New("the header is damaged")
 	}
 	if v := binary.LittleEndian.Uint32(src[4:]); v != segmentVersion {
 		return segmentHead{}, fmt.Errorf("segment format %d %w", v, errVersion)
 	}
-	return segmentHead{binary.LittleEndian.Uint64(src[8:]), binary.LittleEndian.Uint64(src[16:]), int64(binary.LittleEndian.Uint64(src[24:]))}, nil
+	return segmentHead{
+		binary.LittleEndian.Uint64(src[8:]), binary.LittleEndian.Uint64(src[16:]), int64(binary.LittleEndian.Uint64(src[24:])), tier,
+	}, nil
 }
 
 // blockRef is where a block is and what it may hold.
@@ -72,6 +79,7 @@ type blockRef struct {
 type segmentIndex struct {
 	head     segmentHead
 	replaces []uint64 // segments that this one was merged from
+	covers   []cover  // of a tier, by day: what it was made from
 	layouts  [][]MetricID
 	blocks   []blockRef
 	samples  int64
@@ -83,6 +91,12 @@ func (x *segmentIndex) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(x.replaces)))
 	for _, id := range x.replaces {
 		dst = binary.AppendUvarint(dst, id)
+	}
+	if x.head.tier != rawTier {
+		dst = binary.AppendUvarint(dst, uint64(len(x.covers)))
+		for _, c := range x.covers {
+			dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(c.day)), c.order)
+		}
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(x.layouts)))
 	for _, l := range x.layouts {
@@ -117,11 +131,16 @@ func parseSegmentIndex(src []byte) (*segmentIndex, error) {
 	for range r.count() {
 		x.replaces = append(x.replaces, r.uvarint())
 	}
+	if head.tier != rawTier {
+		for range r.count() {
+			x.covers = append(x.covers, cover{int64(r.uvarintMax(MaxTimeMs)), r.uvarint()})
+		}
+	}
 	for range r.count() {
 		n := r.count()
 		l := make([]MetricID, 0, n)
 		for range n {
-			l = append(l, MetricID(r.uvarintMax(MaxMetrics-1)))
+			l = append(l, MetricID(r.uvarintMax(head.tier.maxColumn())))
 		}
 		x.layouts = append(x.layouts, l)
 	}
@@ -229,6 +248,7 @@ func (g *segment) readBlock(i int, b *block, buf *[]byte, bad damage) (ok bool, 
 	if _, err := g.file.ReadAt(*buf, ref.offset); err != nil {
 		return false, fmt.Errorf("read %q at byte %d: %w", g.name, ref.offset, err)
 	}
+	b.tier = g.head.tier
 	err = b.parse(*buf)
 	if err == nil && (b.thing != ref.thing || b.minMs != ref.minMs || b.maxMs != ref.maxMs) {
 		err = errBlock
@@ -250,13 +270,13 @@ func (g *segment) markBad(i int, err error, bad damage) {
 
 // openSegment opens a segment by its footer. Where footer and trailer are damaged it finds the blocks by walking over the file;
 // notes says what was wrong then.
-func openSegment(fsys vfs.FS, dir string, id uint64) (g *segment, notes []error, err error) {
-	name := path.Join(dir, segmentName(id))
+func openSegment(fsys vfs.FS, dir string, t tier, id uint64) (g *segment, notes []error, err error) {
+	name := path.Join(dir, segmentName(t, id))
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	g = &segment{file: f, name: segmentName(id)}
+	g = &segment{file: f, name: segmentName(t, id)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("segment %q: %w", name, errors.Join(err, f.Close()))
@@ -295,8 +315,8 @@ func openSegment(fsys vfs.FS, dir string, id uint64) (g *segment, notes []error,
 	default:
 		return nil, nil, fmt.Errorf("%w: %w and %w", errUnreadable, headErr, indexErr)
 	}
-	if g.head.id != id {
-		return nil, nil, fmt.Errorf("%w: it says that it is segment %d", errUnreadable, g.head.id)
+	if g.head.id != id || g.head.tier != t {
+		return nil, nil, fmt.Errorf("%w: it says that it is segment %q", errUnreadable, segmentName(g.head.tier, g.head.id))
 	}
 	g.finish()
 	return g, notes, nil
@@ -347,7 +367,7 @@ func walkSegment(f vfs.File, sizeBytes int64, head segmentHead) (segmentIndex, e
 		return segmentIndex{}, fmt.Errorf("%w: %w", errDisk, err)
 	}
 	x := newIndexBuilder(head)
-	var b block
+	b := block{tier: head.tier}
 	for off := segmentHeadBytes; off < len(data); {
 		size, err := blockSize(data[off:])
 		if err != nil || off+size > len(data) || b.parse(data[off:off+size]) != nil {

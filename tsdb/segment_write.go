@@ -28,7 +28,7 @@ type segmentWriter struct {
 }
 
 func (w *segmentWriter) tmpName() string {
-	return path.Join(w.dir, segmentName(w.index.head.id)+tmpSuffix)
+	return path.Join(w.dir, segmentName(w.index.head.tier, w.index.head.id)+tmpSuffix)
 }
 
 // createSegment begins a segment under a temporary name.
@@ -39,6 +39,7 @@ func createSegment(fsys vfs.FS, dir string, head segmentHead) (*segmentWriter, e
 		return nil, fmt.Errorf("create segment %q: %w", w.tmpName(), err)
 	}
 	w.file = f
+	w.parsed.tier, w.encoder.plain = head.tier, head.tier != rawTier
 	w.buf = head.append(make([]byte, 0, writeBufferBytes+writeBufferBytes/4))
 	return w, nil
 }
@@ -101,7 +102,7 @@ func (w *segmentWriter) finish() (*segment, error) {
 	if err := w.file.Sync(); err != nil {
 		return nil, fmt.Errorf("%w: %w", errSync, err)
 	}
-	name := segmentName(w.index.head.id)
+	name := segmentName(w.index.head.tier, w.index.head.id)
 	if err := w.fs.Rename(w.tmpName(), path.Join(w.dir, name)); err != nil {
 		return nil, err
 	}

@@ -13,10 +13,11 @@ type Stats struct {
 	RowsAppended    uint64
 	SamplesAppended uint64
 	Commits         uint64 // groups since opening
-	DiskBytes       int64  // LogBytes and SegmentBytes
+	DiskBytes       int64  // LogBytes, SegmentBytes and TierBytes
 	LogBytes        int64  // of log files, which are reserved ahead
 	SegmentBytes    int64
 	SegmentSamples  int64 // in segments: SegmentBytes / SegmentSamples is what a sample costs
+	TierBytes       int64 // of the tiers' segments
 	MemoryBytes     int64 // of rows that are not in segments
 	OldestMs        int64 // 0 if there are no rows
 	NewestMs        int64
@@ -38,8 +39,13 @@ func (s *Store) Stats() Stats {
 		st.SegmentSamples += g.samples
 		st.OldestMs, st.NewestMs = min(st.OldestMs, g.minMs), max(st.NewestMs, g.maxMs)
 	}
+	for _, g := range *s.tiers.Load() {
+		st.Segments++
+		st.TierBytes += g.sizeBytes
+		st.OldestMs, st.NewestMs = min(st.OldestMs, g.minMs), max(st.NewestMs, g.maxMs)
+	}
 	st.Samples += st.SegmentSamples
-	st.DiskBytes = st.LogBytes + st.SegmentBytes
+	st.DiskBytes = st.LogBytes + st.SegmentBytes + st.TierBytes
 	if st.NewestMs < 0 || st.OldestMs == math.MaxInt64 {
 		st.OldestMs, st.NewestMs = 0, max(0, st.NewestMs)
 	}
@@ -49,6 +55,7 @@ func (s *Store) Stats() Stats {
 func (s *Store) register(set *metrics.Set) {
 	s.flushes = set.GetOrCreateCounter("muster_tsdb_flushes_total")
 	s.merges = set.GetOrCreateCounter("muster_tsdb_merges_total")
+	s.summaries = set.GetOrCreateCounter("muster_tsdb_summaries_total")
 	s.expired = set.GetOrCreateCounter("muster_tsdb_segments_expired_total")
 	s.segmentWritten = set.GetOrCreateCounter("muster_tsdb_segment_written_bytes_total")
 	s.damage = damage{s.opts.Log, set.GetOrCreateCounter("muster_tsdb_damaged_total"), &s.damaged}
@@ -62,6 +69,7 @@ func (s *Store) register(set *metrics.Set) {
 	gauge("muster_tsdb_log_written_bytes_total", func() float64 { return float64(s.log.written.Load()) })
 	gauge("muster_tsdb_log_bytes", func() float64 { return float64(s.log.bytes.Load()) })
 	gauge("muster_tsdb_segment_bytes", func() float64 { return float64(s.Stats().SegmentBytes) })
+	gauge("muster_tsdb_tier_bytes", func() float64 { return float64(s.Stats().TierBytes) })
 	gauge("muster_tsdb_memory_bytes", func() float64 { return float64(s.live.bytes.Load()) })
 	gauge("muster_tsdb_things", func() float64 { return float64(s.live.things.Load()) })
 	gauge("muster_tsdb_series", func() float64 { return float64(s.live.series.Load()) })

@@ -25,12 +25,14 @@ type Options struct {
 	Log     *slog.Logger // [none]
 	Metrics *metrics.Set // [one of its own]
 
-	CacheBytes     int64         // of decoded columns that queries keep [an eighth of MemoryBytes]
-	MemoryBytes    int64         // rows that are not sealed yet; Append waits at it, sealing begins at half of it [128 MiB]
-	Retention      time.Duration // how long rows are kept [for ever]
-	DiskLimitBytes int64         // of all files; at 95 % the oldest segments go [none]
-	GroupWait      time.Duration // how long a row waits for others to be committed with [5 ms]
-	AckMemory      bool          // Durable comes when a group is about to be written, not when it is on disk
+	CacheBytes      int64         // of decoded columns that queries keep [an eighth of MemoryBytes]
+	MemoryBytes     int64         // rows that are not sealed yet; Append waits at it, sealing begins at half of it [128 MiB]
+	Retention       time.Duration // how long rows are kept [for ever]
+	RetentionTier5m time.Duration // how long buckets of five minutes are kept [they are not made]
+	RetentionTier1h time.Duration // the same of one hour
+	DiskLimitBytes  int64         // of all files; at 95 % the oldest segments go [none]
+	GroupWait       time.Duration // how long a row waits for others to be committed with [5 ms]
+	AckMemory       bool          // Durable comes when a group is about to be written, not when it is on disk
 
 	LogBytes     int64         // of log files; sealing begins at it [64 MiB, less on a small disk]
 	LogFileBytes int64         // of one log file [8 MiB, less on a small disk]
@@ -91,6 +93,7 @@ type Store struct {
 	log        rowLog
 	cache      columnCache
 	segments   atomic.Pointer[[]*segment] // in order; the keeper replaces the list
+	tiers      atomic.Pointer[[]*segment] // the same, of all tiers
 	damage     damage
 	damaged    atomic.Uint64
 	flushBytes int64
@@ -118,11 +121,13 @@ type Store struct {
 	sourceCount      int
 	oldest           time.Time // since when rows wait to be sealed, about
 	steady           time.Duration
-	fulls            uint64 // of rowLog.fulls, those that sealing has answered
+	fulls            uint64              // of rowLog.fulls, those that sealing has answered
+	summarized       map[int64]time.Time // days that went into the tiers since opening, and when
 
 	flushes        *metrics.Counter
 	merges         *metrics.Counter
 	expired        *metrics.Counter
+	summaries      *metrics.Counter
 	segmentWritten *metrics.Counter
 	scratches      sync.Pool
 }
@@ -156,6 +161,7 @@ func Open(opts Options) (*Store, error) {
 	s.live.start()
 	s.cache.start(int(opts.CacheBytes))
 	s.segments.Store(&[]*segment{})
+	s.tiers.Store(&[]*segment{})
 	s.register(opts.Metrics)
 	s.log = rowLog{
 		fs: opts.FS, dir: opts.Dir, clock: opts.Clock, log: opts.Log, dict: s.dict, groupWait: opts.GroupWait, fileBytes: opts.LogFileBytes,
@@ -165,7 +171,7 @@ func Open(opts Options) (*Store, error) {
 	s.log.start()
 	began := opts.Clock.Now()
 	if err := s.recover(); err != nil {
-		for _, g := range *s.segments.Load() {
+		for _, g := range s.allSegments() {
 			g.release(opts.Log)
 		}
 		return nil, errors.Join(fmt.Errorf("open the twin store in %q: %w", opts.Dir, err), lock.Close())
@@ -301,7 +307,7 @@ func (s *Store) Close() error {
 		err = s.log.stop()
 		s.wakeAll()
 		<-s.kept
-		for _, g := range *s.segments.Load() {
+		for _, g := range s.allSegments() {
 			g.release(s.opts.Log)
 		}
 		err = errors.Join(err, s.lock.Close())

@@ -86,6 +86,7 @@ func (h *history) open(fsys *vfs.Mem) (*tsdb.Store, error) {
 	o.Dir, o.FS, o.Clock = "data", h.wrap(fsys), h.clock
 	o.MemoryBytes, o.LogBytes, o.LogFileBytes = pick(40<<10, 256<<10, 1<<20), pick(1, 64<<10, 1<<20), pick(4<<10, 16<<10, 64<<10)
 	o.ReserveBytes, o.GroupWait, o.SealAge = 4<<10, time.Duration(pick(1, int64(5*time.Millisecond))), time.Duration(pick(int64(time.Minute), int64(time.Hour)))
+	o.RetentionTier5m, o.RetentionTier1h = time.Duration(pick(0, int64(8*24*time.Hour), int64(5000*24*time.Hour))), time.Duration(pick(0, int64(5000*24*time.Hour)))
 	s, err := tsdb.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)

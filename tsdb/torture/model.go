@@ -191,11 +191,12 @@ func text(v any) string {
 	return fmt.Sprint(v)
 }
 
-// expect returns the values that each cell may have, and the cells that must be there.
-func (m *Model) expect() (allowed map[key][]string, needed map[key]string) {
+// expect returns the values that each cell may have, the cells that must be there, and all values that a cell ever had: tiers are
+// made anew some time after a row was replaced.
+func (m *Model) expect() (allowed map[key][]string, needed map[key]string, ever map[key][]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	allowed, needed = map[key][]string{}, map[key]string{}
+	allowed, needed, ever = map[key][]string{}, map[key]string{}, map[key][]string{}
 	for _, r := range m.rows {
 		if r.state == refused || m.deleted[r.thing] == finished {
 			continue
@@ -206,15 +207,16 @@ func (m *Model) expect() (allowed map[key][]string, needed map[key]string) {
 				allowed[k], needed[k] = nil, c.value
 			}
 			allowed[k] = append(allowed[k], c.value)
+			ever[k] = append(ever[k], c.value)
 		}
 	}
-	return allowed, needed
+	return allowed, needed, ever
 }
 
 // Check compares a reopened store with the model: of each cell it must hold the last acknowledged value, or one that was appended later,
 // once; and nothing else. A deleted thing has left nothing.
 func (m *Model) Check(s *tsdb.Store) error {
-	allowed, needed := m.expect()
+	allowed, needed, ever := m.expect()
 	var nums tsdb.Samples
 	var texts tsdb.StringSamples
 	one := func(where string, k key, value string) error {
@@ -247,6 +249,11 @@ func (m *Model) Check(s *tsdb.Store) error {
 				delete(needed, k)
 			}
 		}
+		for _, metric := range s.Metrics() {
+			if err := checkTiers(s, id, metric, ever); err != nil {
+				return err
+			}
+		}
 		for _, f := range s.Twin(nil, id) {
 			value := text(f.Number)
 			if f.Kind == tsdb.String {
@@ -259,6 +266,25 @@ func (m *Model) Check(s *tsdb.Store) error {
 	}
 	for k, value := range needed {
 		return fmt.Errorf("%d acknowledged cells are lost, one is %v: %s", len(needed), k, value)
+	}
+	return nil
+}
+
+// checkTiers looks for buckets that cannot be of the rows: whose last value was never there, or not between the others.
+func checkTiers(s *tsdb.Store, id tsdb.ThingID, metric tsdb.Metric, ever map[key][]string) error {
+	var list []tsdb.Bucket
+	for _, stepMs := range [...]int64{tsdb.Tier5m, tsdb.Tier1h} {
+		var err error
+		if list, err = s.ReadTier(list, id, metric.ID, stepMs, 0, math.MaxInt64); err != nil {
+			return err
+		}
+		for i, b := range list {
+			k := key{id, metric.Name, b.LastMs, false}
+			if !slices.Contains(ever[k], text(b.Last)) || b.Min > b.Last || b.Max < b.Last || b.Count < 1 || b.EndMs%stepMs != 0 ||
+				b.LastMs <= b.EndMs-stepMs || b.LastMs > b.EndMs || i > 0 && list[i-1].EndMs >= b.EndMs {
+				return fmt.Errorf("bucket of %d ms of %v: %+v, the last value should be one of %v", stepMs, k, b, ever[k])
+			}
+		}
 	}
 	return nil
 }
