@@ -1,12 +1,25 @@
 package registry
 
 import (
+	"strings"
+
 	"muster/registry/index"
 )
 
 // loadIndex builds the index of all things; Open has nobody else yet.
 func (r *Registry) loadIndex(records []*record) {
 	x := index.New(fieldName, func(id uint32) string { return r.byID[id].name })
+	x.Forward(func(id uint32, field string) (string, bool) {
+		if field == fieldName {
+			return r.byID[id].name, true
+		}
+		key, ok := strings.CutPrefix(field, fieldAttribute)
+		if !ok {
+			return "", false
+		}
+		value, _ := r.byID[id].attribute(key)
+		return value, true
+	})
 	r.index = x
 	all := func(field string, value func(*record) string) {
 		x.Load(field, len(records), func(i int) (string, uint32) { return value(records[i]), records[i].id })

@@ -20,6 +20,7 @@ import (
 type Index struct {
 	nameField string                 // the field that orders things that are equal otherwise
 	name      func(id uint32) string // value of nameField, as it is
+	value     func(id uint32, field string) (string, bool)
 	live      bitset.BitSet
 	fields    map[string]*field
 	columns   map[string]*Column
@@ -30,6 +31,10 @@ type Index struct {
 func New(nameField string, name func(id uint32) string) *Index {
 	return &Index{nameField: nameField, name: name, fields: map[string]*field{}, columns: map[string]*Column{}}
 }
+
+// Forward tells the index how to get the value of a thing, which Keep needs; false for fields that it does not have or
+// that have several values.
+func (x *Index) Forward(value func(id uint32, field string) (string, bool)) { x.value = value }
 
 // AddThing makes a thing known; ids are from 1 to 1<<31 - 1.
 func (x *Index) AddThing(id uint32) { x.live.Set(uint(id)) }

@@ -205,6 +205,15 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 func newTrial(seed uint64, n int, bulk bool) *trial {
 	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32]float64{}}}
 	t.x = index.New("thingName", func(id uint32) string { return t.docs[id]["thingName"][0] })
+	t.x.Forward(func(id uint32, field string) (string, bool) {
+		if field != "thingName" && field != "attributes.serial" && field != "attributes.odd" {
+			return "", false
+		}
+		if values := t.docs[id][field]; len(values) > 0 {
+			return values[0], true
+		}
+		return "", true
+	})
 	t.columns = map[string]bool{"registry.version": true, "connectivity.timestamp": true}
 	if !bulk {
 		for range n {

@@ -114,8 +114,9 @@ type run struct {
 	*Plan
 	ctx   context.Context
 	index *index.Index
-	bare  []string // fields of bare words, once they were asked for
-	seen  work     // of the last term
+	bare  []string       // fields of bare words, once they were asked for
+	seen  work           // of the last term
+	among *bitset.BitSet // the only things that still matter; nil: all
 }
 
 // work is what was looked at for a term.
@@ -160,8 +161,13 @@ func (r *run) eval(n Node) (*bitset.BitSet, error) {
 func (r *run) and(list And) (*bitset.BitSet, error) {
 	parts := slices.Clone(list)
 	slices.SortStableFunc(parts, func(a, b Node) int { return r.cost(a) - r.cost(b) })
+	outer := r.among
+	defer func() { r.among = outer }()
 	var rest *bitset.BitSet
 	for _, part := range parts {
+		if rest != nil {
+			r.among = rest
+		}
 		inner, negative := part, false
 		if not, ok := part.(Not); ok && rest != nil {
 			inner, negative = not.Node, true
@@ -250,7 +256,14 @@ func (r *run) term(t *Term) (*bitset.BitSet, error) {
 	return set, nil
 }
 
+// look adds the things that match in a field.
 func (r *run) look(set *bitset.BitSet, field string, m *index.Match) error {
+	if r.among != nil {
+		if kept := r.among.Clone(); r.index.Keep(kept, field, m) {
+			set.InPlaceUnion(kept)
+			return nil
+		}
+	}
 	n, err := r.index.Select(r.ctx, set, field, m)
 	r.seen.fields++
 	r.seen.values += n
