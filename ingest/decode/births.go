@@ -1,5 +1,7 @@
 package decode
 
+import "bytes"
+
 // Limits of what one birth may define.
 const (
 	maxBirthMetrics = 2048
@@ -7,8 +9,9 @@ const (
 )
 
 // Births is what the last Sparkplug birth of one edge node or device said of its metrics: their names and datatypes, which its data
-// messages leave out. The caller keeps one for each topic that has births, in as long as its connection lasts, and drops
-// or resets it at a death. The zero Births has seen no birth. It is bounded, to some 300 KiB, and not safe for concurrent use.
+// messages leave out. The caller keeps one for each topic that has births, for as long as the connection lasts, and drops or resets
+// it at a death. The zero Births has seen no birth. One is bounded, to about half a MiB; how many there are is the caller's to
+// bound. It is not safe for concurrent use.
 type Births struct {
 	metrics []birthMetric
 	byAlias map[uint64]int32 // place in metrics
@@ -26,7 +29,7 @@ func (b *Births) Reset() {
 	*b = Births{}
 }
 
-// define adds the metric of a birth.
+// define adds the metric of a birth, whose name must be UTF-8.
 func (b *Births) define(m *metric) fault {
 	if b.byName == nil {
 		b.byName = make(map[string]int32)
@@ -39,10 +42,9 @@ func (b *Births) define(m *metric) fault {
 	if len(b.metrics) == maxBirthMetrics || b.bytes > maxBirthBytes {
 		return faultBirth
 	}
-	name := string(m.name)
 	at := int32(len(b.metrics))
-	b.metrics = append(b.metrics, birthMetric{name: []byte(name), datatype: m.datatype})
-	b.byName[name] = at
+	b.metrics = append(b.metrics, birthMetric{name: bytes.Clone(m.name), datatype: m.datatype})
+	b.byName[string(m.name)] = at
 	if m.hasAlias {
 		b.byAlias[m.alias] = at
 	}

@@ -93,7 +93,8 @@ func detect(p []byte) format {
 // Decode decodes a payload in any of the formats that docs/formats/payloads.md lists, compressed or not. contentType is the MQTT 5
 // property, or empty: then, and if it names no format, the first bytes of the payload decide.
 //
-// It is JSON's contract otherwise. The offset of a *Malformed counts in what was decompressed.
+// It is JSON's contract otherwise, but that the decoder may refer to the payload until the next call. The offset of a *Malformed
+// counts in what was decompressed.
 func (d *Decoder) Decode(contentType, payload []byte, arrivalMs int64) ([]Row, error) {
 	d.reset()
 	p, f := d.unpacked.unpack(payload)

@@ -10,56 +10,46 @@ const (
 	wire32     = 5
 )
 
-// protoField is one field of a message.
-type protoField struct {
-	number uint32
-	wire   byte
-	value  uint64 // varint, 32 and 64 bits
-	at     int    // of the bytes
-	end    int
-}
-
-// protoNext reads the field at p[i] of a message that ends at end, and returns the index behind it.
-func protoNext(p []byte, i, end int) (field protoField, next int, f fault) {
-	var tag uint64
-	good := true
-	if c := p[i]; c < 0x80 { // i < end: most fields
-		tag, next = uint64(c), i+1
-	} else {
-		tag, next, good = protoVarint(p, i, end)
+// protoNext reads the field at p[i] of a message that ends at end, i < end. number is 0 where it is not well-formed. value is
+// that of a varint or of a fixed size, or for bytes the index of the first; next is the index behind the field.
+func protoNext(p []byte, i, end int) (number uint32, wire byte, value uint64, next int) {
+	tag, next := uint64(p[i]), i+1
+	if tag >= 0x80 { // field numbers from 16 on
+		var good bool
+		if tag, next, good = protoVarint(p, i, end); !good || tag>>3 > 1<<29-1 {
+			return 0, 0, 0, i
+		}
 	}
-	if !good || tag>>3 == 0 || tag>>3 > 1<<29-1 {
-		return field, i, faultProto
-	}
-	field.number, field.wire = uint32(tag>>3), byte(tag&7)
-	switch field.wire {
+	number, wire = uint32(tag>>3), byte(tag&7)
+	switch wire {
 	case wireVarint:
-		if field.value, next, good = protoVarint(p, next, end); !good {
-			return field, i, faultProto
+		var good bool
+		if value, next, good = protoVarint(p, next, end); !good {
+			return 0, 0, 0, i
 		}
 	case wire64:
 		if end-next < 8 {
-			return field, i, faultProto
+			return 0, 0, 0, i
 		}
-		field.value = binary.LittleEndian.Uint64(p[next:])
+		value = binary.LittleEndian.Uint64(p[next:])
 		next += 8
 	case wire32:
 		if end-next < 4 {
-			return field, i, faultProto
+			return 0, 0, 0, i
 		}
-		field.value = uint64(binary.LittleEndian.Uint32(p[next:]))
+		value = uint64(binary.LittleEndian.Uint32(p[next:]))
 		next += 4
 	case wireBytes:
-		var size uint64
-		if size, next, good = protoVarint(p, next, end); !good || size > uint64(end-next) {
-			return field, i, faultProto
+		size, at, good := protoVarint(p, next, end)
+		if !good || size > uint64(end-at) {
+			return 0, 0, 0, i
 		}
-		field.at, field.end = next, next+int(size)
-		next = field.end
+		value = uint64(at)
+		next = at + int(size)
 	default:
-		return field, i, faultProto
+		return 0, 0, 0, i
 	}
-	return field, next, ok
+	return number, wire, value, next
 }
 
 // protoVarint reads the varint at p[i], of at most ten bytes and 64 bits.

@@ -25,7 +25,9 @@ type metric struct {
 	alias     uint64
 	timestamp uint64
 	datatype  uint32
-	value     protoField // number 0: none
+	field     uint32 // of the value, 0: none
+	value     uint64 // as protoNext returned it
+	end       int    // of a value of bytes
 	hasAlias  bool
 	hasTime   bool
 	isNull    bool
@@ -82,12 +84,13 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 	// The timestamp may come behind the metrics that need it.
 	nowMs := arrivalMs
 	for i := 0; i < len(p); {
-		field, next, f := protoNext(p, i, len(p))
-		if f != ok {
-			return i, f
+		number, wire, value, next := protoNext(p, i, len(p))
+		if number == 0 {
+			return i, faultProto
 		}
-		if field.number == spPayloadTimestamp && field.wire == wireVarint {
-			if nowMs, f = sparkplugTime(field.value); f != ok {
+		if number == spPayloadTimestamp && wire == wireVarint {
+			var f fault
+			if nowMs, f = sparkplugTime(value); f != ok {
 				return i, f
 			}
 		}
@@ -96,22 +99,25 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 	rowOpen, rowMs := false, int64(0)
 	var m metric
 	for i := 0; i < len(p); {
-		field, next, _ := protoNext(p, i, len(p))
+		number, wire, value, next := protoNext(p, i, len(p))
 		at := i
 		i = next
-		if field.number != spPayloadMetrics {
+		if number != spPayloadMetrics {
 			continue
 		}
-		if field.wire != wireBytes {
+		if wire != wireBytes {
 			return at, faultProto
 		}
-		bad, f := m.read(p, field.at, field.end)
+		bad, f := m.read(p, int(value), next)
 		if f != ok {
 			return bad, f
 		}
 		if birth {
 			if len(m.name) == 0 {
 				return at, faultMetricName
+			}
+			if !utf8.Valid(m.name) {
+				return at, faultUTF8
 			}
 			if births != nil {
 				if f := births.define(&m); f != ok {
@@ -121,7 +127,7 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 		} else if f := births.complete(&m); f != ok {
 			return at, f
 		}
-		if m.isNull || m.transient || m.value.number == 0 || isControl(m.name) {
+		if m.isNull || m.transient || m.field == 0 || isControl(m.name) {
 			continue
 		}
 		v, text, there, f := d.sparkplugValue(p, &m)
@@ -183,35 +189,32 @@ func sparkplugTime(ms uint64) (int64, fault) {
 func (m *metric) read(p []byte, i, end int) (int, fault) {
 	*m = metric{}
 	for i < end {
-		field, next, f := protoNext(p, i, end)
-		if f != ok {
-			return i, f
-		}
-		if want, known := metricWire(field.number); known && field.wire != want {
+		number, wire, value, next := protoNext(p, i, end)
+		if number == 0 {
 			return i, faultProto
 		}
-		switch field.number {
+		if want, known := metricWire(number); known && wire != want {
+			return i, faultProto
+		}
+		switch number {
 		case spName:
-			m.name = p[field.at:field.end]
-			if !utf8.Valid(m.name) {
-				return i, faultUTF8
-			}
+			m.name = p[value:next]
 			if len(m.name) > maxNameBytes {
 				return i, faultNameLen
 			}
 		case spAlias:
-			m.alias, m.hasAlias = field.value, true
+			m.alias, m.hasAlias = value, true
 		case spTimestamp:
-			m.timestamp, m.hasTime = field.value, true
+			m.timestamp, m.hasTime = value, true
 		case spDatatype:
-			m.datatype = uint32(field.value)
+			m.datatype = uint32(value)
 		case spTransient:
-			m.transient = field.value != 0
+			m.transient = value != 0
 		case spNull:
-			m.isNull = field.value != 0
+			m.isNull = value != 0
 		default:
-			if field.number >= spIntValue && field.number <= spLastOther {
-				m.value = field // of a oneof the last counts
+			if number >= spIntValue && number <= spLastOther {
+				m.field, m.value, m.end = number, value, next // of a oneof the last counts
 			}
 		}
 		i = next
@@ -236,33 +239,32 @@ func metricWire(number uint32) (wire byte, known bool) {
 
 // sparkplugValue returns the value of a metric, or that it has none that a column holds.
 func (d *Decoder) sparkplugValue(p []byte, m *metric) (v tsdb.Value, text []byte, there bool, f fault) {
-	field := &m.value
 	var s scalar
-	switch field.number {
+	switch m.field {
 	case spIntValue, spLongValue:
 		if s.n, f = m.integer(); f != ok {
 			return v, nil, false, f
 		}
 	case spFloat:
-		value := math.Float32frombits(uint32(field.value))
+		value := math.Float32frombits(uint32(m.value))
 		if value-value != 0 {
 			return v, nil, false, ok
 		}
 		s = single(value)
 	case spDouble:
-		value := math.Float64frombits(field.value)
+		value := math.Float64frombits(m.value)
 		if value-value != 0 {
 			return v, nil, false, ok
 		}
 		s = double(value)
 	case spBoolean:
-		if field.value != 0 {
+		if m.value != 0 {
 			v.Mantissa = 1
 		}
 		v.Kind = tsdb.Bool
 		return v, nil, true, ok
 	case spString:
-		text = p[field.at:field.end]
+		text = p[m.value:m.end]
 		if !utf8.Valid(text) {
 			return v, nil, false, faultUTF8
 		}
@@ -278,7 +280,7 @@ func (d *Decoder) sparkplugValue(p []byte, m *metric) (v tsdb.Value, text []byte
 // integer returns the value of an integer metric. All come in unsigned fields, as two's complement, so without a datatype they mean
 // nothing.
 func (m *metric) integer() (number, fault) {
-	signed := int64(m.value.value)
+	signed := int64(m.value)
 	switch {
 	case m.datatype == 0:
 		return number{}, faultRebirth
@@ -286,11 +288,11 @@ func (m *metric) integer() (number, fault) {
 		signed = int64(int8(signed))
 	case m.datatype == spInt16:
 		signed = int64(int16(signed))
-	case m.datatype == spInt32, m.datatype == spInt64 && m.value.number == spIntValue:
+	case m.datatype == spInt32, m.datatype == spInt64 && m.field == spIntValue:
 		signed = int64(int32(signed))
 	case m.datatype == spInt64:
 	case m.datatype >= spUInt8 && m.datatype <= spUInt64, m.datatype == spDateTime:
-		return whole(false, m.value.value), ok
+		return whole(false, m.value), ok
 	default:
 		return number{}, faultDatatype
 	}
