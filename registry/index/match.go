@@ -314,10 +314,7 @@ func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match
 			}
 			continue
 		}
-		if m.kind == contains && c.nums == nil && bytes.Contains(c.common(), literal) {
-			for _, ref := range c.refs {
-				f.addTo(dst, ref)
-			}
+		if m.kind == contains && c.nums == nil && f.scanTails(c, dst, literal) {
 			continue
 		}
 		for from, i := 0, 0; ; {
@@ -342,6 +339,36 @@ func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match
 		}
 	}
 	return values, nil
+}
+
+// maxTail is up to how many bytes of a value a plain loop is faster than bytes.Index over the whole chunk.
+const maxTail = 16
+
+// scanTails adds the things with a text of a chunk that has the literal in it, by looking only behind what all texts of
+// the chunk begin with, as numbered names and serials do. It returns false when that is not worth it.
+func (f *field) scanTails(c *chunk, dst *bitset.BitSet, literal []byte) bool {
+	common := c.common()
+	if bytes.Contains(common, literal) {
+		for _, ref := range c.refs {
+			f.addTo(dst, ref)
+		}
+		return true
+	}
+	skip := len(common) - len(literal) + 1
+	if skip <= 0 || len(c.blob)/len(c.refs)-skip > maxTail {
+		return false
+	}
+	first, size, start := literal[0], len(literal), 0
+	for i, end := range c.ends {
+		for tail := c.blob[start+skip : end]; len(tail) >= size; tail = tail[1:] {
+			if tail[0] == first && string(tail[:size]) == string(literal) {
+				f.addTo(dst, c.refs[i])
+				break
+			}
+		}
+		start = int(end)
+	}
+	return true
 }
 
 // Keep clears in set the things whose value of a field does not match, by looking at each of them, if that is less work
