@@ -35,6 +35,8 @@ var subcommands = []subcommand{
 	{"admin", "allow devices, print login links, revoke certificates of a running gateway", adminCommand},
 	{"query", "ask a running gateway in PromQL", queryCommand},
 	{"fsck", "check telemetry and audit log of a stopped gateway", fsckCommand},
+	{"backup", "copy everything a running gateway keeps, or verify such a copy", backupCommand},
+	{"restore", "make a data folder out of a backup", restoreCommand},
 	{"bench", "measure: load, memory, crashes, the twin store, comparison with others", benchCommand},
 	{"version", "print the version", versionCommand},
 }

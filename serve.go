@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -49,6 +50,8 @@ type gateway struct {
 	queries    *prom.API
 	devices    *ingest.Server
 	people     *admin.Server
+
+	backing sync.Mutex // held while a backup is made
 
 	closers []closer
 }
@@ -134,7 +137,10 @@ func (g *gateway) openFolder(context.Context, *bootstrap) error {
 		return err
 	}
 	g.onClose("data folder", func(context.Context) error { return lock.Close() })
-	return nil
+	if _, err := os.Lstat(g.path(unfinishedName)); err == nil {
+		return errUnfinished(g.settings.dataDir)
+	}
+	return os.RemoveAll(g.path(stagingName)) // of a backup that a power cut has ended
 }
 
 func (g *gateway) openRegistry(ctx context.Context, _ *bootstrap) (err error) {
@@ -281,6 +287,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			return r.Status, r.ContentType, r.Body
 		},
 		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Backup: g.backup,
 	})
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ var apiRoutes = []route{
 	{method: "POST", pattern: "/api/certificates/{certificateId}/revoke", op: "revokeCertificate", scope: identity, audited: true, handle: revokeCertificate},
 	{method: "POST", pattern: "/api/things/{thingName}/revoke", op: "revokeThing", scope: identity, audited: true, handle: revokeThing},
 	{method: "GET", pattern: "/api/audit", op: "listAudit", scope: auditing, handle: getAudit},
+	{method: "POST", pattern: "/api/backup", op: "backup", scope: accounts, audited: true, handle: body(postBackup)},
 
 	{method: "POST", pattern: "/api/login-links", op: "createLoginLink", scope: accounts, audited: true, handle: body(postLoginLink)},
 	{method: "GET", pattern: "/api/users", op: "listUsers", scope: accounts, handle: listUsers},

@@ -78,6 +78,8 @@ type Options struct {
 	// NotReady says why the gateway as a whole is not ready, beyond Telemetry.Ready; nil or "" where it is.
 	NotReady func() string
 	UI       fs.FS // the built UI, rooted at index.html
+	// Backup writes a backup to a path on this machine and returns what the answer says. Its errors are sentences for the caller.
+	Backup func(ctx context.Context, to string, withUnlockKey bool) (any, error)
 
 	HSTS             bool          // only where the certificate is one that browsers trust for this name on all ports
 	ReadTimeout      time.Duration // for a whole request, handshake included; default 15 s

@@ -54,6 +54,7 @@ func (s *Store) backupSet(ctx context.Context) (files []backupFile, err error) {
 		if answer.err != nil && !errors.Is(answer.err, ErrDiskFull) {
 			return answer.err
 		}
+		end := s.LogEnd()
 		names, err := s.opts.FS.List(s.opts.Dir)
 		if err != nil {
 			return err
@@ -75,6 +76,9 @@ func (s *Store) backupSet(ctx context.Context) (files []backupFile, err error) {
 				return err
 			}
 			size, err := f.Size()
+			if isLog && number == end.File {
+				size = min(size, end.Offset) // the rest is reserved, and empty
+			}
 			if err != nil {
 				return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 			}
