@@ -224,17 +224,13 @@ func (d *Door) leave(raw net.Conn, parked bool, p any) {
 
 func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
 	hello := &helloConn{Conn: raw, door: d, left: d.opts.HelloTimeout}
-	conn, state, err := hello.finish(shake)
+	conn, cert, err := hello.finish(shake)
 	if err != nil {
 		d.opts.Refused("tls handshake")
 		d.opts.Log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)
 		return false
 	}
 	defer conn.Close() // for a record layer that has keys to wipe; mostly done
-	var cert *x509.Certificate
-	if len(state.PeerCertificates) > 0 {
-		cert = state.PeerCertificates[0]
-	}
 	// A TLS listener is for certificates; the plain rules must never apply to a client that came without one.
 	if cert == nil {
 		d.opts.Refused("no client certificate")
@@ -260,13 +256,32 @@ type helloConn struct {
 	over bool
 }
 
-// finish makes the handshake. It is a function of its own so that nothing of it is kept while the connection is served.
-func (c *helloConn) finish(shake handshake) (net.Conn, tls.ConnectionState, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
-	defer cancel()
-	c.acquire()
-	defer c.done()
-	return shake(ctx, c)
+// finish makes the handshake, in a goroutine of its own: the deep stack that it needs goes with it. A panic there becomes one of the
+// caller. cert is the certificate of the client, nil for none.
+func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certificate, err error) {
+	finished := make(chan any)
+	go func() {
+		defer func() {
+			p := recover()
+			if p != nil {
+				p = fmt.Sprintf("%v in %s", p, debug.Stack())
+			}
+			finished <- p
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
+		defer cancel()
+		c.acquire()
+		defer c.done()
+		var state tls.ConnectionState
+		conn, state, err = shake(ctx, c)
+		if len(state.PeerCertificates) > 0 {
+			cert = state.PeerCertificates[0]
+		}
+	}()
+	if p := <-finished; p != nil {
+		panic(p)
+	}
+	return conn, cert, err
 }
 
 func (c *helloConn) acquire() { c.door.hands <- struct{}{} }

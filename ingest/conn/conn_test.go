@@ -1,0 +1,85 @@
+package conn
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// TestPanicInHandshake ends that connection, is logged with its place, and gives back the token of the handshake.
+func TestPanicInHandshake(t *testing.T) {
+	for name, compact := range map[string]bool{"stdlib": false, "compact": true} {
+		t.Run(name, func(t *testing.T) {
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+			der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+			var calm atomic.Bool
+			config := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert, VerifyConnection: func(tls.ConnectionState) error {
+				if !calm.Load() {
+					panic("certificate from hell")
+				}
+				return nil
+			}}
+			var log bytes.Buffer
+			d := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Metrics: metrics.NewSet(), Refused: func(string) {}, CompactTLS: compact,
+				HelloTimeout: 5 * time.Second, MaxConns: 10, MaxHandshakes: 1, AddressRate: 100, AddressBurst: 100,
+				Serve: func(conn net.Conn, cert *x509.Certificate, _ func()) bool {
+					_, _ = conn.Write(cert.SerialNumber.Bytes()) // read by the test
+					conn.Close()
+					return false
+				}})
+			l, err := d.Listen("127.0.0.1:0", config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go l.Accept()
+			dial := func() []byte {
+				t.Helper()
+				raw, err := net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer raw.Close()
+				if err := raw.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				got, _ := io.ReadAll(tls.Client(raw, &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})) // an error is no bytes
+				return got
+			}
+			for range 3 {
+				if got := dial(); len(got) > 0 {
+					t.Fatalf("served %x", got)
+				}
+			}
+			calm.Store(true)
+			if got := dial(); !bytes.Equal(got, []byte{1}) {
+				t.Fatalf("after the panics: %x", got)
+			}
+			d.Close()
+			d.Abort()
+			if n := d.panics.Get(); n != 3 || strings.Count(log.String(), "certificate from hell") != 3 || !strings.Contains(log.String(), "conn_test.go") {
+				t.Fatalf("%d panics, logged as %s", n, log.String())
+			}
+		})
+	}
+}
