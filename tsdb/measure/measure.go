@@ -25,7 +25,8 @@ goals. Every figure is the median of --runs.
 
 With --vs the same load goes to a running VictoriaMetrics or Prometheus as well (remote write, then the same queries over HTTP for both);
 --vs-pid and --vs-dir say whose CPU, memory and disk to measure. Prometheus needs --web.enable-remote-write-receiver, and for the late
-messages storage.tsdb.out_of_order_time_window; VictoriaMetrics needs -retentionPeriod=100y.
+messages storage.tsdb.out_of_order_time_window; VictoriaMetrics needs -retentionPeriod=100y. A peer that has just been started tells
+its memory best: --part memory and --part store by themselves.
 
 Examples:
   muster bench tsdb
@@ -43,6 +44,7 @@ type measurement struct {
 	scale               float64
 	dir                 string
 	newDecoder          func(*tsdb.Dict) Decoder
+	part                string
 	vs                  *peer
 	progress            io.Writer
 }
@@ -63,8 +65,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer, newDecod
 	flags.IntVar(&m.rows, "rows", 720, "messages of each device, 400 to 1000000: 720 are two hours")
 	flags.IntVar(&m.runs, "runs", 3, "runs of each figure, 1 to 100")
 	flags.Uint64Var(&m.seed, "seed", 1, "seed of the fleet")
-	flags.Float64Var(&m.scale, "series-scale", 1, "devices of the memory figure, in 100,000; 0 leaves it out")
+	flags.Float64Var(&m.scale, "series-scale", 1, "devices of the memory figure, in 100,000")
 	flags.StringVar(&m.dir, "dir", "", "`folder` of the stores, on the disk to measure; default: a temporary one, removed at the end")
+	flags.StringVar(&m.part, "part", "all", "`figures` to measure: memory, store (the others) or all")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	flags.StringVar(&vs.url, "vs", "", "`URL` of a VictoriaMetrics or Prometheus to compare with")
 	flags.IntVar(&vs.pid, "vs-pid", 0, "its process `id`")
@@ -85,8 +88,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer, newDecod
 		wrong = fmt.Sprintf("--rows %d: want 400 to 1000000", m.rows)
 	case m.runs < 1 || m.runs > 100:
 		wrong = fmt.Sprintf("--runs %d: want 1 to 100", m.runs)
-	case !(m.scale >= 0 && m.scale <= 10):
-		wrong = fmt.Sprintf("--series-scale %v: want up to 10", m.scale)
+	case !(m.scale > 0 && m.scale <= 10):
+		wrong = fmt.Sprintf("--series-scale %v: want more than 0 and up to 10", m.scale)
+	case m.part != "all" && m.part != "memory" && m.part != "store":
+		wrong = fmt.Sprintf("--part %q: want memory, store or all", m.part)
 	case (vs.url == "") != (vs.pid == 0) || (vs.url == "") != (vs.dir == ""):
 		wrong = "--vs, --vs-pid and --vs-dir belong together"
 	}
@@ -137,15 +142,25 @@ func (m *measurement) run(ctx context.Context) (_ *table, err error) {
 			return nil, err
 		}
 	}
-	kept := ""
-	for _, step := range []func() error{
-		func() (err error) { return m.memoryFigure(ctx, t) }, // first, in a process that has not yet grown
-		func() (err error) { kept, err = m.loadFigures(ctx, t); return err },
-		func() error { return m.startFigures(ctx, t, kept) },
-		func() error { return m.queryFigures(ctx, t, kept) },
-		func() error { return m.peerMemory(ctx, t) }, // last, so that these series are on no other figure
-	} {
-		if err := step(); err != nil {
+	if m.part != "store" { // first, in a process that has not yet grown
+		if err := m.memoryFigure(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if m.part != "memory" {
+		kept, err := m.loadFigures(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.startFigures(ctx, t, kept); err != nil {
+			return nil, err
+		}
+		if err := m.queryFigures(ctx, t, kept); err != nil {
+			return nil, err
+		}
+	}
+	if m.part != "store" && m.vs != nil { // last, so that these series are in no other figure of the peer
+		if err := m.peerMemory(ctx, t); err != nil {
 			return nil, err
 		}
 	}
@@ -157,9 +172,6 @@ func (m *measurement) say(format string, args ...any) {
 }
 
 func (m *measurement) memoryFigure(ctx context.Context, t *table) error {
-	if m.scale == 0 {
-		return nil
-	}
 	series := int(scaleDevices*m.scale) * columns
 	m.say("memory of %d series", series)
 	dir, err := m.folder("memory")
@@ -176,9 +188,6 @@ func (m *measurement) memoryFigure(ctx context.Context, t *table) error {
 
 // peerMemory completes the memory figure, which is the first.
 func (m *measurement) peerMemory(ctx context.Context, t *table) error {
-	if m.scale == 0 || m.vs == nil {
-		return nil
-	}
 	m.say("memory of the peer")
 	bytes, err := m.vs.memory(ctx, m)
 	if err != nil {

@@ -80,29 +80,29 @@ func (p *peer) load(ctx context.Context, m *measurement) (l peerLoaded, err erro
 	return l, err
 }
 
-// memory is measurement.memory for the peer.
+// memory is measurement.memory for the peer, which gives memory back when its garbage collector likes to: about.
 func (p *peer) memory(ctx context.Context, m *measurement) (float64, error) {
 	devices := int(float64(scaleDevices) * m.scale)
-	// Their names are none of the load's: every series is new.
-	halves := []*fleet{newFleet(1_000_000, devices/2, m.seed), newFleet(1_000_000+devices/2, devices-devices/2, m.seed)}
-	var rss [2]int64
+	f := newFleet(1_000_000, devices, m.seed) // their names are none of the load's: every series is new
+	if _, err := p.quiet(ctx); err != nil {
+		return 0, err
+	}
+	before, err := residentBytes(p.pid)
+	if err != nil {
+		return 0, err
+	}
 	var messages []message
-	for half, f := range halves {
-		for range scaleRounds {
-			messages = f.round(messages[:0])
-			if err := p.write(ctx, messages); err != nil {
-				return 0, err
-			}
-		}
-		if _, err := p.quiet(ctx); err != nil {
-			return 0, err
-		}
-		var err error
-		if rss[half], err = residentBytes(p.pid); err != nil {
+	for range scaleRounds {
+		messages = f.round(messages[:0])
+		if err := p.write(ctx, messages); err != nil {
 			return 0, err
 		}
 	}
-	return float64(rss[1]-rss[0]) / float64(devices-devices/2) / columns, nil
+	if _, err := p.quiet(ctx); err != nil {
+		return 0, err
+	}
+	after, err := residentBytes(p.pid)
+	return float64(after-before) / float64(devices) / columns, err
 }
 
 // write sends messages by remote write.

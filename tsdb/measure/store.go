@@ -242,10 +242,10 @@ const (
 	scaleRounds = 10
 )
 
-// memory returns the resident bytes per series: what the second half of a large fleet adds to the first.
+// memory returns the resident bytes that each series of a large fleet adds to a store that has none.
 func (m *measurement) memory(ctx context.Context, dir string) (perSeries float64, err error) {
 	devices := int(float64(scaleDevices) * m.scale)
-	halves := []*fleet{newFleet(0, devices/2, m.seed), newFleet(devices/2, devices-devices/2, m.seed)}
+	f := newFleet(0, devices, m.seed)
 	s, err := tsdb.Open(tsdb.Options{Dir: dir})
 	if err != nil {
 		return 0, err
@@ -259,27 +259,35 @@ func (m *measurement) memory(ctx context.Context, dir string) (perSeries float64
 	if err != nil {
 		return 0, err
 	}
-	// The feeder's own buffers are as large before the first half as after the second.
+	// What the harness holds, it holds before and after.
 	feed.messages, feed.values = make([]message, 0, devices), make([][columns]tsdb.Value, 0, devices)
 	clear(feed.messages[:devices])
 	clear(feed.values[:devices])
-	var rss [2]int64
-	for half, f := range halves {
-		for range scaleRounds {
-			if err := feed.send(ctx, f.round); err != nil {
-				return 0, err
-			}
-		}
-		if err := feed.sync(ctx); err != nil {
-			return 0, err
-		}
+	for i := range f.held {
+		f.held[i] = make([]message, devices*latePerMille/1000/lateRounds*2)
+		clear(f.held[i])
+		f.held[i] = f.held[i][:0]
+	}
+	resident := func() (int64, error) {
 		debug.FreeOSMemory()
-		if rss[half], err = residentBytes(os.Getpid()); err != nil {
+		return residentBytes(os.Getpid())
+	}
+	before, err := resident()
+	if err != nil {
+		return 0, err
+	}
+	for range scaleRounds {
+		if err := feed.send(ctx, f.round); err != nil {
 			return 0, err
 		}
 	}
-	runtime.KeepAlive(halves)
-	return float64(rss[1]-rss[0]) / float64(devices-devices/2) / columns, nil
+	if err := feed.sync(ctx); err != nil {
+		return 0, err
+	}
+	after, err := resident()
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(feed)
+	return float64(after-before) / float64(devices) / columns, err
 }
 
 // folder makes a new folder of the run.
