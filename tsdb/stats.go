@@ -42,7 +42,7 @@ func (s *Store) Stats() Stats {
 	for _, g := range *s.tiers.Load() {
 		st.Segments++
 		st.TierBytes += g.sizeBytes
-		st.OldestMs, st.NewestMs = min(st.OldestMs, g.minMs), max(st.NewestMs, g.maxMs)
+		st.OldestMs, st.NewestMs = min(st.OldestMs, max(0, g.minMs-g.head.tier.stepMs()+1)), max(st.NewestMs, g.maxMs)
 	}
 	st.Samples += st.SegmentSamples
 	st.DiskBytes = st.LogBytes + st.SegmentBytes + st.TierBytes

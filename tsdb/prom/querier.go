@@ -24,6 +24,7 @@ type Store interface {
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
+	ReadTier(dst []tsdb.Bucket, thing tsdb.ThingID, m tsdb.MetricID, stepMs, minMs, maxMs int64) ([]tsdb.Bucket, error)
 	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
 	Stats() tsdb.Stats
 	Sources() int
@@ -79,6 +80,7 @@ type selection struct {
 	minMs, maxMs int64
 	// Where stepMs is not 0, samples count only at firstMs + n*stepMs, each time the last one at or before.
 	firstMs, stepMs int64
+	stand           stand // for buckets, where samples are gone
 }
 
 // Close implements storage.Querier.
@@ -95,6 +97,7 @@ func (q *querier) Select(
 	if hints != nil {
 		sel.minMs, sel.maxMs = max(hints.Start, q.minMs), min(hints.End, q.maxMs)
 		noSamples := hints.Func == seriesFunc
+		sel.stand = standFor(hints.Func, hints.Range)
 		if !noSamples && hints.Range == 0 && q.lookbackMs > 0 {
 			// The engine asks for one lookback time before the first evaluation, less the sample that is just too old.
 			first := hints.Start + q.lookbackMs - 1
@@ -387,7 +390,7 @@ func (q *querier) chosenThings(matchers []*labels.Matcher) (ids []tsdb.ThingID, 
 
 // hasNumbers reports whether a column that had numbers and strings has a number in the range.
 func (q *querier) hasNumbers(ctx context.Context, id tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) (bool, error) {
-	probe := series{sel: &selection{q: q, ctx: ctx, minMs: minMs, maxMs: maxMs}, thing: id, metric: m}
+	probe := series{sel: &selection{q: q, ctx: ctx, minMs: minMs, maxMs: maxMs, stand: standLast}, thing: id, metric: m}
 	it := sampleIterator{spanMs: firstWindowMs}
 	it.reset(&probe)
 	found := it.load(minMs) != chunkenc.ValNone

@@ -71,16 +71,20 @@ type sampleIterator struct {
 	on     bool      // string columns: the value before nextMs is that of the series
 	err    error
 
-	numbers tsdb.Samples
-	texts   tsdb.StringSamples
-	held    int // bytes of numbers and texts that the query's account knows of
-	oneTime [1]int64
-	oneVal  [1]float64
+	rawFromMs int64 // of the first sample that is no stand-in
+	numbers   tsdb.Samples
+	filled    tsdb.Samples // numbers with what stands for buckets before them
+	five      []tsdb.Bucket
+	hours     []tsdb.Bucket
+	texts     tsdb.StringSamples
+	held      int // bytes of numbers and texts that the query's account knows of
+	oneTime   [1]int64
+	oneVal    [1]float64
 }
 
 func (it *sampleIterator) reset(s *series) {
 	it.s, it.pos, it.on, it.err = s, -1, false, nil
-	it.spanMs = min(it.spanMs, resetWindowMs)
+	it.spanMs, it.rawFromMs = min(it.spanMs, resetWindowMs), math.MaxInt64
 	if s.single {
 		it.oneTime[0], it.oneVal[0] = s.last.timeMs, s.last.value
 		it.times, it.values = it.oneTime[:], it.oneVal[:]
@@ -184,8 +188,11 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 		if err := q.store.ReadSteps(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.firstMs, s.sel.stepMs); err != nil {
 			return 0, q.readError(err, s)
 		}
-		n = len(it.numbers.TimesMs)
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
+		if err := it.fill(fromMs, toMs); err != nil {
+			return 0, err
+		}
+		n = len(it.times)
 	}
 	return n, it.account()
 }
@@ -227,7 +234,8 @@ func thin(times []int64, values []float64, firstMs, stepMs int64) int {
 // account tells the query how much the iterator's buffers have grown. The engine keeps one iterator per selector as a
 // rule, but one per series inside timestamp().
 func (it *sampleIterator) account() error {
-	held := 8*cap(it.numbers.TimesMs) + 8*cap(it.numbers.Values) + 8*cap(it.texts.TimesMs) + 16*cap(it.texts.Values)
+	held := 8*cap(it.numbers.TimesMs) + 8*cap(it.numbers.Values) + 8*cap(it.texts.TimesMs) + 16*cap(it.texts.Values) +
+		16*cap(it.filled.TimesMs) + 64*cap(it.five) + 64*cap(it.hours)
 	grown := held - it.held
 	it.held = held
 	return it.s.sel.q.hold(grown)
