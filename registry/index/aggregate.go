@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -181,4 +182,45 @@ func (c *Column) count(set *bitset.BitSet, visit func(num float64, isNumber bool
 	for _, value := range values {
 		visit(float64(value), true, strconv.AppendInt(nil, value, 10), counts[value])
 	}
+}
+
+// values calls visit for the values of a field in a set, numbers then texts, each ascending, with the number of things
+// that have it.
+func (x *Index) values(set *bitset.BitSet, field string, visit func(num float64, isNumber bool, text []byte, things int)) {
+	if c := x.columns[field]; c != nil {
+		c.count(set, visit)
+		return
+	}
+	f := x.fields[field]
+	if f == nil {
+		return
+	}
+	for _, o := range []*order{&f.numbers, &f.texts} {
+		o.each(false, func(c *chunk, i int) bool {
+			if n := f.countIn(set, c.refs[i]); n > 0 {
+				if c.nums != nil {
+					visit(c.nums[i], true, c.value(i), n)
+				} else {
+					visit(0, false, c.value(i), n)
+				}
+			}
+			return true
+		})
+	}
+}
+
+var (
+	textTrue  = []byte("true")
+	textFalse = []byte("false")
+)
+
+// boolNumber returns 1 and 0 for true and false.
+func boolNumber(text []byte) (num float64, ok bool) {
+	switch {
+	case bytes.Equal(text, textTrue):
+		return 1, true
+	case bytes.Equal(text, textFalse):
+		return 0, true
+	}
+	return 0, false
 }

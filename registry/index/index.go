@@ -80,6 +80,3 @@ func (x *Index) Live() *bitset.BitSet { return &x.live }
 
 // Fields returns the names of the fields that have a value, ascending, without the columns.
 func (x *Index) Fields() []string { return slices.Sorted(maps.Keys(x.fields)) }
-
-// Has says whether any thing has a value of a field or column.
-func (x *Index) Has(field string) bool { return x.fields[field] != nil || x.columns[field] != nil }
