@@ -161,7 +161,7 @@ func TestErrors(t *testing.T) {
 }
 
 // awsFleet are things for the queries of AWS's documentation.
-func awsFleet(t *testing.T) *index.Index {
+func awsFleet() *index.Index {
 	names := map[uint32]string{}
 	x := index.New("thingName", func(id uint32) string { return names[id] })
 	add := func(pairs ...string) {
@@ -195,7 +195,7 @@ func awsFleet(t *testing.T) *index.Index {
 
 // TestAWSExamples are the example queries of AWS's developer guide (Example thing queries, Query syntax) over a small fleet.
 func TestAWSExamples(t *testing.T) {
-	x := awsFleet(t)
+	x := awsFleet()
 	f := func(text, want string) {
 		t.Helper()
 		q, err := query.Parse(text, query.Options{})
@@ -270,7 +270,7 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := p.Explain(ctx, awsFleet(t))
+	got, err := p.Explain(ctx, awsFleet())
 	want := `AND: 0 things
   attributes.serialNumber:abc*: 4 things, 4 values in 1 fields looked at
   OR: 7 things
@@ -294,8 +294,25 @@ func TestTelemetryIsRefusedWithout(t *testing.T) {
 	}
 }
 
-// FuzzParse: no text makes the parser panic, and what it understood it prints so that it understands the same.
+// FuzzParse: no text makes the parser or the evaluation panic, and what was understood is printed so that the same is
+// understood and found again.
 func FuzzParse(f *testing.F) {
+	x := awsFleet()
+	found := func(t *testing.T, q *query.Query) string {
+		p, err := q.Plan(ctx, nowMs, &fleet{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := p.Run(ctx, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		explained, err := p.Explain(ctx, x)
+		if err != nil || !strings.Contains(explained, fmt.Sprintf(": %d things", set.Count())) {
+			t.Fatalf("%d things are found, explained as %s: %v", set.Count(), explained, err)
+		}
+		return set.String()
+	}
 	for _, text := range []string{`a b OR c`, `thingName:(tv* AND -plasma)`, `x:{1 TO "y"]`, `a.b<now-1h`, `x:/a\/b/`, `\AND "a\"b" NOT -c`, "é\u2003*:", `a:[* TO *]`} {
 		f.Add(text, true)
 		f.Add(text, false)
@@ -317,6 +334,9 @@ func FuzzParse(f *testing.F) {
 				return
 			}
 			t.Fatalf("%q was printed as %q: %v", text, printed, err)
+		}
+		if a, b := found(t, q), found(t, again); a != b {
+			t.Fatalf("%q finds %s, printed as %q it finds %s", text, a, printed, b)
 		}
 		if !reflect.DeepEqual(plain(q.Root()), plain(again.Root())) {
 			t.Fatalf("%q was printed as %q, which is another query", text, printed)
