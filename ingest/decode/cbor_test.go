@@ -312,8 +312,8 @@ func TestDecimals(t *testing.T) {
 		s := double(f)
 		text := strconv.FormatFloat(f, 'e', -1, 64)
 		switch {
-		case s.float && s.f != f:
-			t.Fatalf("%v became %v", f, s.f)
+		case s.float && math.Float64frombits(s.n.mant) != f:
+			t.Fatalf("%v became %v", f, math.Float64frombits(s.n.mant))
 		case s.float && digits(text) <= 15 && math.Abs(f) > 1e-7 && math.Abs(f) < 1e36:
 			t.Fatalf("%s has few digits and stayed a float", text)
 		case !s.float && parse(s.n) != f:
@@ -329,8 +329,8 @@ func TestDecimals(t *testing.T) {
 		s = single(g)
 		text = strconv.FormatFloat(float64(g), 'e', -1, 32)
 		switch {
-		case s.float && float32(s.f) != g:
-			t.Fatalf("single %v became %v", g, s.f)
+		case s.float && float32(math.Float64frombits(s.n.mant)) != g:
+			t.Fatalf("single %v became %v", g, math.Float64frombits(s.n.mant))
 		case s.float && math.Abs(float64(g)) > 1e-13 && math.Abs(float64(g)) < 1e30:
 			t.Fatalf("single %s stayed a float", text)
 		case !s.float && float32(parse(s.n)) != g:
@@ -395,8 +395,8 @@ func TestSums(t *testing.T) {
 			if rat(sum.n).Cmp(want) != 0 {
 				t.Fatalf("%+v + %+v = %+v", a, b, sum.n)
 			}
-		} else if w, _ := want.Float64(); math.Abs(sum.f-w) > math.Abs(w)*1e-9+1e-9 {
-			t.Fatalf("%+v + %+v = %v, want %v", a, b, sum.f, w)
+		} else if w, _ := want.Float64(); math.Abs(math.Float64frombits(sum.n.mant)-w) > math.Abs(w)*1e-9+1e-9 {
+			t.Fatalf("%+v + %+v = %v, want %v", a, b, math.Float64frombits(sum.n.mant), w)
 		}
 		// seconds to milliseconds, rounded down
 		if ms, fits := (scalar{n: a}).floorMs(); fits {

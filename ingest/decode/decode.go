@@ -4,9 +4,11 @@
 // It does not know topics, connections or the store beyond the store's value type and dictionary. The lane and the broker
 // call it, each worker with a Decoder of its own; it has no goroutines and no locks.
 //
-// JSON (RFC 8259, strictly): an object is one row, an array of objects several. Numbers go straight from text to a decimal
-// mantissa and exponent, booleans and strings (as dictionary entries) become columns of their own kinds, null is left out,
-// keys of nested objects are joined by an underscore.
+// Decode tells the format by the content type or the first bytes (dispatch.go), after taking off a compression (unpack.go). JSON is
+// RFC 8259, strictly: an object is one row, an array of objects several. Numbers go straight from text to a decimal mantissa and
+// exponent, booleans and strings (as dictionary entries) become columns of their own kinds, null is left out, keys of nested
+// objects are joined by an underscore. CBOR is of the same shape; SenML, InfluxDB line protocol (also without a Decoder: Lines)
+// and Sparkplug B have rules of their own. All of them are in docs/formats/payloads.md.
 package decode
 
 import (

@@ -138,16 +138,16 @@ func (l *Lines) point(i int) (int, fault) {
 		if len(l.Fields) == maxColumns {
 			return i, faultColumns
 		}
-		field := Field{at: i}
+		l.Fields = append(l.Fields, Field{at: i})
+		field := &l.Fields[len(l.Fields)-1]
 		field.Key, i = l.word(i, true)
 		if len(field.Key) == 0 || i == len(p) || p[i] != '=' {
 			return field.at, faultLineFields
 		}
 		var f fault
-		if i, f = l.value(i+1, &field); f != ok {
+		if i, f = l.value(i+1, field); f != ok {
 			return i, f
 		}
-		l.Fields = append(l.Fields, field)
 		if i == len(p) || p[i] != ',' {
 			break
 		}
@@ -250,11 +250,19 @@ func (l *Lines) value(i int, field *Field) (int, fault) {
 	if i == len(p) {
 		return i, faultLineValue
 	}
-	if p[i] == '"' {
+	switch c := p[i]; {
+	case c == '"':
 		return l.quoted(i+1, field)
+	case c-'0' <= 9 || c == '-': // most fields: a float as JSON writes it
+		if n, end, f := scanNumber(p, i); f == ok && endsValue(p, end) {
+			if v, short := n.decimalValue(); short {
+				field.Value = v
+				return end, ok
+			}
+		}
 	}
 	end := i
-	for end < len(p) && p[end] != ',' && p[end] != ' ' && p[end] != '\n' && p[end] != '\r' {
+	for !endsValue(p, end) {
 		end++
 	}
 	word := p[i:end]
@@ -282,6 +290,11 @@ func (l *Lines) value(i int, field *Field) (int, fault) {
 		return end, f
 	}
 	return l.float(i, end, field)
+}
+
+// endsValue reports whether an unquoted value that began before p[i] ends there.
+func endsValue(p []byte, i int) bool {
+	return i == len(p) || p[i] == ',' || p[i] == ' ' || p[i] == '\n' || p[i] == '\r'
 }
 
 // float reads the float p[i:end] into field. Digits may be missing on one side of the point.

@@ -280,13 +280,13 @@ func naiveSplit(s string, sep byte, fields bool) []string {
 			i++
 		case c == '"' && opens && (inside || strings.HasSuffix(part, "=") || sep == '=' && part == "" && len(parts) > 0):
 			inside = !inside
-			part += string(c)
+			part += s[i : i+1]
 		case c == sep && !inside:
 			parts = append(parts, part)
 			part = ""
 			opens = fields || c == ' ' && strings.Join(parts, "") != ""
 		default:
-			part += string(c)
+			part += s[i : i+1]
 			opens = opens || c == ' ' && strings.Trim(part, " ") != ""
 		}
 	}
@@ -340,7 +340,7 @@ func naiveValue(s string) (any, bool) {
 func FuzzLines(f *testing.F) {
 	for _, seed := range []string{
 		"weather,location=us,b=c temperature=82,h=71i,s=\"a b,c=\\\"d\\\\\" 1465839830100400200\nm value=.5,x=t",
-		"a\\,b\\ c,t\\=x=v\\ w f\\ \\==1 5", "# x\n\n m a=1,b=2u,c=-3i,d=1e5,e=\"\" \r\n", "m a=\"x\ny\" 1", "m,t=\\,\\ \\= a=-0", "m a=1 1 1", "m a=\"\\\"", `m "a=1`,
+		"a\\,b\\ c,t\\=x=v\\ w f\\ \\==1 5", "# x\n\n m a=1,b=2u,c=-3i,d=1e5,e=\"\" \r\n", "m a=\"x\ny\" 1", "m,t=\\,\\ \\= a=-0", "m a=1 1 1", "m a=\"\\\"", `m "a=1`, "0 Ԗ=0", "0 0=\"\"0",
 	} {
 		f.Add([]byte(seed))
 	}

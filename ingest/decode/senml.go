@@ -264,19 +264,21 @@ func (d *Decoder) endRows() fault {
 // senmlColumn returns what of a resolved name becomes the column: the device in front of it is left out, be it a device URN
 // (RFC 9039) or the thing's own name, and so is one separator behind that. If nothing else is left, the column is "value".
 func (d *Decoder) senmlColumn(name []byte) []byte {
-	const separators = ":/_"
 	rest := name
 	if urn, is := bytes.CutPrefix(name, []byte("urn:dev:")); is {
 		_, id, _ := bytes.Cut(urn, []byte(":"))
 		rest = nil
-		if at := bytes.IndexAny(id, separators); at >= 0 {
-			rest = id[at+1:]
+		for i, c := range id {
+			if c == ':' || c == '/' || c == '_' {
+				rest = id[i+1:]
+				break
+			}
 		}
 	} else if d.Thing != "" && len(name) >= len(d.Thing) && string(name[:len(d.Thing)]) == d.Thing {
 		switch {
 		case len(name) == len(d.Thing):
 			rest = nil
-		case strings.IndexByte(separators+".-", name[len(d.Thing)]) >= 0:
+		case strings.IndexByte(":/_.-", name[len(d.Thing)]) >= 0:
 			rest = name[len(d.Thing)+1:]
 		}
 	}

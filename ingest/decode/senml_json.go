@@ -163,11 +163,11 @@ func (d *Decoder) senmlMember(p []byte, i int, field senmlField) (int, fault) {
 		}
 		v := scalar{n: n}
 		if n.cut {
-			var fits bool
-			v.float = true
-			if v.f, fits = parseFloat(p[i:end]); !fits {
+			f, fits := parseFloat(p[i:end])
+			if !fits {
 				return i, faultNumberRange
 			}
+			v = floatScalar(f)
 		}
 		if f = s.setNumber(field, v); f != ok {
 			return i, f
