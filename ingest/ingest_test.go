@@ -400,6 +400,8 @@ func testEndOverTLS(t *testing.T, f *fixture) {
 	f.start()
 	c := f.dialTLS(5, "lamp-1")
 	c.open("lamp-1")
+	c.send([]byte{0xc0, 0})
+	c.expect(0xd0, 0)
 	f.server.Kick("lamp-1", "revoked")
 	if first, body := c.read(); first != 0xe0 || body[0] != 0x98 {
 		t.Fatalf("got %x %x, want a disconnect", first, body)
