@@ -90,7 +90,7 @@ func Open(opts Options) (*Server, error) {
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
 	env.Seen = opts.Presence.Seen
 	if cfg.Loop == LoopEpoll {
-		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: runtime.GOMAXPROCS(0), Coalesce: cfg.Coalesce})
+		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce})
 		if err != nil {
 			return nil, err
 		}

@@ -112,6 +112,7 @@ type Broker struct {
 	mu       sync.RWMutex // guards what follows
 	sessions map[string]*session
 	things   map[string]map[*link]struct{} // the connections of each thing, by name
+	links    int                           // how many those are
 	wills    map[string]*delayedWill       // by client id
 	closing  error                         // set once: no session may open any more
 	drained  chan struct{}                 // closed when closing is set and no session has a connection
@@ -353,6 +354,7 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 		b.things[grant.ThingName] = conns
 	}
 	conns[l] = struct{}{}
+	b.links++
 	return present, will, nil
 }
 
@@ -396,6 +398,7 @@ func (b *Broker) detachLocked(l *link, will *will) (fire *message, last bool) {
 	}
 	conns := b.things[l.grant.ThingName]
 	delete(conns, l)
+	b.links--
 	if len(conns) == 0 {
 		delete(b.things, l.grant.ThingName)
 	}
@@ -485,13 +488,13 @@ func (b *Broker) pick(clients map[string]packets.Subscription) string {
 // Kick closes the connections of a thing now. The session stays for as long as it would without.
 func (b *Broker) Kick(thing, reason string) {
 	b.kicks.Add(1)
-	for _, l := range b.links(thing) {
+	for _, l := range b.linksOf(thing) {
 		l.c.End(lane.Violation{Code: codeAdministrative, Reason: reason})
 	}
 }
 
-// links returns the connections of one thing, or of all where thing is empty.
-func (b *Broker) links(thing string) []*link {
+// linksOf returns the connections of one thing, or of all where thing is empty.
+func (b *Broker) linksOf(thing string) []*link {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var list []*link
@@ -506,7 +509,11 @@ func (b *Broker) links(thing string) []*link {
 }
 
 // Connected returns how many sessions have a connection.
-func (b *Broker) Connected() int { return len(b.links("")) }
+func (b *Broker) Connected() int {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.links
+}
 
 // Published returns how many PUBLISH packets went out, and how many messages were dropped on the way.
 func (b *Broker) Published() (sent, dropped uint64) {
@@ -523,7 +530,7 @@ func (b *Broker) Drain(ctx context.Context) {
 		close(b.drained)
 	}
 	b.mu.Unlock()
-	for _, l := range b.links("") {
+	for _, l := range b.linksOf("") {
 		l.c.Drain(reason)
 	}
 	if err := b.env.Store.Sync(ctx); err != nil {
@@ -532,7 +539,7 @@ func (b *Broker) Drain(ctx context.Context) {
 	select {
 	case <-b.drained:
 	case <-ctx.Done():
-		for _, l := range b.links("") {
+		for _, l := range b.linksOf("") {
 			l.c.Abort(reason)
 		}
 	}
