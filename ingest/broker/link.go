@@ -119,6 +119,7 @@ func (l *link) Connect(info *lane.Connect) error {
 	l.sendConnack(info, client, present, expiry)
 	l.c.Open(grant, info.Keepalive)
 	l.session.open(l)
+	l.cert = nil // 2.5 KB that nobody needs any more
 	return nil
 }
 

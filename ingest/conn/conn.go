@@ -230,7 +230,11 @@ func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
 		d.opts.Log.Debug("tls handshake", "remote", raw.RemoteAddr(), "err", err)
 		return false
 	}
-	defer conn.Close() // for a record layer that has keys to wipe; mostly done
+	defer func() {
+		if !parked {
+			_ = conn.Close() // for a record layer that has keys to wipe; mostly done
+		}
+	}()
 	// A TLS listener is for certificates; the plain rules must never apply to a client that came without one.
 	if cert == nil {
 		d.opts.Refused("no client certificate")
@@ -283,6 +287,9 @@ func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certifica
 	}
 	return conn, cert, err
 }
+
+// NetConn returns the connection below.
+func (c *helloConn) NetConn() net.Conn { return c.Conn }
 
 func (c *helloConn) acquire() { c.door.hands <- struct{}{} }
 

@@ -2,7 +2,6 @@ package lane
 
 import (
 	"errors"
-	"net"
 	"os"
 	"runtime/debug"
 	"time"
@@ -12,8 +11,10 @@ import (
 // session is open: then the connection goes on in a loop and Handler.Ended is told of its end.
 func (c *Conn) Run(h Handler) error {
 	c.h = h
-	if tcp, ok := c.raw.(*net.TCPConn); ok && c.env.Loops != nil {
-		return c.runToPark(tcp)
+	if c.env.Loops != nil {
+		if tcp, secure, ok := parkable(c.raw); ok {
+			return c.runToPark(tcp, secure)
+		}
 	}
 	c.wake, c.written = make(chan struct{}, 1), make(chan struct{})
 	go c.writeLoop()

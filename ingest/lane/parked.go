@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster/ingest/conn"
+	"muster/ingest/conn/record"
 )
 
 // ErrParked is what Run returns when the connection goes on in a loop.
@@ -23,6 +24,10 @@ type parked struct {
 	readBy atomic.Int64                // when the keep alive is over; 0: there is none
 	away   atomic.Bool                 // Resume has it, or will
 	where  atomic.Uint32               // inStore, inFullStore
+	secure *record.Conn                // nil: plain TCP
+
+	// Of who reads.
+	sealed []byte // records of which not all is there, or that were not opened yet
 
 	// Guarded by the connection's mutex.
 	backlog  []byte // the socket had no room for it
@@ -30,6 +35,7 @@ type parked struct {
 	farewell bool   // nothing follows the backlog
 	aborted  bool   // nothing more is written
 	finished bool   // the socket is closed, or will be at once
+	fault    error  // of secure
 }
 
 const (
@@ -40,8 +46,21 @@ const (
 // maxReads is how often a connection may read before others come.
 const maxReads = 8
 
+// parkable returns what is below a connection that can be parked: a TCP socket, or one with a record layer of ours.
+func parkable(raw net.Conn) (tcp *net.TCPConn, secure *record.Conn, ok bool) {
+	secure, _ = raw.(*record.Conn)
+	if secure != nil {
+		raw = secure.NetConn()
+		if hello, ok := raw.(interface{ NetConn() net.Conn }); ok { // what counted the time of the handshake
+			raw = hello.NetConn()
+		}
+	}
+	tcp, ok = raw.(*net.TCPConn)
+	return tcp, secure, ok
+}
+
 // runToPark reads the CONNECT, in the caller's goroutine, and parks the connection; its answer is written by the loop.
-func (c *Conn) runToPark(tcp *net.TCPConn) error {
+func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 	c.connecting = true
 	parked := false
 	reason := error(errPanic)
@@ -61,10 +80,17 @@ func (c *Conn) runToPark(tcp *net.TCPConn) error {
 		return reason
 	}
 	parked = true
-	c.unfed = len(c.in) > 0
-	if c.in = append([]byte(nil), c.in...); len(c.in) == 0 {
+	var plain []byte
+	if secure != nil {
+		c.park.secure = secure
+		if plain, c.park.sealed, err = secure.Detach(); err != nil {
+			c.End(lost(err))
+		}
+	}
+	if c.in = append(append([]byte(nil), c.in...), plain...); len(c.in) == 0 {
 		c.in = nil
 	}
+	c.unfed = len(c.in)+len(c.park.sealed) > 0
 	c.mu.Lock()
 	c.raw = nil
 	c.mu.Unlock()
@@ -99,8 +125,19 @@ func (c *Conn) Readable(buf []byte, hangup bool) conn.Next {
 		if next := c.consume(c.in); next != conn.More {
 			return next
 		}
+		if c.park.secure != nil {
+			if next := c.open(c.park.sealed); next != conn.More {
+				return next
+			}
+		}
+	}
+	if c.park.secure != nil {
+		return c.readSecure(socket, buf, hangup)
 	}
 	for range maxReads {
+		if c.ended.Load() {
+			return conn.Drained
+		}
 		dst := buf
 		if len(c.in) > 0 {
 			dst = c.grow()
@@ -175,7 +212,8 @@ func (c *Conn) heard() {
 // Resume implements conn.Client.
 func (c *Conn) Resume() {
 	c.hurried = false
-	_ = c.consume(c.in)     // it does not block again
+	_ = c.consume(c.in) // it does not block again
+	c.unfed = len(c.park.sealed) > 0
 	if c.keepaliveSec > 0 { // it could not be heard meanwhile
 		c.park.readBy.Store(c.park.socket.Load().Now() + c.patience().Milliseconds())
 	}
@@ -214,8 +252,8 @@ func (c *Conn) flush(scratch []byte) (buf []byte, room bool) {
 	}
 	buf, p.farewell = c.appendReady(append(scratch[:0], c.out...))
 	c.out = nil
-	if len(buf) > 0 {
-		if rest := c.send(buf); len(rest) > 0 {
+	if wire := c.seal(&buf); len(wire) > 0 {
+		if rest := c.send(wire); len(rest) > 0 {
 			p.backlog = append([]byte(nil), rest...)
 			room = false
 		}
@@ -311,4 +349,93 @@ func (c *Conn) Stalled() {
 func (c *Conn) Fail() { c.End(errPanic) }
 
 // Ended implements conn.Client.
-func (c *Conn) Ended() { c.h.Ended(c.reason()) }
+func (c *Conn) Ended() {
+	if c.park.secure != nil {
+		c.park.secure.Wipe()
+	}
+	c.h.Ended(c.reason())
+}
+
+// readSecure is the rest of Readable where the socket carries records.
+func (c *Conn) readSecure(socket *conn.Socket, buf []byte, hangup bool) conn.Next {
+	for range maxReads {
+		if c.ended.Load() {
+			return conn.Drained
+		}
+		start := copy(buf, c.park.sealed) // less than a record, which buf has room for several of
+		n, would, err := socket.Read(buf[start:])
+		if would {
+			return conn.Drained
+		}
+		if err != nil || n == 0 {
+			c.End(errClosed)
+			return conn.Drained
+		}
+		c.env.BytesIn.Add(n)
+		full := start+n == len(buf)
+		if next := c.open(buf[:start+n]); next != conn.More {
+			return next
+		}
+		if !full && !hangup {
+			return conn.Drained
+		}
+	}
+	return conn.More
+}
+
+// open handles the whole records in b, which it opens in place, and keeps the rest.
+func (c *Conn) open(b []byte) conn.Next {
+	next := conn.More
+	for next == conn.More && len(b) >= record.HeaderSize {
+		size, err := record.Size(b)
+		if err == nil && len(b) < size {
+			break
+		}
+		if err != nil {
+			size = len(b) // Receive says the same, and counts it
+		}
+		plain, err := c.park.secure.Receive(b[:size])
+		if err != nil {
+			c.endSecure(err)
+			return conn.Drained
+		}
+		b = b[size:]
+		if len(plain) == 0 {
+			continue
+		}
+		if len(c.in) > 0 {
+			c.in = append(c.in, plain...)
+			plain = c.in
+		}
+		next = c.consume(plain)
+	}
+	if len(b) == 0 {
+		c.park.sealed = nil
+	} else {
+		c.park.sealed = append(make([]byte, 0, len(b)), b...)
+	}
+	return next
+}
+
+// endSecure ends the connection after a record that was the last, or a fault.
+func (c *Conn) endSecure(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.park.fault = err
+	c.endLocked(lost(err))
+	c.signal()
+}
+
+// seal returns what is to be written for the plain bytes in buf. The mutex is held.
+func (c *Conn) seal(buf *[]byte) (wire []byte) {
+	p := &c.park
+	if p.secure == nil {
+		return *buf
+	}
+	plain := *buf
+	*buf = p.secure.Seal(plain, plain)
+	if p.farewell {
+		*buf = p.secure.AppendFarewell(*buf, p.fault)
+	}
+	return (*buf)[len(plain):]
+}
