@@ -326,6 +326,9 @@ func (l *loop) wait() {
 	if n == 0 {
 		n = l.sleep()
 	}
+	if !l.watched.Swap(true) {
+		l.watch.Reset(stallAfter)
+	}
 	clear(l.dues)
 	l.dues, l.count.dues = l.dues[:0], 0
 	l.mu.Lock()
@@ -362,9 +365,6 @@ func (l *loop) sleep() int {
 	l.asleep.Store(false)
 	if time.Since(began) >= 2*l.owner.coalesce {
 		l.quick = quickRounds
-	}
-	if !l.watched.Swap(true) {
-		l.watch.Reset(stallAfter)
 	}
 	return n
 }

@@ -235,5 +235,5 @@ func (s *Socket) failed(p any) {
 	})
 }
 
-// stallAfter is how long a client may hold up its loop.
-const stallAfter = 10 * time.Millisecond
+// stallAfter is how long a client may hold up its loop, twice that at most.
+const stallAfter = 20 * time.Millisecond

@@ -59,7 +59,7 @@ func parkable(raw net.Conn) (tcp *net.TCPConn, secure *record.Conn, ok bool) {
 	return tcp, secure, ok
 }
 
-// runToPark reads the CONNECT, in the caller's goroutine, and parks the connection; its answer is written by the loop.
+// runToPark reads the CONNECT, in the caller's goroutine, and parks the connection.
 func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 	c.connecting = true
 	parked := false
@@ -99,6 +99,7 @@ func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 		c.park.readBy.Store(socket.Now() + c.patience().Milliseconds())
 		socket.Schedule(c.park.readBy.Load())
 	}
+	_ = c.Flush(nil) // the answer does not wait for the loop's next round
 	if err := socket.Park(); err != nil {
 		c.End(lost(err))
 	}

@@ -1,0 +1,255 @@
+//go:build linux
+
+package conn
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// echo is a Client that sends back what it reads. Some bytes make it misbehave.
+type echo struct {
+	socket  *Socket
+	out     []byte
+	gate    chan struct{}
+	resumed atomic.Int32
+	stalled atomic.Int32
+	over    bool
+	due     atomic.Int32
+	ended   chan struct{}
+}
+
+func (e *echo) Readable(buf []byte, _ bool) Next {
+	for {
+		n, would, err := e.socket.Read(buf)
+		if would {
+			return Drained
+		}
+		if err != nil || n == 0 {
+			e.over = true
+			e.socket.Wake()
+			return Drained
+		}
+		e.out = append(e.out, buf[:n]...)
+		e.socket.Wake()
+		switch buf[n-1] {
+		case 'w': // waits, though it must not
+			<-e.gate
+		case 'b':
+			return Blocks
+		case 'p':
+			panic("a fault of the client")
+		}
+	}
+}
+
+func (e *echo) Resume() {
+	e.resumed.Add(1)
+	<-e.gate
+}
+
+func (e *echo) Flush(scratch []byte) []byte {
+	if e.over {
+		if e.ended != nil && !e.closed() {
+			e.socket.Close()
+		}
+		return scratch
+	}
+	n, _ := e.socket.Write(e.out)
+	e.out = e.out[n:]
+	return scratch
+}
+
+func (e *echo) closed() bool { return e.socket.state.Load()&stateClosing != 0 }
+
+func (e *echo) Due(int64) int64 {
+	e.due.Add(1)
+	return 0
+}
+
+func (e *echo) Stalled() { e.stalled.Add(1) }
+
+func (e *echo) Fail() {
+	e.over = true
+	e.socket.Wake()
+}
+
+func (e *echo) Ended() { close(e.ended) }
+
+// dialEcho makes a parked connection to loops.
+func dialEcho(t *testing.T, loops *Loops) (client net.Conn, e *echo) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err = net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	raw, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e = &echo{gate: make(chan struct{}), ended: make(chan struct{})}
+	if e.socket, err = loops.Take(raw.(*net.TCPConn), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.socket.Park(); err != nil {
+		t.Fatal(err)
+	}
+	return client, e
+}
+
+func exchange(t *testing.T, client net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(client, text); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(text))
+	_ = client.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadFull(client, got); err != nil || string(got) != text {
+		t.Fatalf("got %q, %v, want %q", got, err, text)
+	}
+}
+
+func newLoops(t *testing.T) *Loops {
+	t.Helper()
+	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loops
+}
+
+// TestClientsDoNotHoldUpTheirLoop: one that waits, one that hands itself over and one that panics share a loop with an honest one.
+func TestClientsDoNotHoldUpTheirLoop(t *testing.T) {
+	loops := newLoops(t)
+	honest, h := dialEcho(t, loops)
+	exchange(t, honest, "hello")
+	type party struct {
+		net.Conn
+		e *echo
+	}
+	var waiting []party
+	for range 3 {
+		c, e := dialEcho(t, loops)
+		_, _ = io.WriteString(c, "w")
+		waiting = append(waiting, party{c, e})
+		exchange(t, honest, "still here")
+		if e.stalled.Load() != 1 {
+			t.Fatalf("stalled %d times, want once", e.stalled.Load())
+		}
+	}
+	handed, b := dialEcho(t, loops)
+	exchange(t, handed, "b")
+	exchange(t, honest, "still here")
+	if b.resumed.Load() != 1 {
+		t.Fatalf("resumed %d times", b.resumed.Load())
+	}
+	_, _ = io.WriteString(handed, "later")
+	broken, p := dialEcho(t, loops)
+	_, _ = io.WriteString(broken, "p")
+	<-p.ended
+	exchange(t, honest, "still here")
+	// those that waited go on where they were
+	for _, w := range waiting {
+		close(w.e.gate)
+		exchange(t, w.Conn, "")
+		got := make([]byte, 1)
+		if _, err := io.ReadFull(w.Conn, got); err != nil || got[0] != 'w' {
+			t.Fatalf("got %q, %v", got, err)
+		}
+		exchange(t, w.Conn, "again")
+	}
+	close(b.gate)
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(handed, got); err != nil || string(got) != "later" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if n := loops.Parked(); n != 5 {
+		t.Fatalf("%d parked, want 5", n)
+	}
+	for _, w := range append(waiting, party{honest, h}, party{handed, b}) {
+		w.Close()
+		<-w.e.ended
+	}
+	if n := loops.Parked(); n != 0 {
+		t.Fatalf("%d parked, want none", n)
+	}
+	if err := loops.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWheel: every socket is looked at in its tick or, where that is too far, earlier; none twice.
+func TestWheel(t *testing.T) {
+	var w wheel
+	w.advance(1000, nil)
+	ticks := map[*Socket]int64{}
+	for i := range int64(1000) {
+		s := &Socket{}
+		ticks[s] = 1001 + i*7%(3*wheelSlots)
+		w.put(s, ticks[s])
+		w.put(s, ticks[s]+10) // later: changes nothing
+		if i%10 == 0 {
+			w.remove(s)
+			w.remove(s)
+			delete(ticks, s)
+		}
+	}
+	early := &Socket{}
+	w.put(early, 1100)
+	w.put(early, 1050)
+	ticks[early] = 1050
+	for now := int64(1001); w.count > 0; now++ {
+		if next := w.next(); next < now {
+			t.Fatalf("next tick %d at %d", next, now)
+		}
+		for _, s := range w.advance(now, nil) {
+			at := ticks[s]
+			switch {
+			case at > now:
+				w.put(s, at)
+			case at < now:
+				t.Fatalf("tick %d came at %d", at, now)
+			default:
+				delete(ticks, s)
+			}
+		}
+	}
+	if len(ticks) != 0 || w.next() != 0 {
+		t.Fatalf("%d sockets never came", len(ticks))
+	}
+}
+
+// TestDeadlines come in time, from a loop that sleeps.
+func TestDeadlines(t *testing.T) {
+	loops := newLoops(t)
+	client, e := dialEcho(t, loops)
+	exchange(t, client, "hello")
+	start := time.Now()
+	e.socket.Schedule(e.socket.Now() + 300)
+	for e.due.Load() == 0 {
+		if time.Since(start) > 3*time.Second {
+			t.Fatal("never")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if d := time.Since(start); d < 300*time.Millisecond || d > time.Second {
+		t.Fatalf("came after %v", d)
+	}
+	client.Close()
+	<-e.ended
+	if err := loops.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
