@@ -21,6 +21,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -63,7 +64,10 @@ type API struct {
 	started   time.Time
 	routes    map[string]route
 
+	exports atomic.Int32 // running
+
 	errors  func(kind string) *metrics.Counter
+	reads   *metrics.Counter // remote ones
 	panics  *metrics.Counter
 	seconds *metrics.Histogram
 }
@@ -117,6 +121,7 @@ func New(store Store, dir Directory, opts Options) *API {
 		errors: func(kind string) *metrics.Counter {
 			return set.GetOrCreateCounter(fmt.Sprintf(`muster_prom_errors_total{kind=%q}`, kind))
 		},
+		reads:   set.GetOrCreateCounter(`muster_prom_requests_total{path="read"}`),
 		panics:  set.GetOrCreateCounter("muster_prom_panics_total"),
 		seconds: set.GetOrCreateHistogram("muster_prom_request_seconds"),
 	}

@@ -132,6 +132,11 @@ func regexOps(quoted string) int {
 	if err != nil {
 		return 0
 	}
+	return patternOps(text)
+}
+
+// patternOps estimates the compiled size of a regular expression.
+func patternOps(text string) int {
 	re, err := syntax.Parse(text, syntax.Perl|syntax.DotNL)
 	if err != nil {
 		return 0
