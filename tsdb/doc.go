@@ -7,7 +7,8 @@
 // (read.go, query.go) read segments and memory and merge them; decoded columns of what never changes are kept (cache.go). Small
 // segments of a day are merged (compact.go), old ones deleted (keeper.go); what buckets of five minutes and of an hour say of them
 // stays longer (tier.go, tier_build.go). The next start reads the checkpoint, the segments' footers and the log (recover.go). Fsck
-// checks a store that is not open. The bytes are in docs/formats.
+// checks a store that is not open, Backup copies one that is (backup.go), and who sends rows on follows the log (follow.go). The bytes
+// are in docs/formats.
 //
 // It knows things and columns by dense ids: names of things are the registry's. It does not speak PromQL: package prom does.
 //
@@ -25,7 +26,7 @@
 //   - rowLog.mu: the pending group, and changes of the log's state.
 //   - words.mu: new dictionary entries; lookups take no lock.
 //   - columnCache.mu: nothing is taken under it.
-//   - rowLog.filesMu: the list of log files. Store.roomMu: waiting for memory; nothing is taken under either.
+//   - rowLog.filesMu: the list of log files; Options.Retire is called with it held. Store.roomMu: waiting for memory; nothing is taken under either.
 //
 // Append waits for room before it locks a shard, so a full log blocks no query. The list of segments is replaced, never changed;
 // a query keeps a segment's file open by counting itself in segment.refs.
