@@ -314,3 +314,18 @@ func TestConnectDeadline(t *testing.T) {
 		<-dripped
 	})
 }
+
+// TestSkippedValues: a value that no column holds is counted, the others of its message are stored.
+func TestSkippedValues(t *testing.T) {
+	env := newTestEnv(t)
+	stream := append(connectBytes(5, "lamp-1"), publishBytes(5, "dt/lamp-1", "\xa2\x61a\xf9\x7e\x00\x61b\x01", 1, 7, nil)...) // NaN and 1
+	listen(t, env, stream, func(int) int { return 1500 })
+	if n := env.ValuesSkipped.Get(); n != 1 {
+		t.Fatalf("%d values were counted as skipped, want 1", n)
+	}
+	if id, ok := env.Store.Dict().LookupMetric("b"); !ok {
+		t.Fatal("the other value is not there")
+	} else if field, ok := env.Store.Last(1, id); !ok || field.Number != 1 {
+		t.Fatalf("got %+v, %v", field, ok)
+	}
+}

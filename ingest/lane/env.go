@@ -49,6 +49,7 @@ type Env struct {
 	MessagesLane, MessagesBroker    *metrics.Counter // PUBLISH in
 	BytesIn, BytesOut, Acks, Panics *metrics.Counter
 	MalformedPayloads, RowsRefused  *metrics.Counter
+	ValuesSkipped                   *metrics.Counter // of payloads that were taken: no column holds them
 	set                             *metrics.Set
 	decoders                        chan *decode.Decoder // free ones; more are made when it is empty
 	mu                              sync.Mutex           // guards refused, samples, nextSample
@@ -90,6 +91,7 @@ func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.S
 		Panics:            set.GetOrCreateCounter(`muster_ingest_panics_total`),
 		MalformedPayloads: set.GetOrCreateCounter(`muster_ingest_malformed_payloads_total`),
 		RowsRefused:       set.GetOrCreateCounter(`muster_ingest_rows_refused_total`),
+		ValuesSkipped:     set.GetOrCreateCounter(`muster_ingest_values_skipped_total`),
 		set:               set,
 		decoders:          make(chan *decode.Decoder, decoders),
 		refused:           make(map[string]*metrics.Counter),

@@ -192,9 +192,13 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 	d := c.env.acquireDecoder()
 	defer c.env.releaseDecoder(d)
 	d.Thing = c.grant.ThingName
+	skipped := d.Skipped()
 	rows, err := d.Decode(p.ContentType, p.Payload, c.arrivalMs)
 	if err != nil {
 		return c.malformed(p, err)
+	}
+	if n := d.Skipped() - skipped; n > 0 {
+		c.env.ValuesSkipped.Add(int(n))
 	}
 	for i := range rows {
 		c.park.where.Store(inStore)
