@@ -75,7 +75,8 @@ func (l *Loops) Take(raw *net.TCPConn, client Client) (*Socket, error) {
 
 // Park begins to serve the socket.
 func (s *Socket) Park() error {
-	s.Wake() // for what was queued before
+	s.state.Or(stateAgain) // the client may hold what was read before
+	s.Wake()
 	return s.loop.poller.add(int(s.fd), s.slot)
 }
 
