@@ -123,7 +123,7 @@ func (d *Decoder) Decode(contentType, payload []byte, arrivalMs int64) ([]Row, e
 		return d.result(d.sparkplug(p, false, nil, arrivalMs))
 	}
 	i, f := d.influx(p, arrivalMs)
-	if len(d.rows) == 0 {
+	if len(d.rows) == 0 && (f == ok || d.lines.f != ok) {
 		return d.result(0, faultUnknown) // not even one line of it
 	}
 	return d.result(i, f)

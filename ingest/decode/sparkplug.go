@@ -8,7 +8,7 @@ import (
 	"muster/tsdb"
 )
 
-// Datatypes of Sparkplug (specification 3.0.0, section 6.4.16).
+// Datatypes of Sparkplug (specification 3.0.0, chapter 6, as sparkplug_b.proto of Eclipse Tahu numbers them).
 const (
 	spInt8     = 1
 	spInt16    = 2
@@ -19,7 +19,7 @@ const (
 	spDateTime = 13
 )
 
-// metric is one metric of a Sparkplug payload (section 6.4.6).
+// metric is one metric of a Sparkplug payload.
 type metric struct {
 	name      []byte
 	alias     uint64
@@ -34,25 +34,24 @@ type metric struct {
 	transient bool
 }
 
-// Fields of the payload and of a metric (section 6.4.1).
+// Fields of the payload and of a metric (sparkplug_b.proto).
 const (
 	spPayloadTimestamp = 1
 	spPayloadMetrics   = 2
 
-	spName       = 1
-	spAlias      = 2
-	spTimestamp  = 3
-	spDatatype   = 4
-	spTransient  = 6
-	spNull       = 7
-	spIntValue   = 10
-	spLongValue  = 11
-	spFloat      = 12
-	spDouble     = 13
-	spBoolean    = 14
-	spString     = 15
-	spFirstOther = 16 // bytes, dataset, template, extension
-	spLastOther  = 19
+	spName      = 1
+	spAlias     = 2
+	spTimestamp = 3
+	spDatatype  = 4
+	spTransient = 6
+	spNull      = 7
+	spIntValue  = 10
+	spLongValue = 11
+	spFloat     = 12
+	spDouble    = 13
+	spBoolean   = 14
+	spString    = 15
+	spLastValue = 19 // from 16 on: bytes, data set, template, extension
 )
 
 // Sparkplug decodes a Sparkplug B payload.
@@ -172,7 +171,7 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 	return len(p), ok
 }
 
-// isControl reports whether a metric is of the session between node and host (sections 6.4.19 and 6.4.21).
+// isControl reports whether a metric is of the session between node and host.
 func isControl(name []byte) bool {
 	return string(name) == "bdSeq" || bytes.HasPrefix(name, []byte("Node Control/")) || bytes.HasPrefix(name, []byte("Device Control/"))
 }
@@ -213,7 +212,7 @@ func (m *metric) read(p []byte, i, end int) (int, fault) {
 		case spNull:
 			m.isNull = value != 0
 		default:
-			if number >= spIntValue && number <= spLastOther {
+			if number >= spIntValue && number <= spLastValue {
 				m.field, m.value, m.end = number, value, next // of a oneof the last counts
 			}
 		}

@@ -51,7 +51,7 @@ func encodingOf(p []byte) encoding {
 	return identity
 }
 
-// unpacker decompresses payloads into a buffer that it reuses. Its decoders are made when they are first needed: 50 to 100 KiB each.
+// unpacker decompresses payloads into a buffer that it reuses. Its decoders are made when they are first needed.
 type unpacker struct {
 	src  bytes.Reader
 	gzip gzip.Reader
