@@ -117,6 +117,7 @@ func (f *LogFile) Read(from LogPosition, end int64, use func(LogRow) bool) (LogP
 // useGroup hands the rows of a group from the record skip on to use, and returns how many records lie before the first that was
 // not taken.
 func (f *LogFile) useGroup(records []byte, skip int, use func(LogRow) bool) (taken int, whole bool) {
+	f.rec.begin()
 	for ; len(records) > 0; taken++ {
 		var err error
 		if records, err = f.rec.parse(records); err != nil {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,9 +109,9 @@ func sampleSources(t *testing.T, s *Store) {
 // Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
 // were.
 func TestKeptFormats(t *testing.T) {
-	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1"} {
+	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1", "log-v3"} {
 		dir := filepath.Join("testdata", name)
-		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "source-v1"
+		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "log-v3" || name == "source-v1"
 		if _, err := os.Stat(dir); *update && err != nil { // those that are kept are of older versions
 			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10, RetentionTier5m: time.Hour, RetentionTier1h: time.Hour})
 			if err != nil {
@@ -343,5 +344,49 @@ func FuzzFiles(f *testing.F) {
 		binary.LittleEndian.PutUint32(blk[4:], uint32(len(data)))
 		binary.LittleEndian.PutUint32(blk[8:], crc32.Checksum(data, castagnoli))
 		_ = b.parse(blk)
+	})
+}
+
+// Rows of a group come back from the log as they went in, whatever rows were before them.
+func FuzzGroup(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
+	f.Add(bytes.Repeat([]byte{3, 1, 200, 7, 0, 9, 9}, 40))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		type row struct {
+			thing  ThingID
+			ms     int64
+			values []Value
+		}
+		var rows []row
+		for r := (reader{src: raw}); r.err == nil; {
+			one := row{thing: ThingID(r.uvarint()), ms: int64(r.uvarint() % MaxTimeMs)}
+			for n := r.byte() % 6; n > 0 && r.err == nil; n-- {
+				tag := r.byte()
+				one.values = append(one.values, Value{Metric: MetricID(tag >> 4), Kind: Kind(tag & 3), Exp: int8(tag>>2&3) - 100, Mantissa: r.varint()})
+			}
+			if len(one.values) > 0 {
+				rows = append(rows, one)
+			}
+		}
+		var before rowsBefore
+		var rec record
+		for range 2 { // the second group knows nothing of the first
+			var buf []byte
+			for _, r := range rows {
+				buf = before.appendRow(buf, r.thing, r.ms, appendRowLayout(nil, r.values), r.values)
+			}
+			before.reset()
+			rec.begin()
+			for i, want := range rows {
+				var err error
+				buf, err = rec.parse(buf)
+				if err != nil || rec.kind != recordRow || rec.thing != want.thing || rec.timeMs != want.ms || !slices.Equal(rec.values, want.values) {
+					t.Fatalf("row %d is %+v, %v, want %+v", i, rec, err, want)
+				}
+			}
+			if len(buf) > 0 {
+				t.Fatalf("%d bytes are left", len(buf))
+			}
+		}
 	})
 }

@@ -106,6 +106,7 @@ func (c *checker) log(name string, number uint64, data []byte) {
 	var rec record
 	scan, err := scanLog(data, number, c.want, func(_ groupHead, payload []byte) error {
 		var err error
+		rec.begin()
 		for len(payload) > 0 && err == nil {
 			payload, err = rec.parse(payload)
 		}

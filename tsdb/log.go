@@ -107,6 +107,7 @@ type logPiece struct {
 // group is what is committed at once.
 type group struct {
 	buf      []byte // room for the head, then records
+	before   rowsBefore
 	rows     uint32
 	firstRow uint64
 	waiters  []waiting
@@ -131,7 +132,8 @@ type waiting struct {
 func (g *group) reset() {
 	clear(g.waiters)
 	clear(g.syncs)
-	*g = group{buf: g.buf[:groupHeadBytes], waiters: g.waiters[:0], syncs: g.syncs[:0]}
+	g.before.reset()
+	*g = group{buf: g.buf[:groupHeadBytes], before: g.before, waiters: g.waiters[:0], syncs: g.syncs[:0]}
 }
 
 // start makes the log ready. The committer is started by the caller with go l.run().
@@ -154,27 +156,42 @@ func (l *rowLog) admit() error {
 	return logState(l.state.Load()).err()
 }
 
-// add puts the records of one row into the pending group and returns the row's seq. It never waits for the disk.
-func (l *rowLog) add(rec []byte, w Waiter) (uint64, error) {
+// addRow puts a row into the pending group and returns its seq. It never waits for the disk.
+func (l *rowLog) addRow(thing ThingID, timeMs int64, layout []byte, values []Value, w Waiter) (uint64, error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := logState(l.state.Load()).err(); err != nil {
-		l.mu.Unlock()
 		return 0, err
 	}
-	l.seq++
-	seq := l.seq
 	g := l.pending
+	g.buf = g.before.appendRow(g.buf, thing, timeMs, layout, values)
+	return l.added(g, w), nil
+}
+
+// addRecord puts another record than that of a row into the pending group and returns its seq.
+func (l *rowLog) addRecord(rec []byte) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := logState(l.state.Load()).err(); err != nil {
+		return 0, err
+	}
+	g := l.pending
+	g.buf = append(g.buf, rec...)
+	return l.added(g, nil), nil
+}
+
+// added counts a record that was added to the pending group g. The caller holds mu.
+func (l *rowLog) added(g *group, w Waiter) uint64 {
+	l.seq++
 	if g.rows == 0 {
-		g.firstRow = seq
+		g.firstRow = l.seq
 	}
 	g.rows++
-	g.buf = append(g.buf, rec...)
 	if w != nil {
-		g.waiters = append(g.waiters, waiting{w, seq})
+		g.waiters = append(g.waiters, waiting{w, l.seq})
 	}
 	l.wake(g, len(g.buf) >= groupCommitBytes)
-	l.mu.Unlock()
-	return seq, nil
+	return l.seq
 }
 
 // wake signals the committer, each signal once per group. The caller holds mu.

@@ -1,16 +1,21 @@
 package tsdb_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"muster/tsdb"
 	"muster/tsdb/vfs"
@@ -350,4 +355,53 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(n)/2000, "ns/sample")
 		})
 	}
+}
+
+// BenchmarkWritten counts all bytes that go to the disk for a sample that is kept: log, sealing and merging.
+func BenchmarkWritten(b *testing.B) {
+	var logged, sealed, kept float64
+	for b.Loop() {
+		set := metrics.NewSet()
+		s := open(b, tsdb.Options{Dir: "data", FS: vfs.NewMem(), Metrics: set, MemoryBytes: 4 << 20, LogBytes: 64 << 20})
+		f := newFleet(b, s.Dict(), 1000)
+		for n := range 1000 {
+			for i := range 1000 {
+				ms, values := f.row(i, n)
+				_, err := s.Append(tsdb.ThingID(i), ms, values, nil)
+				must(b, err)
+			}
+		}
+		must(b, s.Seal(context.Background()))
+		for before := -1; before != s.Stats().Segments; {
+			before = s.Stats().Segments
+			must(b, tsdb.Compact(s))
+		}
+		st := s.Stats()
+		samples := float64(st.SamplesAppended)
+		logged = metricValue(b, set, "muster_tsdb_log_written_bytes_total") / samples
+		sealed = metricValue(b, set, "muster_tsdb_segment_written_bytes_total") / samples
+		kept = float64(st.SegmentBytes) / samples
+		b.ReportMetric(float64(st.Segments), "segments")
+		must(b, s.Close())
+	}
+	b.ReportMetric(logged, "log-B/sample")
+	b.ReportMetric(sealed, "segment-B/sample")
+	b.ReportMetric(logged+sealed, "written-B/sample")
+	b.ReportMetric(kept, "kept-B/sample")
+}
+
+// metricValue reads one number as it is exposed.
+func metricValue(t testing.TB, set *metrics.Set, name string) float64 {
+	t.Helper()
+	var text bytes.Buffer
+	set.WritePrometheus(&text)
+	for line := range strings.Lines(text.String()) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			must(t, err)
+			return v
+		}
+	}
+	t.Fatalf("no %s in %s", name, text.String())
+	return 0
 }

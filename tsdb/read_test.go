@@ -58,7 +58,7 @@ func fillAnyhow(t *testing.T, s *tsdb.Store, rng *rand.Rand, rows int) {
 
 // What a caller sees at steps is the last sample at or before each, whether it asks for all samples or for those that count.
 func TestReadSteps(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(max(2, 30/raceFactor)) {
 		rng := rand.New(rand.NewPCG(seed, 8))
 		opts := small(vfs.NewMem())
 		opts.CacheBytes = int64(rng.IntN(2)) * (1 << 20) // 0: the default
@@ -98,7 +98,7 @@ func TestReadSteps(t *testing.T) {
 
 // Decoded columns that are kept are no other than those that are decoded again, however many queries there are at once.
 func TestReadCached(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(max(1, 6/raceFactor)) {
 		var want map[string]string
 		for _, cacheBytes := range []int64{1, 100 << 10, 64 << 20} {
 			rng := rand.New(rand.NewPCG(seed, 9))

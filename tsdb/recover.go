@@ -320,6 +320,7 @@ func (s *Store) replayGroup(rec *record, g groupHead, payload []byte) error {
 			return err
 		}
 	}
+	rec.begin()
 	for len(rows) > 0 {
 		if rows, err = rec.parse(rows); err != nil {
 			return err

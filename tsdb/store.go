@@ -219,8 +219,8 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 		sh.mu.Unlock()
 		return 0, ErrColumns
 	}
-	sh.rec = appendRowRecord(sh.rec[:0], thing, timeMs, values)
-	seq, err := s.log.add(sh.rec, w)
+	sh.rec = appendRowLayout(sh.rec[:0], values)
+	seq, err := s.log.addRow(thing, timeMs, sh.rec, values, w)
 	if err == nil {
 		s.live.insert(sh, s.live.thing(sh, thing), timeMs, values)
 	}
@@ -279,7 +279,7 @@ func (s *Store) DeleteThing(thing ThingID) error {
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
 	sh.rec = appendDeleteRecord(sh.rec[:0], thing)
-	_, err := s.log.add(sh.rec, nil)
+	_, err := s.log.addRecord(sh.rec)
 	if err == nil {
 		s.live.remove(sh, thing)
 	}
