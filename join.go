@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"muster/ingest"
@@ -93,6 +95,19 @@ func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label 
 		dst = append(dst, prom.Label{Name: "thing_type", Value: typeName})
 	}
 	return dst
+}
+
+// raw hands out samples over HTTP. It implements admin.Raw.
+type raw struct{ queries *prom.API }
+
+func (r raw) RemoteRead(ctx context.Context, body []byte) (status int, contentType, encoding string, answer []byte) {
+	resp, encoding := r.queries.RemoteRead(ctx, body)
+	return resp.Status, resp.ContentType, encoding, resp.Body
+}
+
+func (r raw) Export(form url.Values) (run func(context.Context, io.Writer) error, status int, contentType string, answer []byte) {
+	run, resp := r.queries.Export(form)
+	return run, resp.Status, resp.ContentType, resp.Body
 }
 
 // enrolled makes the thing of a key that enrolls, with its type. It is pki.Options.Enrolled.

@@ -25,6 +25,7 @@ import (
 	"muster/registry/account"
 	"muster/registry/store"
 	"muster/tsdb"
+	"muster/tsdb/intake"
 	"muster/tsdb/prom"
 	"muster/tsdb/remote"
 	"muster/tsdb/vfs"
@@ -48,6 +49,7 @@ type gateway struct {
 	telemetry  *tsdb.Store
 	forward    *remote.Forwarder // nil: remote.url is not set
 	queries    *prom.API
+	intake     *intake.Intake
 	devices    *ingest.Server
 	people     *admin.Server
 
@@ -229,6 +231,7 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
 	g.startForward(g.telemetry, directory{g.things})
 	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
+	g.intake = intake.New(intake.Options{Store: g.telemetry, Things: g.queries, Clock: g.clock, Log: g.log, Metrics: g.metrics})
 	return nil
 }
 
@@ -286,6 +289,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			r := g.queries.Serve(ctx, method, path, form)
 			return r.Status, r.ContentType, r.Body
 		},
+		Intake: g.intake.Serve, Raw: raw{g.queries},
 		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 		Backup: g.backup,
 	})

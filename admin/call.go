@@ -81,11 +81,12 @@ func (s *Server) dispatch(c *call) {
 	if method == fasthttp.MethodHead {
 		method = fasthttp.MethodGet // fasthttp leaves the body out
 	}
-	if segments[0] == "prometheus" && len(segments) > 1 {
+	r, _, _ := s.api.match(method, segments)
+	if r == nil && segments[0] == "prometheus" && len(segments) > 1 {
 		s.answerRoute(c, promRoute(method, segments), nil)
 		return
 	}
-	if r, _, _ := s.api.match(method, segments); r == nil && s.isFile(segments) {
+	if r == nil && s.isFile(segments) {
 		c.op = "ui"
 		s.serveFile(c, segments)
 		return

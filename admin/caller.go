@@ -12,6 +12,7 @@ import (
 
 	"muster/admin/sigv4"
 	"muster/registry/account"
+	"muster/tsdb/intake"
 	"muster/tsdb/vfs"
 )
 
@@ -55,7 +56,7 @@ func (s *Server) identify(ctx context.Context, c *call) (err error) {
 func (s *Server) caller(ctx context.Context, h *fasthttp.RequestHeader) (account.Principal, error) {
 	if authorization := string(h.Peek("Authorization")); authorization != "" {
 		scheme, token, _ := strings.Cut(authorization, " ")
-		if !strings.EqualFold(scheme, "Bearer") {
+		if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Token") { // InfluxDB's clients say Token
 			return account.Principal{}, unauthorized("Authorization takes Bearer and a token")
 		}
 		return s.accounts.Bearer(ctx, strings.TrimSpace(token))
@@ -127,6 +128,8 @@ func (s *Server) limits(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		return fasthttp.RequestConfig{}
 	case allows(who.Role, identity) && strings.HasPrefix(string(h.ContentType()), csvType) && string(h.RequestURI()) == "/api/allow":
 		return fasthttp.RequestConfig{MaxRequestBodySize: csvBody}
+	case allows(who.Role, telemetry) && takesTelemetry(string(h.RequestURI())):
+		return fasthttp.RequestConfig{MaxRequestBodySize: intake.MaxBody}
 	}
 	return fasthttp.RequestConfig{MaxRequestBodySize: knownBody}
 }

@@ -14,13 +14,14 @@ import (
 type scope uint8
 
 const (
-	open     scope = iota // nobody needs to be known
-	read                  // see the fleet and its telemetry
-	fleet                 // change things and thing types
-	identity              // pre-authorize keys, revoke certificates
-	auditing              // read the audit log
-	accounts              // users, tokens, access keys
-	loopback              // read, or a program on this machine
+	open      scope = iota // nobody needs to be known
+	read                   // see the fleet and its telemetry
+	telemetry              // bring telemetry of other programs
+	fleet                  // change things and thing types
+	identity               // pre-authorize keys, revoke certificates
+	auditing               // read the audit log
+	accounts               // users, tokens, access keys
+	loopback               // read, or a program on this machine
 )
 
 // allows is the whole authorization: which role has which right.
@@ -30,7 +31,7 @@ func allows(role account.Role, need scope) bool {
 		return true
 	case read, loopback:
 		return role != ""
-	case fleet:
+	case fleet, telemetry:
 		return role == account.Operator || role == account.Admin
 	case identity, auditing:
 		return role == account.Security || role == account.Admin

@@ -40,6 +40,13 @@ var apiRoutes = []route{
 	{method: "POST", pattern: "/api/access-keys", op: "createAccessKey", scope: accounts, audited: true, handle: body(createAccessKey)},
 	{method: "DELETE", pattern: "/api/access-keys/{id}", op: "deleteAccessKey", scope: accounts, audited: true, handle: deleteAccessKey},
 
+	{method: "POST", pattern: "/prometheus/api/v1/write", op: "remoteWrite", scope: telemetry, handle: takeTelemetry},
+	{method: "POST", pattern: "/prometheus/api/v1/import", op: "importTelemetry", scope: telemetry, handle: takeTelemetry},
+	{method: "POST", pattern: "/influx/write", op: "influxWrite", scope: telemetry, handle: takeTelemetry},
+	{method: "POST", pattern: "/influx/api/v2/write", op: "influxWrite", scope: telemetry, handle: takeTelemetry},
+	{method: "POST", pattern: "/prometheus/api/v1/read", op: "remoteRead", scope: read, readsByPost: true, handle: remoteRead},
+	{method: "GET", pattern: "/prometheus/api/v1/export", op: "exportTelemetry", scope: read, handle: exportTelemetry},
+
 	{method: "GET", pattern: "/.well-known/est/cacerts", op: "estCACerts", scope: open, handle: estCACerts},
 	{method: "GET", pattern: "/.well-known/est/csrattrs", op: "estAttrs", scope: open, handle: estAttrs},
 	{method: "POST", pattern: "/.well-known/est/simpleenroll", op: "estEnroll", scope: open, audited: true, handle: estEnroll},

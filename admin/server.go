@@ -31,6 +31,7 @@ import (
 	"muster/registry"
 	"muster/registry/account"
 	"muster/tsdb"
+	"muster/tsdb/intake"
 	"muster/tsdb/vfs"
 )
 
@@ -68,6 +69,9 @@ type Options struct {
 	Identity  Identity
 	// Query answers a request of the Prometheus HTTP API; path follows /prometheus.
 	Query func(ctx context.Context, method, path string, form url.Values) (status int, contentType string, body []byte)
+	// Intake takes telemetry of other programs; nil: none is taken.
+	Intake func(ctx context.Context, r intake.Request) intake.Response
+	Raw    Raw // nil: no raw samples are handed out
 	// Traffic must be cheap: it is called once a second.
 	Traffic func() Traffic
 	// MQTT takes over a connection that was upgraded at /mqtt and returns when it ended. The TLS state is in reach by

@@ -108,7 +108,7 @@ func contentTypeOf(name string) string {
 // isFile says whether a path is for the UI: all but what the other doors of this server have.
 func (s *Server) isFile(segments []string) bool {
 	switch segments[0] {
-	case "api", "iot", "prometheus", ".well-known", "pki", "metrics", "healthz", "readyz", "mqtt":
+	case "api", "iot", "prometheus", "influx", ".well-known", "pki", "metrics", "healthz", "readyz", "mqtt":
 		return false
 	}
 	return true
