@@ -116,9 +116,6 @@ func (f *fleet) rest(dst []message) []message {
 	return dst
 }
 
-// endMs is after the last message's time.
-func (f *fleet) endMs() int64 { return firstMs + int64(f.n+1)*stepMs }
-
 // walk returns a step of up to steps in either direction.
 func (f *fleet) walk(steps int64) int64 { return f.rng.Int64N(2*steps+1) - steps }
 

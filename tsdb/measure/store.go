@@ -52,9 +52,6 @@ type loaded struct {
 	written float64       // bytes: log and segments, merged ones each time
 }
 
-// perSecond is samples per second of CPU.
-func (l loaded) perSecond(cpu time.Duration) float64 { return float64(l.samples) / cpu.Seconds() }
-
 // load puts rounds of a fleet into a new store in dir, as messages or as JSON if decoder is not nil, and seals it.
 func (m *measurement) load(ctx context.Context, dir string, newDecoder func(*tsdb.Dict) Decoder) (l loaded, err error) {
 	set := metrics.NewSet()
