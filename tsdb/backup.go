@@ -15,6 +15,7 @@ type backupFile struct {
 	name      string
 	file      vfs.File
 	segment   *segment // of which file is, else nil
+	log       uint64   // number of a log file, else 0
 	sizeBytes int64
 }
 
@@ -54,7 +55,6 @@ func (s *Store) backupSet(ctx context.Context) (files []backupFile, err error) {
 		if answer.err != nil && !errors.Is(answer.err, ErrDiskFull) {
 			return answer.err
 		}
-		end := s.LogEnd()
 		names, err := s.opts.FS.List(s.opts.Dir)
 		if err != nil {
 			return err
@@ -76,13 +76,10 @@ func (s *Store) backupSet(ctx context.Context) (files []backupFile, err error) {
 				return err
 			}
 			size, err := f.Size()
-			if isLog && number == end.File {
-				size = min(size, end.Offset) // the rest is reserved, and empty
-			}
 			if err != nil {
 				return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 			}
-			files = append(files, backupFile{name: name, file: f, sizeBytes: size})
+			files = append(files, backupFile{name: name, file: f, log: number, sizeBytes: size})
 		}
 		return nil
 	})
@@ -107,5 +104,24 @@ func (s *Store) backupOne(ctx context.Context, f backupFile, to string, keepFree
 			return nil
 		} // else: another file system, or one without links, or a merge has removed it
 	}
+	if f.log > 0 && f.sizeBytes > 0 {
+		var err error
+		if f.sizeBytes, err = f.loggedBytes(); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
 	return vfs.Copy(ctx, s.opts.FS, f.file, f.sizeBytes, to, keepFree)
+}
+
+// loggedBytes returns how much of a log file counts: what follows the last good group is reserved, or was never acknowledged.
+func (f backupFile) loggedBytes() (int64, error) {
+	data := make([]byte, f.sizeBytes)
+	if _, err := f.file.ReadAt(data, 0); err != nil {
+		return 0, err
+	}
+	scan, err := scanLog(data, f.log, 0, func(groupHead, []byte) error { return nil })
+	if err != nil {
+		return f.sizeBytes, nil // it cannot be read: it goes as it is, for the next start or Fsck to name
+	}
+	return scan.end, nil
 }
