@@ -55,9 +55,6 @@ type soakMark struct {
 	files      float64
 }
 
-// soakMemory is the gateway's tsdb.memory: so small that rows are sealed in every round, and memory has a level to stay at.
-const soakMemory = "8MB"
-
 // soakCommand is `muster bench soak`.
 func soakCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	s := &soak{out: stdout}
@@ -106,7 +103,9 @@ func (s *soak) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := g.start(ctx, "--tsdb.memory", soakMemory); err != nil {
+	// So little that rows are sealed again and again, and memory has a level to stay at.
+	memory := fmt.Sprintf("%dKB", 256+4*s.devices)
+	if err := g.start(ctx, "--tsdb.memory", memory); err != nil {
 		return err
 	}
 	defer func() { g.kill() }()
