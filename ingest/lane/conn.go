@@ -100,6 +100,7 @@ type Conn struct {
 	spare    []byte
 	cause    error // why it ends; nil: it does not
 	draining bool  // before it ends, owed acks may still become ready
+	answered bool  // something was queued: the CONNACK
 }
 
 // topicName is a topic that was seen, and whether it is telemetry of the connection's thing.
@@ -151,6 +152,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	c.out = append(c.out, b...)
+	c.answered = true
 	c.mu.Unlock()
 	c.signal()
 	return len(b), nil
@@ -303,7 +305,7 @@ func (c *Conn) appendFarewell(dst []byte) []byte {
 	switch {
 	case !ok || v.Code == 0:
 		return dst
-	case !c.opened.Load():
+	case !c.answered:
 		return appendRefusal(dst, c.version, v)
 	case c.version == 5:
 		return appendDisconnect(dst, v.Code, v.Reason)
