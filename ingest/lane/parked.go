@@ -347,7 +347,12 @@ func (c *Conn) Stalled() {
 }
 
 // Fail implements conn.Client.
-func (c *Conn) Fail() { c.End(errPanic) }
+func (c *Conn) Fail() {
+	if c.park.where.Swap(0) == inFullStore {
+		c.env.behind.Add(-1)
+	}
+	c.End(errPanic)
+}
 
 // Ended implements conn.Client.
 func (c *Conn) Ended() {
