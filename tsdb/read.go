@@ -47,7 +47,18 @@ type points struct {
 	waiting  point // it
 	edgeMs   int64 // the first step at or after it
 	disorder bool
+
+	// Of a block that lies in the range as a whole, only the smallest or the largest number is wanted.
+	extreme extreme
 }
+
+type extreme uint8
+
+const (
+	everything extreme = iota
+	smallest
+	largest
+)
 
 // point is one sample as it is stored.
 type point struct {
@@ -82,6 +93,20 @@ func (s *Store) ReadSteps(dst *Samples, thing ThingID, m MetricID, minMs, maxMs,
 			p.times, p.numbers = p.times[:n], p.numbers[:n]
 		}
 	}
+	dst.TimesMs, dst.Values = p.times, p.numbers
+	return err
+}
+
+// ReadExtremes is Read for a caller that looks for the smallest number between minMs and maxMs, or with most for the largest: dst then has
+// it, and need not have all others. Blocks say it without being decoded. What it has is among what Read has, but for the times.
+func (s *Store) ReadExtremes(dst *Samples, thing ThingID, m MetricID, minMs, maxMs int64, most bool) error {
+	p := points{minMs: minMs, maxMs: maxMs, extreme: smallest, times: dst.TimesMs[:0], numbers: dst.Values[:0]}
+	if most {
+		p.extreme = largest
+	}
+	sc := s.scratches.Get().(*scratch)
+	defer s.scratches.Put(sc)
+	err := s.collect(&p, sc, thing, m)
 	dst.TimesMs, dst.Values = p.times, p.numbers
 	return err
 }
@@ -260,7 +285,8 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 		}
 		id := columnID{ownerSegment | g.head.id, uint32(i), m}
 		cached := !p.text && s.cache.fits(int(ref.rows), ref.minMs, ref.maxMs)
-		if cached {
+		summary := p.extreme != everything && ref.minMs >= p.minMs && ref.maxMs <= p.maxMs && s.alone(g, i, sc)
+		if cached && !summary {
 			if d := s.cache.get(id); d != nil {
 				p.addDecoded(d)
 				continue
@@ -271,6 +297,9 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 			return err
 		}
 		if !ok {
+			continue
+		}
+		if summary && p.addExtreme(&sc.block, m) {
 			continue
 		}
 		if !cached {
@@ -289,6 +318,43 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 		p.addDecoded(d)
 	}
 	return nil
+}
+
+// alone says whether no other row of the thing lies between the times of block i of g: one could replace a value of it.
+func (s *Store) alone(g *segment, i int, sc *scratch) bool {
+	ref := &g.blocks[i]
+	for _, other := range *s.segments.Load() {
+		if other.minMs > ref.maxMs || other.maxMs < ref.minMs {
+			continue
+		}
+		from, to := other.of(ref.thing)
+		for j := from; j < to; j++ {
+			if b := &other.blocks[j]; b.minMs <= ref.maxMs && b.maxMs >= ref.minMs && (other != g || j != i) {
+				return false
+			}
+		}
+	}
+	for _, r := range sc.runs {
+		if from, to := overlapping(r.sections, ref.minMs, ref.maxMs); from < to {
+			return false
+		}
+	}
+	return true
+}
+
+// addExtreme adds the smallest or largest number of a block by its summary, if that is what decoding would give. Of doubles, 0 and
+// -0 are two numbers to us and one to PromQL.
+func (p *points) addExtreme(b *block, m MetricID) bool {
+	c := b.column(m, false)
+	if c == nil || !c.hasStats || c.kind == Float {
+		return c == nil
+	}
+	v := c.stats.min
+	if p.extreme == largest {
+		v = c.stats.max
+	}
+	p.push(point{b.maxMs, int64(math.Float64bits(v)), 0, Float})
+	return true
 }
 
 // all makes p collect all numbers, whatever their time.

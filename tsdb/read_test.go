@@ -122,3 +122,50 @@ func TestReadCached(t *testing.T) {
 		}
 	}
 }
+
+// The smallest and the largest number are the same by the blocks' summaries as by all samples.
+func TestReadExtremes(t *testing.T) {
+	for seed := range uint64(max(2, 20/raceFactor)) {
+		rng := rand.New(rand.NewPCG(seed, 10))
+		opts := small(vfs.NewMem())
+		opts.CacheBytes, opts.MemoryBytes, opts.LogBytes = int64(rng.IntN(2))*(1<<20), 4<<20, 4<<20
+		s := open(t, opts)
+		const rows = 6000
+		fillAnyhow(t, s, rng, rows)
+		if seed%3 > 0 {
+			must(t, s.Seal(context.Background()))
+		}
+		for range 100 {
+			thing, m := tsdb.ThingID(rng.IntN(2)), tsdb.MetricID(rng.IntN(4))
+			minMs, maxMs := rng.Int64N(rows*500), rows*500+rng.Int64N(rows*600)
+			var all, some tsdb.Samples
+			must(t, s.Read(&all, thing, m, minMs, maxMs))
+			for _, most := range []bool{false, true} {
+				must(t, s.ReadExtremes(&some, thing, m, minMs, maxMs, most))
+				find := slices.Min[[]float64]
+				if most {
+					find = slices.Max[[]float64]
+				}
+				if len(all.Values) == 0 && len(some.Values) == 0 {
+					continue
+				}
+				if len(some.Values) == 0 || find(some.Values) != find(all.Values) {
+					t.Fatalf("seed %d, thing %d column %d of %d to %d, most %v: %d samples of %d", seed, thing, m, minMs, maxMs, most, len(some.Values), len(all.Values))
+				}
+				if !slices.IsSorted(some.TimesMs) || some.TimesMs[0] < minMs || some.TimesMs[len(some.TimesMs)-1] > maxMs {
+					t.Fatalf("seed %d: times from %d to %d", seed, some.TimesMs[0], some.TimesMs[len(some.TimesMs)-1])
+				}
+			}
+		}
+		must(t, s.Close())
+	}
+	s := open(t, tsdb.Options{Dir: "data", FS: vfs.NewMem(), MemoryBytes: 1 << 30, LogBytes: 1 << 30})
+	sealFleet(t, s, 2, 9000)
+	m, _ := s.Dict().LookupMetric("power_w")
+	var all, some tsdb.Samples
+	must(t, s.Read(&all, 1, m, 0, math.MaxInt64))
+	must(t, s.ReadExtremes(&some, 1, m, all.TimesMs[0], math.MaxInt64, true))
+	if len(some.Values) != 6 || len(all.Values) != 9000 || slices.Max(some.Values) != slices.Max(all.Values) {
+		t.Fatalf("%d numbers of blocks, the largest %v; %d samples, the largest %v", len(some.Values), slices.Max(some.Values), len(all.Values), slices.Max(all.Values))
+	}
+}

@@ -24,6 +24,7 @@ type Store interface {
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
+	ReadExtremes(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64, most bool) error
 	ReadTier(dst []tsdb.Bucket, thing tsdb.ThingID, m tsdb.MetricID, stepMs, minMs, maxMs int64) ([]tsdb.Bucket, error)
 	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
 	Stats() tsdb.Stats
@@ -81,6 +82,7 @@ type selection struct {
 	// Where stepMs is not 0, samples count only at firstMs + n*stepMs, each time the last one at or before.
 	firstMs, stepMs int64
 	stand           stand // for buckets, where samples are gone
+	extremes        bool  // only the smallest or largest sample counts, as stand says
 }
 
 // Close implements storage.Querier.
@@ -106,6 +108,8 @@ func (q *querier) Select(
 				sel.firstMs, sel.stepMs = first, hints.Step
 			}
 		}
+		// One window from start to end: the smallest of the smallest of its parts is what the engine would find.
+		sel.extremes = q.plain && hints.Range > 0 && hints.End-hints.Start+1 == hints.Range && (sel.stand == standMin || sel.stand == standMax)
 		if !sortSeries {
 			limit = hints.Limit
 		}

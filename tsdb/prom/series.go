@@ -185,7 +185,11 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 			it.times, it.values = it.times[:left], it.values[:left]
 		}
 	} else {
-		if err := q.store.ReadSteps(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.firstMs, s.sel.stepMs); err != nil {
+		if s.sel.extremes {
+			if err := q.store.ReadExtremes(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.stand == standMax); err != nil {
+				return 0, q.readError(err, s)
+			}
+		} else if err := q.store.ReadSteps(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.firstMs, s.sel.stepMs); err != nil {
 			return 0, q.readError(err, s)
 		}
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
