@@ -2,17 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"net/url"
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
 	"muster/registry/policy"
+	"muster/registry/query"
 	"muster/tsdb"
 	"muster/tsdb/prom"
 )
@@ -97,6 +99,28 @@ func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label 
 	return dst
 }
 
+// lastValues answers fleet queries about live telemetry. It implements query.Telemetry.
+type lastValues struct{ store *tsdb.Store }
+
+func (l lastValues) Compare(ctx context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
+	id, ok := l.store.Dict().LookupMetric(metric)
+	if !ok {
+		return nil
+	}
+	for i, thing := range l.store.ThingsWith(nil, id, 0, tsdb.MaxTimeMs) {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if thing >= tsdb.FirstSource { // ascending: no more things
+			break
+		}
+		if field, ok := l.store.Last(thing, id); ok && field.Kind != tsdb.String && op.Holds(field.Number, operand) {
+			dst.Set(uint(thing))
+		}
+	}
+	return nil
+}
+
 // raw hands out samples over HTTP. It implements admin.Raw.
 type raw struct{ queries *prom.API }
 
@@ -121,5 +145,5 @@ func enrolled(things *registry.Registry) func(ctx context.Context, thingName, th
 // forget ends what a deleted thing still has: its session and its telemetry.
 func forget(server *ingest.Server, telemetry *tsdb.Store, name string, id uint32) error {
 	server.Kick(name, "the thing was deleted")
-	return errors.Join(telemetry.DeleteThing(tsdb.ThingID(id)))
+	return telemetry.DeleteThing(tsdb.ThingID(id))
 }

@@ -198,6 +198,11 @@ func TestDeviceToPromQL(t *testing.T) {
 		}
 		return g.things.Connectivity(1).LastSeenMs > before
 	})
+	for search, want := range map[string]string{"telemetry.power_w>41": `"total":1`, "telemetry.power_w>42": `"total":0`, "telemetry.nothing>0": `"total":0`} {
+		if status, body := g.get("/api/things?q=" + url.QueryEscape(search)); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("search %s: %d %s", search, status, body)
+		}
+	}
 	if got := g.query(`fw_info{value="1.2"}`)["lamp-1"]; got != "1" {
 		t.Errorf("fw_info = %q", got)
 	}

@@ -223,12 +223,14 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 	g.telemetry, err = tsdb.Open(tsdb.Options{
 		Dir: g.path("tsdb"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
 		MemoryBytes: cmp.Or(int64(g.settings.tsdbMemory), machineMemory()/4), Retention: time.Duration(g.settings.tsdbRetention),
+		RetentionTier5m: time.Duration(g.settings.tsdbRetention5m), RetentionTier1h: time.Duration(g.settings.tsdbRetention1h),
 		DiskLimitBytes: int64(g.settings.tsdbDiskLimit), AckMemory: g.settings.ingestAck == "memory", Retire: retire,
 	})
 	if err != nil {
 		return err
 	}
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
+	g.things.JoinTelemetry(lastValues{g.telemetry})
 	g.startForward(g.telemetry, directory{g.things})
 	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
 	g.intake = intake.New(intake.Options{Store: g.telemetry, Things: g.queries, Clock: g.clock, Log: g.log, Metrics: g.metrics})
@@ -245,7 +247,8 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
+		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop,
+			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})
 	if err != nil {
 		return err

@@ -27,10 +27,10 @@ type settings struct {
 
 	httpAddr, httpNames string
 
-	ingestAck string
+	ingestAck, ingestTLS, ingestLoop string
 
-	tsdbMemory, tsdbDiskLimit byteSize
-	tsdbRetention             period
+	tsdbMemory, tsdbDiskLimit                       byteSize
+	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
 
 	remoteURL, remoteTokenFile, remoteCAFile, remoteGateway string
 	remoteQueueLimit                                        byteSize
@@ -62,8 +62,12 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.httpAddr, "http.addr", ":8443", "`address` for people and programs: UI, API, enrollment, metrics (TLS)")
 	f.StringVar(&s.httpNames, "http.names", "", "further host `names` and addresses for the server certificate, separated by commas")
 	f.StringVar(&s.ingestAck, "ingest.ack", "disk", "when a QoS 1 message is acknowledged: `disk` (after fsync) or memory")
+	f.StringVar(&s.ingestTLS, "ingest.tls", "compact", "what handles TLS 1.3 records after the handshake: `compact`, which takes least memory, or stdlib")
+	f.StringVar(&s.ingestLoop, "ingest.loop", "", "what waits for idle connections: `epoll` or goroutine; epoll where there is one if empty")
 	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
 	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
+	f.Var(&s.tsdbRetention5m, "tsdb.retention-5m", "`age` at which summaries of five minutes are deleted, longer than tsdb.retention; 0 makes none")
+	f.Var(&s.tsdbRetention1h, "tsdb.retention-1h", "`age` at which summaries of an hour are deleted, longer than tsdb.retention; 0 makes none")
 	f.Var(&s.tsdbDiskLimit, "tsdb.disk-limit", "telemetry on disk, in `bytes` (20GB), beyond which the oldest is deleted; 0 is no limit")
 	f.StringVar(&s.remoteURL, "remote.url", "", "`address` of a Prometheus-compatible store that telemetry is sent on to (remote write 1.0); off if empty")
 	f.StringVar(&s.remoteTokenFile, "remote.bearer-token-file", "", "`file` with the token for remote.url; read again for each request")
@@ -218,6 +222,8 @@ func (s *settings) validate() error {
 	const day = 24 * time.Hour
 	errs := []error{
 		oneOf("ingest.ack", s.ingestAck, "disk", "memory"),
+		oneOf("ingest.tls", s.ingestTLS, "compact", "stdlib"),
+		oneOf("ingest.loop", s.ingestLoop, "", "epoll", "goroutine"),
 		oneOf("log.level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("log.format", s.logFormat, "text", "json"),
 		within("pki.life", time.Duration(s.pkiLife), time.Hour, 825*day),
