@@ -142,17 +142,6 @@ func (p *presence) mark(id uint32, s *slot) {
 	}
 }
 
-// state returns what the fleet list filters and sorts by.
-func (p *presence) state(id uint32) (connected bool, seenMs int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, seen := p.slot(id)
-	if s == nil {
-		return false, 0
-	}
-	return s.connections > 0, seen.Load()
-}
-
 // Connected records a connection of a thing. Each Connected is followed by one Disconnected; when a new connection
 // takes over, the two may come in either order.
 func (r *Registry) Connected(id uint32, at time.Time, remote netip.AddrPort) {

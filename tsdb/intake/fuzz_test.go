@@ -120,7 +120,7 @@ func FuzzRemoteWrite(f *testing.F) {
 	}
 	f.Add(first(list...), false)
 	f.Add(second(list...), true)
-	f.Add([]byte{4<<3 | 2, 0, 5<<3 | 2, 4, 1<<3 | 0, 0, 1<<3 | 0, 0}, true) // references that are not packed
+	f.Add([]byte{4<<3 | 2, 0, 5<<3 | 2, 4, 1 << 3, 0, 1 << 3, 0}, true) // references that are not packed
 	f.Fuzz(func(t *testing.T, raw []byte, isSecond bool) {
 		g := open(t, vfs.NewMem(), intake.Options{})
 		contentType := type1
