@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -238,15 +239,16 @@ func TestStalledStoreStopsNobodyElse(t *testing.T) {
 	other := f.connect(5, "other")
 	other.subscribe(1, "x", 0)
 	hold.stop()
+	t.Cleanup(hold.free)
 	const senders, rows = 5, 800 // far more than the store keeps that is not on disk
 	var wg sync.WaitGroup
 	for i := range senders {
 		c := f.connect(4, fmt.Sprint("flood-", i))
 		wg.Go(func() {
-			for j := range rows {
+			for range rows {
 				var columns []string
 				for k := range 60 {
-					columns = append(columns, fmt.Sprintf(`"column_%d":%d.%d`, k, j*k, i))
+					columns = append(columns, fmt.Sprintf(`"column_%d":%d`, k, rand.Int64N(1e15)))
 				}
 				_, _ = c.conn.Write(publishPacket(4, fmt.Sprint("dt/flood-", i), "{"+strings.Join(columns, ",")+"}", 0, 0, false))
 			}
