@@ -55,7 +55,7 @@ func openIdentity(cfg *Config) (*identity, error) {
 		rootPEM = kept
 	}
 	if rootPEM != nil {
-		certs, err := parseCerts(rootPEM)
+		certs, err := wire.ParseCertificates(rootPEM)
 		if err != nil || len(certs) == 0 {
 			return nil, errors.New("the gateway's root certificate is not a PEM certificate: copy ca.pem from its data directory")
 		}
@@ -77,7 +77,7 @@ func openIdentity(cfg *Config) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, err := parseCerts(text)
+	certs, err := wire.ParseCertificates(text)
 	if err != nil || len(certs) == 0 || !id.key.PublicKey.Equal(certs[0].PublicKey) {
 		return nil, fmt.Errorf("%s is not a certificate of the key beside it: remove it to enroll again", filepath.Join(cfg.Dir, certFile))
 	}
@@ -235,21 +235,6 @@ func certPEM(ders ...[]byte) []byte {
 		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	return out
-}
-
-func parseCerts(text []byte) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		certs = append(certs, cert)
-	}
-	return certs, nil
 }
 
 // hasHash says whether the SHA-256 of the certificate is hash, in hex as openssl or sha256sum print it.

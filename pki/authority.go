@@ -157,7 +157,7 @@ func (a *Authority) openRoot(now time.Time) (*ecdsa.PrivateKey, error) {
 		key = made
 	}
 	if certErr == nil {
-		certs, err := parseCerts(certText)
+		certs, err := wire.ParseCertificates(certText)
 		if err != nil || len(certs) != 1 || !key.PublicKey.Equal(certs[0].PublicKey) {
 			return nil, fmt.Errorf("%s and %s do not belong together", a.opts.RootFile, a.opts.RootKeyFile)
 		}
@@ -225,7 +225,7 @@ func (a *Authority) sealedPEM(key *ecdsa.PrivateKey, use string, certs ...*x509.
 
 // openSealedPEM reads what sealedPEM wrote.
 func (a *Authority) openSealedPEM(text []byte, use string) ([]*x509.Certificate, *ecdsa.PrivateKey, error) {
-	certs, err := parseCerts(text)
+	certs, err := wire.ParseCertificates(text)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -253,22 +253,6 @@ func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
 		return nil, fmt.Errorf("the key is a %T, not an ECDSA key", parsed)
 	}
 	return key, nil
-}
-
-// parseCerts returns the certificates of a PEM text in order and skips blocks of other types.
-func parseCerts(text []byte) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		certs = append(certs, cert)
-	}
-	return certs, nil
 }
 
 // certsOnly returns certificates as an EST body: a certs-only PKCS#7 in base64 (RFC 7030 section 4.1.3, RFC 8951).

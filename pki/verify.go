@@ -32,7 +32,7 @@ type clientCA struct {
 // holds the CA's certificate and, where devices' certificates come from intermediates, those as well: what a client
 // sends besides its own certificate is not used. Certificates of such a CA are revoked by taking the CA away.
 func (a *Authority) AddClientCA(pemText []byte, autoRegister bool) error {
-	certs, err := parseCerts(pemText)
+	certs, err := wire.ParseCertificates(pemText)
 	if err != nil {
 		return refusef(http.StatusBadRequest, "invalid", "the client CA has a certificate that cannot be read: %v", err)
 	}
