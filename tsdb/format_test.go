@@ -347,6 +347,15 @@ func FuzzFiles(f *testing.F) {
 	})
 }
 
+// sameNumber says whether got is want, but for another exponent of the same decimal.
+func sameNumber(got, want Value) bool {
+	if want.Kind == Decimal && got.Exp != want.Exp {
+		m, ok := rescale(want.Mantissa, want.Exp, got.Exp)
+		return ok && m == got.Mantissa && got.Metric == want.Metric && got.Kind == Decimal
+	}
+	return got == want
+}
+
 // Rows of a group come back from the log as they went in, whatever rows were before them.
 func FuzzGroup(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
@@ -373,14 +382,14 @@ func FuzzGroup(f *testing.F) {
 		for range 2 { // the second group knows nothing of the first
 			var buf []byte
 			for _, r := range rows {
-				buf = before.appendRow(buf, r.thing, r.ms, appendRowLayout(nil, r.values), r.values)
+				buf = before.appendRow(buf, r.thing, r.ms, r.values)
 			}
 			before.reset()
 			rec.begin()
 			for i, want := range rows {
 				var err error
 				buf, err = rec.parse(buf)
-				if err != nil || rec.kind != recordRow || rec.thing != want.thing || rec.timeMs != want.ms || !slices.Equal(rec.values, want.values) {
+				if err != nil || rec.kind != recordRow || rec.thing != want.thing || rec.timeMs != want.ms || !slices.EqualFunc(rec.values, want.values, sameNumber) {
 					t.Fatalf("row %d is %+v, %v, want %+v", i, rec, err, want)
 				}
 			}

@@ -40,7 +40,7 @@ type shard struct {
 	row     []byte   // scratch: the row being encoded
 	next    []slot   // scratch: its layout
 	scaled  []int64  // scratch: its mantissas
-	rec     []byte   // scratch: its layout in the log, or another record
+	rec     []byte   // scratch: its log record, if it is no row
 }
 
 // thing is one device. All of it is guarded by its shard's lock but closed runs, which never change.

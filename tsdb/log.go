@@ -133,7 +133,8 @@ func (g *group) reset() {
 	clear(g.waiters)
 	clear(g.syncs)
 	g.before.reset()
-	*g = group{buf: g.buf[:groupHeadBytes], before: g.before, waiters: g.waiters[:0], syncs: g.syncs[:0]}
+	g.buf, g.waiters, g.syncs = g.buf[:groupHeadBytes], g.waiters[:0], g.syncs[:0]
+	g.rows, g.firstRow, g.rotate, g.stop, g.hurried, g.begun = 0, 0, false, false, false, false
 }
 
 // start makes the log ready. The committer is started by the caller with go l.run().
@@ -157,14 +158,14 @@ func (l *rowLog) admit() error {
 }
 
 // addRow puts a row into the pending group and returns its seq. It never waits for the disk.
-func (l *rowLog) addRow(thing ThingID, timeMs int64, layout []byte, values []Value, w Waiter) (uint64, error) {
+func (l *rowLog) addRow(thing ThingID, timeMs int64, values []Value, w Waiter) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := logState(l.state.Load()).err(); err != nil {
 		return 0, err
 	}
 	g := l.pending
-	g.buf = g.before.appendRow(g.buf, thing, timeMs, layout, values)
+	g.buf = g.before.appendRow(g.buf, thing, timeMs, values)
 	return l.added(g, w), nil
 }
 

@@ -1,10 +1,10 @@
 package tsdb
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 )
 
 // What the first byte of a record in a log group says. Layout: docs/formats/log.md.
@@ -14,8 +14,8 @@ const (
 	recordString = 3
 	recordDelete = 4
 	recordSource = 5
-	recordLaid   = 6 // a row, after the row before in its group
-	recordLike   = 7 // the same, with the layout of the row before
+	recordLaid   = 6 // a row and its layout, after the row before in its group
+	recordLike   = 7 // a row of a layout that an earlier one in its group had
 )
 
 var errRecord = errors.New("the record is cut short or of an unknown type")
@@ -27,63 +27,113 @@ const (
 	tagBias   = 31
 )
 
-// appendRowLayout encodes which columns, kinds and exponents a row has and returns dst grown by it.
-func appendRowLayout(dst []byte, values []Value) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(values)))
-	for i := range values {
-		v := &values[i]
-		dst = binary.AppendUvarint(dst, uint64(v.Metric))
-		if exp := int(v.Exp) + tagBias; exp >= 0 && exp < tagEscape {
-			dst = append(dst, byte(v.Kind)|byte(exp)<<2)
-		} else {
-			dst = append(dst, byte(v.Kind)|tagEscape<<2, byte(v.Exp))
-		}
-	}
-	return dst
-}
+// logLayouts is how many kinds of rows a group remembers.
+const logLayouts = 64
 
-// rowsBefore is what the rows of a group refer to: the row before in the group.
+// rowsBefore is what the rows of a group refer to: the row before, and of each layout the last row.
 type rowsBefore struct {
-	thing     int64
-	timeMs    int64
-	layout    []byte
-	mantissas []int64
+	thing   int64
+	timeMs  int64
+	layouts [logLayouts]rowLayout
 }
 
-// appendRow encodes a row with this layout, which follows b in a group, and returns dst grown by it. Things of one kind come one
-// after the other with values of one size, so that differences are shorter than values.
-func (b *rowsBefore) appendRow(dst []byte, thing ThingID, timeMs int64, layout []byte, values []Value) []byte {
+// rowLayout is the last row of a layout, its doubles aside, with the exponents that it was written with.
+type rowLayout []Value
+
+// appendRow encodes a row that follows b in a group and returns dst grown by it. Things of one type send values of one size, so
+// differences are shorter than values. A decimal may get another exponent of the same number, since text such as 12.5 and 13 has
+// one that changes from row to row.
+func (b *rowsBefore) appendRow(dst []byte, thing ThingID, timeMs int64, values []Value) []byte {
+	place := uint32(len(values))
+	for i := range values {
+		place = place*31 + uint32(values[i].Metric)
+	}
+	place = place * 0x9e3779b1 >> 26 // Fibonacci hashing to logLayouts
+	l := &b.layouts[place]
 	kind := byte(recordLike)
-	if !bytes.Equal(layout, b.layout) {
+	if !l.fits(values) {
 		kind = recordLaid
 	}
-	dst = append(dst, kind)
+	dst = append(dst, kind, byte(place))
 	dst = binary.AppendVarint(dst, int64(thing)-b.thing)
 	dst = binary.AppendVarint(dst, timeMs-b.timeMs)
+	b.thing, b.timeMs = int64(thing), timeMs
 	if kind == recordLaid {
-		dst = append(dst, layout...)
-		b.layout = append(b.layout[:0], layout...)
-		b.mantissas = b.mantissas[:0]
-		for range values {
-			b.mantissas = append(b.mantissas, 0)
+		l.lay(values)
+		dst = binary.AppendUvarint(dst, uint64(len(values)))
+		for i := range *l {
+			dst = (*l)[i].appendSlot(dst)
 		}
 	}
-	b.thing, b.timeMs = int64(thing), timeMs
-	before := b.mantissas[:len(values)]
+	before := (*l)[:len(values)]
 	for i := range values {
-		v := &values[i]
-		if v.Kind == Float {
-			dst = binary.LittleEndian.AppendUint64(dst, uint64(v.Mantissa))
+		v, p := &values[i], &before[i]
+		mantissa := v.Mantissa
+		switch {
+		case v.Kind == Float:
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(mantissa))
 			continue
+		case v.Exp != p.Exp:
+			mantissa, _ = rescale(mantissa, v.Exp, p.Exp)
 		}
-		dst = binary.AppendVarint(dst, v.Mantissa-before[i])
-		before[i] = v.Mantissa
+		dst = binary.AppendVarint(dst, mantissa-p.Mantissa)
+		p.Mantissa = mantissa
 	}
 	return dst
+}
+
+// fits says whether values can be written with the columns, kinds and exponents of l.
+func (l rowLayout) fits(values []Value) bool {
+	if len(values) != len(l) {
+		return false
+	}
+	for i := range values {
+		v, p := &values[i], &l[i]
+		if v.Metric != p.Metric || v.Kind != p.Kind {
+			return false
+		}
+		if v.Exp != p.Exp {
+			if v.Kind != Decimal {
+				return false
+			}
+			if _, ok := rescale(v.Mantissa, v.Exp, p.Exp); !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// lay takes the columns and kinds of values, and of the exponents the finer ones.
+func (l *rowLayout) lay(values []Value) {
+	old := len(*l)
+	*l = slices.Grow(*l, max(0, len(values)-old))[:len(values)]
+	for i := range values {
+		v, p := values[i], &(*l)[i]
+		if i < old && p.Metric == v.Metric && p.Kind == Decimal && v.Kind == Decimal {
+			if _, ok := rescale(v.Mantissa, v.Exp, p.Exp); ok {
+				v.Exp = p.Exp
+			}
+		}
+		v.Mantissa = 0
+		*p = v
+	}
 }
 
 func (b *rowsBefore) reset() {
-	b.thing, b.timeMs, b.layout, b.mantissas = 0, 0, b.layout[:0], b.mantissas[:0]
+	b.thing, b.timeMs = 0, 0
+	for i := range b.layouts {
+		b.layouts[i] = b.layouts[i][:0]
+	}
+}
+
+// appendSlot encodes the column, kind and exponent of a value.
+func (v *Value) appendSlot(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(v.Metric))
+	if exp := int(v.Exp) + tagBias; exp >= 0 && exp < tagEscape {
+		return append(dst, byte(v.Kind)|byte(exp)<<2)
+	}
+	return append(dst, byte(v.Kind)|tagEscape<<2, byte(v.Exp))
 }
 
 func appendWordRecord(dst []byte, kind byte, id int, word string) []byte {
@@ -106,13 +156,12 @@ type record struct {
 	id     uint32
 	word   []byte
 
-	beforeThing, beforeMs int64
-	layout                []Value // of the row before, with its mantissas but for doubles
+	before rowsBefore
 }
 
 // begin makes r ready for the records of another group.
 func (r *record) begin() {
-	r.beforeThing, r.beforeMs, r.layout = 0, 0, r.layout[:0]
+	r.before.reset()
 }
 
 // parse decodes the record at the start of src into r and returns the rest.
@@ -135,29 +184,30 @@ func (r *record) parse(src []byte) ([]byte, error) {
 			r.values = append(r.values, v)
 		}
 	case recordLaid, recordLike:
-		thing, timeMs := r.beforeThing+b.varint(), r.beforeMs+b.varint()
+		l := &r.before.layouts[b.byte()%logLayouts]
+		thing, timeMs := r.before.thing+b.varint(), r.before.timeMs+b.varint()
 		if thing < 0 || thing > math.MaxUint32 || timeMs < 0 || timeMs >= MaxTimeMs {
 			b.fail()
 		}
 		if r.kind == recordLaid {
-			r.layout = r.layout[:0]
+			*l = (*l)[:0]
 			for n := b.uvarintMax(MaxRowValues); n > 0 && b.err == nil; n-- {
-				r.layout = append(r.layout, b.slot())
+				*l = append(*l, b.slot())
 			}
 		}
-		if len(r.layout) == 0 {
+		if len(*l) == 0 {
 			b.fail()
 		}
 		r.kind, r.thing, r.timeMs = recordRow, ThingID(thing), timeMs
-		r.beforeThing, r.beforeMs = thing, timeMs
-		for i := range r.layout {
-			if v := &r.layout[i]; v.Kind == Float {
+		r.before.thing, r.before.timeMs = thing, timeMs
+		for i := range *l {
+			if v := &(*l)[i]; v.Kind == Float {
 				v.Mantissa = int64(b.uint64())
 			} else {
 				v.Mantissa += b.varint()
 			}
 		}
-		r.values = append(r.values[:0], r.layout...)
+		r.values = append(r.values[:0], *l...)
 	case recordMetric, recordString:
 		r.id = uint32(b.uvarintMax(MaxStrings))
 		r.word = b.bytes(int(b.uvarintMax(MaxStringBytes)))

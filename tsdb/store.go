@@ -219,8 +219,7 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 		sh.mu.Unlock()
 		return 0, ErrColumns
 	}
-	sh.rec = appendRowLayout(sh.rec[:0], values)
-	seq, err := s.log.addRow(thing, timeMs, sh.rec, values, w)
+	seq, err := s.log.addRow(thing, timeMs, values, w)
 	if err == nil {
 		s.live.insert(sh, s.live.thing(sh, thing), timeMs, values)
 	}
