@@ -35,6 +35,9 @@ func (d *soakDevice) live(ctx context.Context, addr string) (total soakCount, er
 	return total, err
 }
 
+// answerTimeout is how long acknowledgements and deliveries may take. On a busy machine they take long, but not so long.
+const answerTimeout = 10 * time.Second
+
 // session is one connection: some bursts of messages, and one of three ways to part.
 func (d *soakDevice) session(ctx context.Context, addr string) (c soakCount, err error) {
 	v := mqtt311
@@ -78,6 +81,10 @@ func (d *soakDevice) session(ctx context.Context, addr string) (c soakCount, err
 			return c, fmt.Errorf("%s: publish: %w", d.thing, err)
 		}
 		c.published += burst
+		conn.SetReadDeadline(time.Now().Add(answerTimeout))
+		if ctx.Err() != nil {
+			return c, nil // whose end has set an earlier one
+		}
 		for open > 0 || due > 0 {
 			p, err := reader.next()
 			if err != nil {
