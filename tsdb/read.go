@@ -308,13 +308,11 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 			}
 			continue
 		}
-		sc.whole.all()
-		if err := sc.whole.addBlock(&sc.block, m, &sc.dec); err != nil {
+		d, err := s.decodeWhole(g, i, &sc.block, m, &sc.dec)
+		if err != nil {
 			g.markBad(i, err, s.damage)
 			continue
 		}
-		d := newDecoded(&sc.whole, ref.minMs)
-		s.cache.put(id, d)
 		p.addDecoded(d)
 	}
 	return nil
@@ -406,7 +404,7 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 		if d == nil {
 			sc.whole.all()
 			sc.whole.addSection(data, rows, col, r, &sc.rd)
-			d = newDecoded(&sc.whole, sec.minMs)
+			d = newOffsets(sc.whole.times, sec.minMs).withFloats(sc.whole.numbers)
 			s.cache.put(id, d)
 		}
 		p.addDecoded(d)
