@@ -236,6 +236,9 @@ func (w *words) fill(n int) {
 
 // isLost says, while the store is recovered, whether the word of an id is not known; the id is not used again then.
 func (w *words) isLost(id uint32) bool {
+	if w.lost == nil && int(id) < w.count() {
+		return false
+	}
 	w.fill(int(id) + 1)
 	return w.lost[id]
 }

@@ -273,6 +273,11 @@ func (b *reader) uint64() uint64 {
 }
 
 func (b *reader) uvarint() uint64 {
+	if len(b.src) > 0 && b.src[0] < 0x80 { // most of them, at half the cost
+		v := b.src[0]
+		b.src = b.src[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(b.src)
 	if n <= 0 {
 		b.fail()
@@ -283,13 +288,7 @@ func (b *reader) uvarint() uint64 {
 }
 
 func (b *reader) varint() int64 {
-	v, n := binary.Varint(b.src)
-	if n <= 0 {
-		b.fail()
-		return 0
-	}
-	b.src = b.src[n:]
-	return v
+	return unzigzag(b.uvarint())
 }
 
 func (b *reader) uvarintMax(most uint64) uint64 {

@@ -341,9 +341,12 @@ func (s *Store) replayRecord(rec *record) {
 		s.live.remove(sh, rec.thing)
 	case rec.thing >= FirstSource && (rec.thing-FirstSource >= MaxSources || s.dict.sources.isLost(uint32(rec.thing-FirstSource))):
 	case rec.kind == recordRow && !deleted && len(rec.values) > 0:
-		rec.values = slices.DeleteFunc(rec.values, func(v Value) bool {
+		lost := func(v Value) bool {
 			return s.dict.metrics.isLost(uint32(v.Metric)) || v.Kind == String && s.dict.strings.isLost(uint32(v.Mantissa))
-		})
+		}
+		if slices.ContainsFunc(rec.values, lost) {
+			rec.values = slices.DeleteFunc(rec.values, lost)
+		}
 		if t := s.live.thing(sh, rec.thing); t.fits(rec.values) && len(rec.values) > 0 {
 			s.live.insert(sh, t, rec.timeMs, rec.values)
 		}
