@@ -55,9 +55,9 @@ func (p *poller) control(fd int, slot int32, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, fd, &event))
 }
 
-// wake ends a wait.
+// wake ends a wait. The counter of the eventfd takes 2^64-2 of them.
 func (p *poller) wake() {
-	one := [8]byte{0: 1, 7: 1} // not 0 in either byte order
+	one := uint64(1)
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(p.waker), uintptr(unsafe.Pointer(&one)), 8)
 }
 
