@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster/agent"
@@ -367,6 +368,22 @@ func TestCannotStart(t *testing.T) {
 	if status, body := g.get("/readyz"); status != 200 {
 		t.Errorf("the first gateway after all this: %d %s", status, body)
 	}
+}
+
+// TestStopIsBounded: a part that hangs does not keep the others from ending.
+func TestStopIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateway{}
+		hang, storeClosed := make(chan struct{}), false
+		defer close(hang)
+		g.onClose("store", func(context.Context) error { storeClosed = true; return nil })
+		g.onClose("devices", func(context.Context) error { <-hang; return nil })
+		began := time.Now()
+		err := g.close()
+		if err == nil || !strings.Contains(err.Error(), "close devices: not done") || !storeClosed || time.Since(began) > 2*closeBound {
+			t.Errorf("%v, store closed: %v, after %s", err, storeClosed, time.Since(began))
+		}
+	})
 }
 
 // TestLocalSocket: muster query and muster admin reach the gateway of a data folder, and say so when there is none.

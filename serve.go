@@ -343,18 +343,30 @@ func (g *gateway) watch(ctx context.Context) error {
 	}
 }
 
-// close ends the parts in reverse order, each within closeBound.
+// close ends the parts in reverse order, each within closeBound. A part that does not end is left behind, so that those
+// below it, which have data to commit, still end.
 func (g *gateway) close() error {
 	var errs []error
 	for _, part := range slices.Backward(g.closers) {
-		ctx, cancel := context.WithTimeout(context.Background(), closeBound)
-		if err := part.close(ctx); err != nil {
+		if err := part.end(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", part.name, err))
 		}
-		cancel()
 	}
 	g.closers = nil
 	return errors.Join(errs...)
+}
+
+func (c closer) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeBound)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- c.close(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(closeBound + time.Second):
+		return fmt.Errorf("not done after %s", closeBound)
+	}
 }
 
 // announce prints a line per listener and then "ready".
