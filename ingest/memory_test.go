@@ -13,8 +13,9 @@ import (
 	"muster/ingest"
 )
 
-// idleBudget is what one idle plain connection may cost, session and all, without the kernel's part.
-const idleBudget = 3 << 10
+// idleBudget is what one idle plain connection may cost, session and all, without the kernel's part: 2.4 to 3.2 KB are
+// measured, by how far maps have grown and which stacks are still cached; the goal of the design is 6 KiB.
+const idleBudget = 4 << 10
 
 // TestMemoryOfIdleConnections measures what each more of many connections takes of heap and stacks.
 func TestMemoryOfIdleConnections(t *testing.T) {
