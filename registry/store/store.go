@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,21 +111,18 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := 0
-	for _, name := range names {
+	versions := make([]int, len(names))
+	for i, name := range names {
 		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		version, err := strconv.Atoi(number)
-		if err != nil {
+		if versions[i], err = strconv.Atoi(number); err != nil {
 			return fmt.Errorf("BUG: migration %q has no number", name)
 		}
-		known = max(known, version)
 	}
-	if newest > known {
+	if known := slices.Max(versions); newest > known {
 		return fmt.Errorf("its schema is version %d and this muster knows %d: use the newer binary, or restore a backup", newest, known)
 	}
-	for _, name := range names {
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		version, _ := strconv.Atoi(number)
+	for i, name := range names {
+		version := versions[i]
 		if applied[version] {
 			continue
 		}
