@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"muster/admin"
 	"muster/agent"
 	"muster/agent/wire"
 	"muster/bench/sim"
@@ -98,8 +98,8 @@ func demoCommand(ctx context.Context, args []string, out, errs io.Writer) error 
 // run enrolls the fleet, tells the person what to try, and lets the fleet publish until ctx ends.
 func (d *demo) run(ctx context.Context, g *gateway, fleet []*sim.Device, out io.Writer) error {
 	start := time.Now()
-	var connected atomic.Int64
-	devices, err := d.authorize(ctx, g, fleet, func() { connected.Add(1) })
+	connected := make(chan struct{}, len(fleet)) // one for each device's first connection
+	devices, err := d.authorize(ctx, g, fleet, func() { connected <- struct{}{} })
 	if err != nil {
 		return fmt.Errorf("simulated fleet: %w", err)
 	}
@@ -119,22 +119,31 @@ func (d *demo) run(ctx context.Context, g *gateway, fleet []*sim.Device, out io.
 			d.publish(ctx, device, fleet[i])
 		})
 	}
-	for connected.Load() < int64(len(devices)) && time.Since(start) < time.Minute && ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	count := countUntil(ctx, time.Minute, connected, len(devices))
 	if ctx.Err() != nil {
 		return nil
 	}
 	fmt.Fprintf(out, "\n%d of %d simulated devices made a key, enrolled and connected in %.1f s.\n",
-		connected.Load(), len(devices), time.Since(start).Seconds())
+		count, len(devices), time.Since(start).Seconds())
 	if err := d.greet(ctx, g, fleet[0].Name, out); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// countUntil receives n times from events, for at most the given time, and returns how often it did.
+func countUntil(ctx context.Context, wait time.Duration, events <-chan struct{}, n int) int {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for count := range n {
+		select {
+		case <-ctx.Done():
+			return count
+		case <-events:
+		}
+	}
+	return n
 }
 
 // authorize puts the key of every device on the allow-list and its attributes into the registry.
@@ -144,7 +153,7 @@ func (d *demo) authorize(ctx context.Context, g *gateway, fleet []*sim.Device, c
 	for i, simulated := range fleet {
 		var once sync.Once
 		device, err := agent.NewDevice(agent.Config{
-			Thing: simulated.Name, MQTTAddr: localAddr(g.devices.Addr()), ESTURL: g.people.URL(""),
+			Thing: simulated.Name, MQTTAddr: admin.LocalAddr(g.devices.Addr()), ESTURL: g.people.URL(""),
 			RootPEM: g.identities.RootPEM(), Dir: g.path("demo-fleet", simulated.Name), Log: g.log,
 			Connected: func() { once.Do(connected) },
 		})
@@ -227,7 +236,7 @@ func (d *demo) greet(ctx context.Context, g *gateway, thing string, out io.Write
 			self = "./" + relative
 		}
 	}
-	mqttHost, mqttPort, err := net.SplitHostPort(localAddr(g.devices.Addr()))
+	mqttHost, mqttPort, err := net.SplitHostPort(admin.LocalAddr(g.devices.Addr()))
 	if err != nil {
 		return err
 	}
@@ -253,13 +262,4 @@ func (d *demo) greet(ctx context.Context, g *gateway, thing string, out io.Write
   Ctrl-C ends the gateway and the fleet; %[4]s keeps both for the next start.
 `, g.people.URL("/login#code="+code), g.path("ca.pem"), self, dir, thing, mqttHost, mqttPort, g.people.URL(""))
 	return nil
-}
-
-// localAddr returns addr with an unspecified host replaced by the loopback address, for a client on this machine.
-func localAddr(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || !tcp.IP.IsUnspecified() {
-		return addr.String()
-	}
-	return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 }

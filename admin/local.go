@@ -60,10 +60,12 @@ func postLoginLink(ctx context.Context, s *Server, c *call, in loginLinkRequest)
 }
 
 // URL returns the address of a page as this machine reaches it.
-func (s *Server) URL(page string) string {
-	addr := s.Addr().String()
-	if tcp, ok := s.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		addr = fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+func (s *Server) URL(page string) string { return "https://" + LocalAddr(s.Addr()) + page }
+
+// LocalAddr returns the address of a listener for a client on this machine: the loopback address where it listens on all.
+func LocalAddr(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
 	}
-	return "https://" + addr + page
+	return addr.String()
 }
