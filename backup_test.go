@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,26 +185,6 @@ func TestBackupRefusals(t *testing.T) {
 	if status, body := g.get("/readyz"); status != 200 {
 		t.Errorf("the gateway after all this: %d %s", status, body)
 	}
-}
-
-// post returns the status and body of a POST with the admin token.
-func (g *testGateway) post(path, text string) (int, string) {
-	g.t.Helper()
-	request, err := http.NewRequest("POST", g.people.URL(path), strings.NewReader(text))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+testToken)
-	response, err := g.client().Do(request)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
 }
 
 // fullDisk has no free space.

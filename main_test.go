@@ -84,10 +84,14 @@ func (g *testGateway) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: 20 * time.Second}
 }
 
-// get returns the status and body of a request with the admin token.
-func (g *testGateway) get(path string) (int, string) {
+// get and post return the status and body of a request with the admin token.
+func (g *testGateway) get(path string) (int, string) { return g.call("GET", path, "") }
+
+func (g *testGateway) post(path, text string) (int, string) { return g.call("POST", path, text) }
+
+func (g *testGateway) call(method, path, text string) (int, string) {
 	g.t.Helper()
-	request, err := http.NewRequest("GET", g.people.URL(path), nil)
+	request, err := http.NewRequest(method, g.people.URL(path), strings.NewReader(text))
 	if err != nil {
 		g.t.Fatal(err)
 	}
