@@ -111,22 +111,20 @@ func TestConnectionsPerAddress(t *testing.T) {
 	}
 }
 
+// sendLarge posts a body that may be refused before it was read. It waits for the server's word first, and has a client of
+// its own, because the server closes the connection of a body that it does not read.
+func (g *gateway) sendLarge(path, body string, headers ...string) reply {
+	g.t.Helper()
+	client := g.newClient(nil)
+	client.Transport.(*http.Transport).ExpectContinueTimeout = 5 * time.Second
+	return g.send(client, "POST", path, body, append(headers, "Expect", "100-continue")...)
+}
+
 func TestBodyLimits(t *testing.T) {
 	g := openGateway(t, nil).bootstrap()
 	f := func(want int, path string, size int, headers ...string) {
 		t.Helper()
-		// a client of its own: the server closes the connection of a body it does not read
-		client := g.newClient(nil)
-		req, err := http.NewRequest("POST", g.url+path, strings.NewReader(strings.Repeat(" ", size)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Expect", "100-continue")
-		client.Transport.(*http.Transport).ExpectContinueTimeout = 5 * time.Second
-		for i := 0; i < len(headers); i += 2 {
-			req.Header.Set(headers[i], headers[i+1])
-		}
-		if r := g.do(client, req); r.status != want {
+		if r := g.sendLarge(path, strings.Repeat(" ", size), headers...); r.status != want {
 			t.Fatalf("%d bytes to %s: status %d, want %d: %s", size, path, r.status, want, r.text)
 		}
 	}

@@ -88,14 +88,7 @@ func TestTelemetryOfPrograms(t *testing.T) {
 	// bodies
 	f := func(want int, token, path string, size int) {
 		t.Helper()
-		client := g.newClient(nil) // the server closes the connection of a body it does not read
-		req, err := http.NewRequest("POST", g.url+path, strings.NewReader(strings.Repeat("\n", size)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Expect", "100-continue")
-		req.Header.Set("Authorization", "Bearer "+token)
-		if r := g.do(client, req); r.status != want {
+		if r := g.sendLarge(path, strings.Repeat("\n", size), "Authorization", "Bearer "+token); r.status != want {
 			t.Errorf("%d bytes to %s: status %d, want %d: %s", size, path, r.status, want, r.text)
 		}
 	}
