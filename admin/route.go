@@ -106,12 +106,15 @@ type compiled struct {
 	segments []string
 }
 
-func newTable(name string, rows []route) *table {
+// newTable makes a table of the rows of several lists. Where two patterns fit a path, the row that comes first wins.
+func newTable(name string, lists ...[]route) *table {
 	t := &table{name: name, byPath: map[pathKey][]compiled{}}
-	for i := range rows {
-		segments := strings.Split(strings.TrimPrefix(rows[i].pattern, "/"), "/")
-		key := pathKey{segments[0], len(segments)}
-		t.byPath[key] = append(t.byPath[key], compiled{&rows[i], segments})
+	for _, rows := range lists {
+		for i := range rows {
+			segments := strings.Split(strings.TrimPrefix(rows[i].pattern, "/"), "/")
+			key := pathKey{segments[0], len(segments)}
+			t.byPath[key] = append(t.byPath[key], compiled{&rows[i], segments})
+		}
 	}
 	return t
 }
