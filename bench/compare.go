@@ -147,7 +147,7 @@ func (c *comparison) measureMuster(ctx context.Context, folder, caDir string, ca
 	if c.secure {
 		addr = g.mqtt
 	}
-	r, err := c.measure(ctx, addr, g.pid(), filepath.Join(g.dataDir, "ca.pem"), caDir)
+	r, err := c.measure(ctx, addr, g.pid(), g.caFile(), caDir)
 	return r, errors.Join(err, g.stop())
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	mathrand "math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -229,7 +228,7 @@ func (c *crashTest) loadAndKill(ctx context.Context, g *gateway, cycle int, colu
 
 // verify compares, for each of the columns, what was sent since cycle began with what the gateway holds.
 func (c *crashTest) verify(ctx context.Context, g *gateway, token string, cycle int, columns ...string) error {
-	api, err := newPromAPI("https://"+g.http+"/prometheus", token, filepath.Join(g.dataDir, "ca.pem"))
+	api, err := newPromAPI("https://"+g.http+"/prometheus", token, g.caFile())
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,9 @@ func (g *gateway) readReady(stdout io.Reader) error {
 
 func (g *gateway) pid() int { return g.cmd.Process.Pid }
 
+// caFile is the file of its root certificate.
+func (g *gateway) caFile() string { return filepath.Join(g.dataDir, "ca.pem") }
+
 // running reports whether the process lives.
 func (g *gateway) running() bool {
 	select {

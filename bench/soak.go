@@ -7,7 +7,6 @@ import (
 	"io"
 	mathrand "math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -186,7 +185,7 @@ func (s *soak) ask(ctx context.Context, g *gateway, token string, keep bool) (c 
 			if api != nil {
 				api.close()
 			}
-			if api, err = newPromAPI("https://"+g.http+"/prometheus", token, filepath.Join(g.dataDir, "ca.pem")); err != nil {
+			if api, err = newPromAPI("https://"+g.http+"/prometheus", token, g.caFile()); err != nil {
 				return c, err
 			}
 		}
@@ -213,7 +212,7 @@ func (s *soak) measure(ctx context.Context, g *gateway, token string) (least soa
 	if err := sleep(ctx, settleTime); err != nil {
 		return least, err
 	}
-	api, err := newPromAPI("https://"+g.http, token, filepath.Join(g.dataDir, "ca.pem"))
+	api, err := newPromAPI("https://"+g.http, token, g.caFile())
 	if err != nil {
 		return least, err
 	}
