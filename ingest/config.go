@@ -24,8 +24,10 @@ type Config struct {
 	// fleet often comes through one address (NAT, a load test); a single-site gateway may want 50 and 500.
 	AddressRate  float64
 	AddressBurst int
-	Packets      lane.Limits   // what a packet may be; lane.DefaultLimits
-	Sessions     broker.Limits // what sessions may hold; broker.DefaultLimits
+	// Bypass sends telemetry through the broker too, as any other message: slower. Tests compare the two ways with it.
+	Bypass   bool
+	Packets  lane.Limits   // what a packet may be; lane.DefaultLimits
+	Sessions broker.Limits // what sessions may hold; broker.DefaultLimits
 }
 
 // complete fills in the defaults and checks the ranges.

@@ -48,6 +48,7 @@ type Options struct {
 	Store    *tsdb.Store
 	Gate     Gate
 	Presence Presence
+	Things   Things      // for Publish on telemetry topics; nil: there are none
 	TLS      *tls.Config // must require and verify client certificates; nil: no TLS listener
 	Addr     string      // of the TLS listener; port 0: any
 	// PlainAddr is for development and load tests: no TLS, the client id is the thing's name. Empty: none. Addresses other
@@ -68,6 +69,7 @@ type Server struct {
 	broker *broker.Broker
 	door   *conn.Door
 	loops  *conn.Loops    // nil: none
+	things Things         // nil: none
 	tls    *conn.Listener // nil: none
 	plain  *conn.Listener // nil: none
 	wg     sync.WaitGroup
@@ -88,7 +90,7 @@ func Open(opts Options) (*Server, error) {
 		}
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
-	env.Seen = opts.Presence.Seen
+	env.Seen, env.Bypass = opts.Presence.Seen, cfg.Bypass
 	if cfg.Loop == LoopEpoll {
 		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce})
 		if err != nil {
@@ -97,7 +99,7 @@ func Open(opts Options) (*Server, error) {
 	}
 	b, err := broker.Open(broker.Options{Env: env, Gate: opts.Gate, Presence: opts.Presence, Dir: opts.Dir, FS: opts.FS,
 		Clock: opts.Clock, Log: opts.Log, Metrics: opts.Metrics, Limits: cfg.Sessions})
-	s := &Server{env: env, broker: b, loops: env.Loops, done: make(chan struct{})}
+	s := &Server{env: env, broker: b, loops: env.Loops, things: opts.Things, done: make(chan struct{})}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open sessions: %w", err), s.closeLoops())
 	}

@@ -120,7 +120,7 @@ func New(env *Env, raw net.Conn) *Conn {
 // the CONNACK is queued.
 func (c *Conn) Open(grant Grant, keepaliveSec uint16) {
 	c.grant = grant
-	c.prefix = "dt/" + grant.ThingName
+	c.prefix = telemetryPrefix(grant.ThingName)
 	c.keepaliveSec = keepaliveSec
 	c.opened.Store(true)
 	c.fresh = true

@@ -41,6 +41,7 @@ type Env struct {
 	WriteTimeout time.Duration // a client that reads nothing for so long is cut off
 	// Seen is told of every read that completed a packet, in Unix ms; it must be cheap.
 	Seen func(thing tsdb.ThingID, atMs int64)
+	Bypass bool // telemetry goes to the Handler like any other message
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
 	// Loops serve the connections that can be parked; nil: each connection has its goroutines.

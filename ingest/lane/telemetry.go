@@ -23,7 +23,7 @@ func (c *Conn) publish(first byte, body []byte) error {
 		return c.refuse(v)
 	}
 	p.Topic = name.name
-	telemetry := name.telemetry && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic)
+	telemetry := name.telemetry && !c.env.Bypass && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic)
 	if c.hurried && (!telemetry || c.env.behind.Load() > 0) {
 		return errWait
 	}
@@ -83,6 +83,9 @@ func (c *Conn) intern(topic []byte) topicName {
 }
 
 const maxNames = 4
+
+// telemetryPrefix is what the telemetry topics of a thing begin with.
+func telemetryPrefix(thing string) string { return "dt/" + thing }
 
 var errReceiveMaximum error = Violation{Code: codeReceiveMaximum, Reason: "receive maximum exceeded"}
 
