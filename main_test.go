@@ -81,7 +81,9 @@ func startGateway(t *testing.T, dir string, extra ...string) *testGateway {
 func (g *testGateway) client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(g.identities.RootPEM())
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: 20 * time.Second}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 8}
+	g.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
 // get and post return the status and body of a request with the admin token.
@@ -91,21 +93,29 @@ func (g *testGateway) post(path, text string) (int, string) { return g.call("POS
 
 func (g *testGateway) call(method, path, text string) (int, string) {
 	g.t.Helper()
-	request, err := http.NewRequest(method, g.people.URL(path), strings.NewReader(text))
+	client := g.client()
+	defer client.CloseIdleConnections()
+	status, body, err := g.ask(client, method, path, text)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+testToken)
-	response, err := g.client().Do(request)
+	return status, body
+}
+
+// ask sends a request with the admin token over client. Safe for concurrent use.
+func (g *testGateway) ask(client *http.Client, method, path, text string) (int, string, error) {
+	request, err := http.NewRequest(method, g.people.URL(path), strings.NewReader(text))
 	if err != nil {
-		g.t.Fatal(err)
+		return 0, "", err
+	}
+	request.Header.Set("Authorization", "Bearer "+testToken)
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
+	return response.StatusCode, string(body), err
 }
 
 // query returns the values of an instant PromQL query by the label `thing` ("" for none).
