@@ -309,7 +309,7 @@ func (f *fixture) start() *fixture {
 		f.t.Fatal(err)
 	}
 	f.server, err = ingest.Open(ingest.Options{
-		Store: f.store, Gate: f.gate, Presence: f.presence, Addr: "127.0.0.1:0", PlainAddr: "127.0.0.1:0", Dir: f.dir + "/sessions",
+		Store: f.store, Gate: f.gate, Presence: f.presence, Things: f.gate, Addr: "127.0.0.1:0", PlainAddr: "127.0.0.1:0", Dir: f.dir + "/sessions",
 		TLS: &tls.Config{Certificates: []tls.Certificate{testCA().issue(f.t, "server")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: testCA().pool(), MinVersion: tls.VersionTLS13},
 		FS:  f.fs, Clock: f.clock, Log: log, Metrics: set, Config: f.config,
 	})

@@ -100,6 +100,7 @@ type Broker struct {
 	anon     atomic.Uint64 // client ids made up
 	kicks    atomic.Uint64 // calls of Kick: a client that was admitted before one is asked about again
 	refusals *rate.Limiter // of log lines about clients that were refused: they must not fill the disk
+	handlers atomic.Pointer[[]handlerEntry]
 
 	published, droppedQueue, droppedSlow, droppedLarge *metrics.Counter
 
@@ -116,6 +117,8 @@ type Broker struct {
 	wills    map[string]*delayedWill       // by client id
 	closing  error                         // set once: no session may open any more
 	drained  chan struct{}                 // closed when closing is set and no session has a connection
+	closed   bool                          // Close was called: nobody publishes any more
+	inside   sync.WaitGroup                // calls of Publish and Announce that run
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -418,12 +421,14 @@ func (b *Broker) fireWill(m *message, grant *lane.Grant) {
 		b.retain(m)
 	}
 	b.route(m)
+	b.hand(m, grant.ThingName, m.origin)
 }
 
 // retain keeps m as the retained message of its topic; false: a quota is full.
 func (b *Broker) retain(m *message) bool {
 	b.keeping.Lock()
 	defer b.keeping.Unlock()
+	m.atMs = b.clock.Now().UnixMilli() // nobody else has seen it yet
 	if !b.retained.set(m) {
 		b.env.Refuse("retained quota")
 		return false
@@ -547,6 +552,7 @@ func (b *Broker) Drain(ctx context.Context) {
 
 // Close fires the wills that wait, and syncs and closes the session log. Every Serve must have returned.
 func (b *Broker) Close() error {
+	b.leave()
 	close(b.stop)
 	<-b.stopped
 	for client, w := range b.wills {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -186,7 +187,7 @@ func (r *retainedStore) set(m *message) bool {
 			mine--
 		}
 	}
-	if count >= r.limits.Retained || size > r.limits.RetainedBytes || mine >= r.limits.RetainedPerClient {
+	if count >= r.limits.Retained || size > r.limits.RetainedBytes || m.origin != "" && mine >= r.limits.RetainedPerClient {
 		return false
 	}
 	if old != nil {
@@ -227,6 +228,27 @@ func (r *retainedStore) matching(filter string) []*message {
 	if parent, ok := strings.CutSuffix(filter, "/#"); ok {
 		collect(parent) // x/# matches x as well; mochi's scan begins below it
 	}
+	return list
+}
+
+// get returns the retained message of a topic, or nil.
+func (r *retainedStore) get(topic string) *message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages[topic]
+}
+
+// from returns the retained messages whose topic comes after a topic, by topic ascending.
+func (r *retainedStore) from(after string) []*message {
+	r.mu.Lock()
+	var list []*message
+	for topic, m := range r.messages {
+		if topic > after {
+			list = append(list, m)
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(list, func(a, b *message) int { return strings.Compare(a.topic, b.topic) })
 	return list
 }
 

@@ -281,6 +281,7 @@ func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
 			wait = true
 		}
 		wait = l.b.route(m) || wait
+		l.b.hand(m, l.grant.ThingName, m.origin)
 	}
 	// Noted after the delivery: a crash between the two repeats the message, the other way round would lose it. PUBREC with
 	// an error ends the exchange, so then there is nothing to note [MQTT-4.3.3-9]; 3.1.1 has no such PUBREC.

@@ -12,6 +12,7 @@ type message struct {
 	payload   []byte
 	props     []byte // v5 properties that are forwarded, encoded, without length and message expiry
 	expiresAt int64  // Unix seconds; 0: never
+	atMs      int64  // of a retained one: when it was published, Unix ms; 0: not known
 	qos       byte
 	retain    bool
 }
@@ -27,7 +28,13 @@ func appendMessage(dst []byte, m *message) []byte {
 	if m.retain {
 		flags |= 4
 	}
+	if m.atMs != 0 {
+		flags |= 8
+	}
 	dst = append(dst, flags)
+	if m.atMs != 0 {
+		dst = binary.AppendVarint(dst, m.atMs)
+	}
 	dst = binary.AppendVarint(dst, m.expiresAt)
 	dst = appendBytes(dst, m.topic)
 	dst = appendBytes(dst, m.origin)
@@ -41,6 +48,9 @@ func decodeMessage(data []byte) (*message, bool) {
 	m := &message{}
 	flags := r.u8()
 	m.qos, m.retain = flags&3, flags&4 != 0
+	if flags&8 != 0 {
+		m.atMs = r.varint()
+	}
 	m.expiresAt = r.varint()
 	m.topic = string(r.bytes())
 	m.origin = string(r.bytes())
