@@ -11,12 +11,13 @@ import (
 type field struct {
 	numbers order // values that are numbers
 	texts   order // all others
-	has     set   // things with a value
+	has     Set   // things with a value
 
 	// A ref below multi is the one thing that has a value, else multi + its place in sets.
-	sets []set
+	sets []Set
 	free []uint32 // places in sets
 
+	cells  cells             // of values that are places
 	spaced int               // values with white space in them, which have several words
 	extra  map[uint32]uint16 // values beyond the first, of the things with several
 }
@@ -46,7 +47,10 @@ func (f *field) add(id uint32, value string) {
 			f.spaced++
 		}
 	}
-	if !f.has.add(id) {
+	if o == &f.texts {
+		f.addPlace(id, value)
+	}
+	if !f.has.Add(id) {
 		if f.extra == nil {
 			f.extra = make(map[uint32]uint16)
 		}
@@ -57,16 +61,16 @@ func (f *field) add(id uint32, value string) {
 // join adds a thing to a ref.
 func (f *field) join(ref, id uint32) uint32 {
 	if ref >= multi {
-		f.sets[ref-multi].add(id)
+		f.sets[ref-multi].Add(id)
 		return ref
 	}
-	s := set{list: make([]uint32, 0, 2)}
-	s.add(ref)
-	s.add(id)
+	s := Set{list: make([]uint32, 0, 2)}
+	s.Add(ref)
+	s.Add(id)
 	return f.newRef(s)
 }
 
-func (f *field) newRef(s set) uint32 {
+func (f *field) newRef(s Set) uint32 {
 	if n := len(f.free); n > 0 {
 		place := f.free[n-1]
 		f.free = f.free[:n-1]
@@ -88,7 +92,7 @@ func (f *field) remove(id uint32, value string) {
 	last := refs[i] == id
 	if ref := refs[i]; ref >= multi {
 		s := &f.sets[ref-multi]
-		if !s.remove(id) {
+		if !s.Remove(id) {
 			return
 		}
 		switch s.n {
@@ -108,9 +112,12 @@ func (f *field) remove(id uint32, value string) {
 		}
 		o.remove(at, i)
 	}
+	if o == &f.texts {
+		f.removePlace(id, value)
+	}
 	switch n := f.extra[id]; n {
 	case 0:
-		f.has.remove(id)
+		f.has.Remove(id)
 	case 1:
 		delete(f.extra, id)
 	default:
@@ -119,7 +126,7 @@ func (f *field) remove(id uint32, value string) {
 }
 
 func (f *field) drop(ref uint32) {
-	f.sets[ref-multi] = set{}
+	f.sets[ref-multi] = Set{}
 	f.free = append(f.free, ref-multi)
 }
 
@@ -128,7 +135,7 @@ func (f *field) addTo(dst *bitset.BitSet, ref uint32) {
 		dst.Set(uint(ref))
 		return
 	}
-	f.sets[ref-multi].addTo(dst)
+	f.sets[ref-multi].AddTo(dst)
 }
 
 func (f *field) removeFrom(dst *bitset.BitSet, ref uint32) {

@@ -24,17 +24,25 @@ type Index struct {
 	live      bitset.BitSet
 	fields    map[string]*field
 	columns   map[string]*Column
+	elsewhere map[string]func(dst *bitset.BitSet, m *Match) (values int) // fields of SelectField
 }
 
 // New returns an empty index. Things that are equal in what they are sorted by are in the order of nameField, of which
 // each thing must have one value; name returns it.
 func New(nameField string, name func(id uint32) string) *Index {
-	return &Index{nameField: nameField, name: name, fields: map[string]*field{}, columns: map[string]*Column{}}
+	return &Index{nameField: nameField, name: name, fields: map[string]*field{}, columns: map[string]*Column{},
+		elsewhere: map[string]func(*bitset.BitSet, *Match) int{}}
 }
 
 // Forward tells the index how to get the value of a thing, which Keep needs; false for fields that it does not have or
 // that have several values.
 func (x *Index) Forward(value func(id uint32, field string) (string, bool)) { x.value = value }
+
+// SelectField makes a field that is kept elsewhere and can be matched only: no order, no aggregates. lookUp sets the bits
+// of the things that match and returns how many values it looked at; it must be fast and safe for concurrent use.
+func (x *Index) SelectField(name string, lookUp func(dst *bitset.BitSet, m *Match) (values int)) {
+	x.elsewhere[name] = lookUp
+}
 
 // AddThing makes a thing known; ids are from 1 to 1<<31 - 1.
 func (x *Index) AddThing(id uint32) { x.live.Set(uint(id)) }

@@ -123,6 +123,11 @@ func (f *field) fill(o *order, list []loaded, all []uint32) []uint32 {
 		}
 		slices.Sort(ids)
 		all = append(all, ids...)
+		if !o.numeric {
+			for _, id := range ids {
+				f.addPlace(id, text)
+			}
+		}
 		if c == nil || len(c.refs) == maxChunkValues*3/4 || len(c.blob)+len(text) > maxChunkBytes*3/4 {
 			o.shrinkLast()
 			c = &chunk{}

@@ -26,6 +26,7 @@ type Match struct {
 	noLo, noHi     bool
 	min, max       float64 // within
 	loOpen, hiOpen bool    // the bound itself is not in
+	shape          *Shape  // area
 }
 
 type matchKind uint8
@@ -39,6 +40,7 @@ const (
 	regex
 	between
 	within
+	area
 )
 
 // Wildcards in the text of Glob.
@@ -112,6 +114,9 @@ func NumberRange(lo, hi float64, loOpen, hiOpen bool) *Match {
 	return &Match{kind: within, min: lo, max: hi, loOpen: loOpen, hiOpen: hiOpen}
 }
 
+// Geo matches values that are places (ParsePoint) in a shape.
+func Geo(s *Shape) *Match { return &Match{kind: area, shape: s} }
+
 func (m *Match) inNumbers(n float64) bool {
 	return (n > m.min || n == m.min && !m.loOpen) && (n < m.max || n == m.max && !m.hiOpen)
 }
@@ -126,6 +131,9 @@ func (m *Match) verify(value []byte, oneWord bool) bool {
 		return bytes.Contains(value, []byte(m.text))
 	case regex:
 		return m.regex.Match(value)
+	case area:
+		p, ok := ParsePoint(string(value))
+		return ok && m.shape.Contains(p)
 	case between:
 		lo, hi := compareText(value, m.lo), compareText(value, m.hi)
 		return (m.noLo || lo > 0 || lo == 0 && !m.loOpen) && (m.noHi || hi < 0 || hi == 0 && !m.hiOpen)
@@ -155,6 +163,18 @@ func (m *Match) verify(value []byte, oneWord bool) bool {
 		}
 	}
 	return false
+}
+
+// Exact returns the folded word that a value without white space must be, if that is all that the match says.
+func (m *Match) Exact() (folded string, ok bool) { return m.text, m.kind == word }
+
+// MatchesWord says whether a folded value without white space matches.
+func (m *Match) MatchesWord(folded string) bool {
+	if m.kind == within {
+		num, ok := ParseNumber(folded)
+		return ok && m.inNumbers(num)
+	}
+	return m.verify([]byte(folded), true)
 }
 
 // eachWord calls f for the words of a value until it returns true, and says whether it did.
@@ -208,16 +228,21 @@ func (x *Index) Select(ctx context.Context, dst *bitset.BitSet, field string, m 
 		c.match(dst, &x.live, m)
 		return int(x.live.Count()), nil
 	}
+	if lookUp := x.elsewhere[field]; lookUp != nil {
+		return lookUp(dst, m), nil
+	}
 	f := x.fields[field]
 	if f == nil {
 		return 0, nil
 	}
 	switch m.kind {
 	case exists:
-		f.has.addTo(dst)
+		f.has.AddTo(dst)
 		return 1, nil
 	case within:
 		return f.selectNumbers(dst, m), nil
+	case area:
+		return f.cells.eachIn(m.shape, func(id uint32) { dst.Set(uint(id)) }), nil
 	case word:
 		if f.spaced == 0 {
 			o, num := f.orderOf(m.text)

@@ -6,9 +6,9 @@ import (
 	"github.com/bits-and-blooms/bitset"
 )
 
-// set is the postings of a value: an ascending list of ids while it is sparse, a bitset when that takes less memory.
-// The zero value is empty.
-type set struct {
+// Set is a set of things, such as the postings of a value: an ascending list of ids while it is sparse, a bitset when
+// that takes less memory. The zero value is empty.
+type Set struct {
 	list []uint32       // while bits is nil
 	bits *bitset.BitSet // nil while sparse
 	n    int
@@ -21,8 +21,8 @@ const (
 	denseOver, sparseUnder = 32, 64
 )
 
-// add reports whether id was not there before.
-func (s *set) add(id uint32) bool {
+// Add reports whether id was not there before.
+func (s *Set) Add(id uint32) bool {
 	if s.bits != nil {
 		if s.bits.Test(uint(id)) {
 			return false
@@ -50,8 +50,8 @@ func (s *set) add(id uint32) bool {
 	return true
 }
 
-// remove reports whether id was there.
-func (s *set) remove(id uint32) bool {
+// Remove reports whether id was there.
+func (s *Set) Remove(id uint32) bool {
 	if s.bits == nil {
 		i, found := slices.BinarySearch(s.list, id)
 		if found {
@@ -75,8 +75,31 @@ func (s *set) remove(id uint32) bool {
 	return true
 }
 
-// addTo sets the bit of each id in dst.
-func (s *set) addTo(dst *bitset.BitSet) {
+// Has reports whether id is there.
+func (s *Set) Has(id uint32) bool {
+	if s.bits != nil {
+		return s.bits.Test(uint(id))
+	}
+	_, found := slices.BinarySearch(s.list, id)
+	return found
+}
+
+// Count returns the number of things.
+func (s *Set) Count() int { return s.n }
+
+// Append appends the ids to dst, ascending.
+func (s *Set) Append(dst []uint32) []uint32 {
+	if s.bits == nil {
+		return append(dst, s.list...)
+	}
+	for id := range s.bits.EachSet() {
+		dst = append(dst, uint32(id))
+	}
+	return dst
+}
+
+// AddTo sets the bit of each id in dst.
+func (s *Set) AddTo(dst *bitset.BitSet) {
 	if s.bits != nil {
 		dst.InPlaceUnion(s.bits)
 		return
@@ -87,7 +110,7 @@ func (s *set) addTo(dst *bitset.BitSet) {
 }
 
 // removeFrom clears the bit of each id in dst.
-func (s *set) removeFrom(dst *bitset.BitSet) {
+func (s *Set) removeFrom(dst *bitset.BitSet) {
 	if s.bits != nil {
 		dst.InPlaceDifference(s.bits)
 		return
@@ -98,7 +121,7 @@ func (s *set) removeFrom(dst *bitset.BitSet) {
 }
 
 // countIn returns how many of the ids are in b.
-func (s *set) countIn(b *bitset.BitSet) int {
+func (s *Set) countIn(b *bitset.BitSet) int {
 	if s.bits != nil {
 		return int(b.IntersectionCardinality(s.bits))
 	}
@@ -112,7 +135,7 @@ func (s *set) countIn(b *bitset.BitSet) int {
 }
 
 // within returns the ids that are in b, as a new bitset.
-func (s *set) within(b *bitset.BitSet) *bitset.BitSet {
+func (s *Set) within(b *bitset.BitSet) *bitset.BitSet {
 	if s.bits != nil {
 		return s.bits.Intersection(b)
 	}
@@ -126,8 +149,8 @@ func (s *set) within(b *bitset.BitSet) *bitset.BitSet {
 }
 
 // newSet makes a set of ascending ids, which it keeps when they stay a list.
-func newSet(ids []uint32) set {
-	s := set{list: ids, n: len(ids)}
+func newSet(ids []uint32) Set {
+	s := Set{list: ids, n: len(ids)}
 	if s.n >= minDense && s.n*denseOver > int(ids[s.n-1]) {
 		s.bits = bitset.MustNew(uint(ids[s.n-1]) + 1)
 		for _, id := range ids {
