@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"muster/admin"
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
@@ -77,6 +80,42 @@ func (p presence) Disconnected(thing tsdb.ThingID, at time.Time, reason string) 
 
 func (p presence) Seen(thing tsdb.ThingID, atMs int64) {
 	p.things.Seen(uint32(thing), time.UnixMilli(atMs))
+}
+
+// messages is the devices' broker for people and programs. It implements admin.Messages.
+type messages struct{ devices *ingest.Server }
+
+func (m messages) Publish(msg admin.Message) error {
+	err := m.devices.Publish(msg.Topic, msg.Payload, ingest.PublishOptions{QoS: msg.QoS, Retain: msg.Retain, Origin: cmp.Or(msg.Publisher, "an operator"),
+		Properties: ingest.Properties{Text: msg.Text, ExpirySec: msg.ExpirySec, ContentType: msg.ContentType, ResponseTopic: msg.ResponseTopic,
+			CorrelationData: msg.CorrelationData, User: msg.User}})
+	refused, ok := errors.AsType[*ingest.PublishError](err)
+	if !ok {
+		return err
+	}
+	kind := map[error]registry.Kind{ingest.ErrInvalid: registry.Invalid, ingest.ErrFull: registry.Limit, ingest.ErrUnable: registry.Busy}[refused.Kind]
+	return &registry.Error{Kind: kind, Message: refused.Message}
+}
+
+func (m messages) Retained(topic string) (admin.Retained, bool) {
+	r, ok := m.devices.Retained(topic)
+	return retained(r), ok
+}
+
+func (m messages) ListRetained(after string, limit int) []admin.Retained {
+	var list []admin.Retained
+	for _, r := range m.devices.ListRetained(after, limit) {
+		list = append(list, retained(r))
+	}
+	return list
+}
+
+func (m messages) Disconnect(clientID string, endSession, preventWill bool) bool {
+	return m.devices.Disconnect(clientID, endSession, preventWill)
+}
+
+func retained(r ingest.Retained) admin.Retained {
+	return admin.Retained{Topic: r.Topic, Payload: r.Payload, QoS: r.QoS, AtMs: r.AtMs, User: r.Properties.User}
 }
 
 // directory gives series the names and labels of their things. It implements prom.Directory.

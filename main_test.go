@@ -40,9 +40,20 @@ type testGateway struct {
 // startGateway starts a gateway in dir; extra settings are flags.
 func startGateway(t *testing.T, dir string, extra ...string) *testGateway {
 	t.Helper()
+	return openTestGateway(t, dir, "", extra)
+}
+
+// startGatewayWith starts a gateway in a folder of its own, with one more member of the bootstrap file.
+func startGatewayWith(t *testing.T, member string, extra ...string) *testGateway {
+	t.Helper()
+	return openTestGateway(t, t.TempDir(), ", "+member, extra)
+}
+
+func openTestGateway(t *testing.T, dir, member string, extra []string) *testGateway {
+	t.Helper()
 	bootstrap := filepath.Join(dir, "bootstrap.json")
-	text := fmt.Sprintf(`{"adminToken": %q, "accountId": "123456789012", "accessKeys": [{"id": %q, "secret": %q, "role": "admin"}]}`,
-		testToken, testKeyID, testSecret)
+	text := fmt.Sprintf(`{"adminToken": %q, "accountId": "123456789012", "accessKeys": [{"id": %q, "secret": %q, "role": "admin"}]%s}`,
+		testToken, testKeyID, testSecret, member)
 	if err := os.WriteFile(bootstrap, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

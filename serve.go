@@ -243,7 +243,7 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 		return err
 	}
 	g.devices, err = ingest.Open(ingest.Options{
-		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things},
+		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things}, Things: directory{g.things},
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
@@ -293,7 +293,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			return r.Status, r.ContentType, r.Body
 		},
 		Intake: g.intake.Serve, Raw: raw{g.queries},
-		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 		Backup: g.backup,
 	})
 	if err != nil {

@@ -78,6 +78,11 @@ func (s *Server) dispatch(c *call) {
 		s.answer(c, s.iot, method, segments[1:])
 		return
 	}
+	if segments[0] == "iot-data" && len(segments) > 1 {
+		c.shape = aws
+		s.answer(c, s.data, method, joinTopic(segments[1:]))
+		return
+	}
 	if method == fasthttp.MethodHead {
 		method = fasthttp.MethodGet // fasthttp leaves the body out
 	}

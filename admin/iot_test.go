@@ -61,7 +61,7 @@ func TestSignedRequests(t *testing.T) {
 
 	g.signed(keyID, "another secret", "iot", now, "GET", "/things", "").awsError(403, "InvalidSignatureException")
 	g.signed("AKIANOBODY", keySecret, "iot", now, "GET", "/things", "").awsError(403, "UnrecognizedClientException")
-	g.signed(keyID, keySecret, "iotdata", now, "GET", "/things/lamp-1/shadow", "").awsError(404, "UnknownOperationException")
+	g.signed(keyID, keySecret, "iot-jobs-data", now, "GET", "/things/lamp-1/jobs", "").awsError(404, "UnknownOperationException")
 	g.signed(keyID, keySecret, "iot", now, "GET", "/jobs", "").awsError(404, "UnknownOperationException")
 	g.signed(keyID, keySecret, "iot", now, "PUT", "/things/lamp-1", "").awsError(405, "UnknownOperationException")
 

@@ -76,7 +76,8 @@ type Options struct {
 	Traffic func() Traffic
 	// MQTT takes over a connection that was upgraded at /mqtt and returns when it ended. The TLS state is in reach by
 	// interface{ ConnectionState() tls.ConnectionState }.
-	MQTT func(net.Conn)
+	MQTT     func(net.Conn)
+	Messages Messages // the devices' broker; nil: none
 	// MQTTAddr is the address of the devices' listener, for DescribeEndpoint.
 	MQTTAddr func() net.Addr
 	// NotReady says why the gateway as a whole is not ready, beyond Telemetry.Ready; nil or "" where it is.
@@ -153,6 +154,7 @@ type Server struct {
 	static   *static
 	api      *table // at the root
 	iot      *table // AWS IoT's control plane
+	data     *table // and its data plane
 
 	started time.Time
 	ids     string // prefix of request ids, new with each start
@@ -178,7 +180,7 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes),
+		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes), data: newTable("iot-data", dataRoutes),
 	}
 	prefix := make([]byte, 4)
 	if _, err := rand.Read(prefix); err != nil {

@@ -22,12 +22,15 @@ func (s *Server) serveSigned(c *call, method, path string, segments []string) {
 		s.record(c, &route{op: c.op}, err)
 		return
 	}
-	if !controlPlane[service] {
+	switch {
+	case controlPlane[service]:
+		s.answer(c, s.iot, method, segments)
+	case service == "iotdata":
+		s.answer(c, s.data, method, joinTopic(segments))
+	default:
 		s.fail(c, &apiError{status: fasthttp.StatusNotFound, kind: "notFound", awsType: "UnknownOperationException",
-			message: fmt.Sprintf("this gateway has no API for the service %q; it has: iot", short(service))})
-		return
+			message: fmt.Sprintf("this gateway has no API for the service %q; it has: iot, iotdata", short(service))})
 	}
-	s.answer(c, s.iot, method, segments)
 }
 
 // controlPlane are the signing names of AWS IoT's control plane: SDKs before 2023, Debian 12's AWS CLI among them, call
