@@ -52,6 +52,38 @@ func (s *Store) ThingsWith(dst []ThingID, m MetricID, minMs, maxMs int64) []Thin
 	return append(dst[:start], slices.Compact(dst[start:])...)
 }
 
+// Holds says whether ThingsWith would name the thing.
+func (s *Store) Holds(thing ThingID, m MetricID, minMs, maxMs int64) bool {
+	sh := s.live.shard(thing)
+	sh.mu.Lock()
+	t := sh.things[thing]
+	inMemory := t != nil && t.find(m) >= 0 && t.overlaps(minMs, maxMs)
+	_, deleted := sh.deleted[thing]
+	sh.mu.Unlock()
+	if inMemory || deleted {
+		return inMemory
+	}
+	for _, g := range *s.segments.Load() {
+		if g.holds(thing, m, minMs, maxMs) {
+			return true
+		}
+	}
+	for _, g := range *s.tiers.Load() {
+		if g.holds(thing, aggregateColumn(m, aggCount), minMs, maxMs) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *segment) holds(thing ThingID, m MetricID, minMs, maxMs int64) bool {
+	if g.minMs > maxMs || g.maxMs < minMs {
+		return false
+	}
+	from, to := g.of(thing)
+	return slices.ContainsFunc(g.blocks[from:to], func(b blockRef) bool { return b.minMs <= maxMs && b.maxMs >= minMs && g.has(&b, m) })
+}
+
 func (t *thing) overlaps(minMs, maxMs int64) bool {
 	if t.open.rows > 0 && t.open.minMs <= maxMs && t.open.maxMs >= minMs {
 		return true

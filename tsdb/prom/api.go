@@ -114,7 +114,7 @@ func New(store Store, dir Directory, opts Options) *API {
 	a := &API{
 		opts:      opts,
 		store:     store,
-		queryable: &queryable{store: store, dir: dir, maxSeries: opts.MaxSeries, maxBufferBytes: opts.MaxBufferBytes},
+		queryable: newQueryable(store, dir, opts.MaxSeries, opts.MaxBufferBytes),
 		parser:    boundedParser{parser.NewParser(parser.Options{})},
 		gate:      gate{slots: make(chan struct{}, opts.MaxConcurrent), maxQueue: int32(opts.MaxQueue)},
 		started:   opts.Clock.Now(),

@@ -29,12 +29,13 @@ type scope struct {
 	labelBytes int   // that functions may add to a series; 0 without such functions
 	lookbackMs int64 // how old a sample of a vector selector may be
 	plain      bool  // no subqueries: vector selectors are evaluated at the steps of the query and nowhere else
+	groupUses  map[selectorID]groupUse
 }
 
 // Querier implements storage.Queryable.
 func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
 	q := s.querier(minMs, maxMs)
-	q.labelBytes, q.lookbackMs, q.plain = s.labelBytes, s.lookbackMs, s.plain
+	q.labelBytes, q.lookbackMs, q.plain, q.groupUses = s.labelBytes, s.lookbackMs, s.plain, s.groupUses
 	return q, nil
 }
 
@@ -42,6 +43,8 @@ func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
 func (s *scope) admit(stmt parser.Statement) error {
 	eval := stmt.(*parser.EvalStmt)
 	s.lookbackMs, s.plain = eval.LookbackDelta.Milliseconds(), true
+	s.groupUses = map[selectorID]groupUse{}
+	groupUses(eval.Expr, groupShown, s.groupUses)
 	var err error
 	parser.Inspect(eval.Expr, func(node parser.Node, path []parser.Node) error {
 		sub, ok := node.(*parser.SubqueryExpr)

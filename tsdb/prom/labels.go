@@ -40,9 +40,11 @@ type thingPage [1 << thingPageBits]thingState
 // attributes even when one changes meanwhile.
 type thingState struct {
 	labels  []Label // ascending unique names; of a thing with `thing`
-	known   bool    // labels and hidden are set
-	hidden  bool    // the directory does not know the thing, or the source's labels are lost
-	walk    uint32  // the walk that matched and seen belong to
+	groups  []string
+	known   bool   // labels and hidden are set
+	grouped bool   // groups is set
+	hidden  bool   // the directory does not know the thing, or the source's labels are lost
+	walk    uint32 // the walk that matched and seen belong to
 	matched bool
 	seen    bool
 }
@@ -50,6 +52,7 @@ type thingState struct {
 // thingCache holds the things and sources one query has met. Not for concurrent use.
 type thingCache struct {
 	dir     Directory
+	grouper Grouper // nil: there are no groups
 	store   Store
 	pages   []*thingPage
 	sources []*thingPage
@@ -57,6 +60,7 @@ type thingCache struct {
 	arena   []Label // the rest of the newest chunk; labels of things are cut off its front
 	chunk   int     // length of the next chunk
 	buf     []Label
+	names   []string
 }
 
 // get returns the state of id with its labels resolved.
@@ -99,7 +103,9 @@ func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
 			return
 		}
 		c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, name}), id)
-		list = cleanLabels(c.buf)
+		if list = cleanLabels(c.buf); c.grouper != nil {
+			list = reserveGroup(list)
+		}
 	}
 	if len(list) > len(c.arena) {
 		c.chunk = min(max(2*c.chunk, 16, len(list)), max(4096, len(list)))
@@ -108,6 +114,32 @@ func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
 	n := copy(c.arena, list)
 	s.labels = c.arena[:n:n]
 	c.arena = c.arena[n:]
+}
+
+// memberships returns the groups that a thing is in, resolved once as its labels are.
+func (c *thingCache) memberships(s *thingState, id tsdb.ThingID) []string {
+	if !s.grouped && c.grouper != nil && id < tsdb.FirstSource {
+		s.grouped = true
+		c.names = c.grouper.AppendGroups(c.names[:0], id)
+		s.groups = slices.Clone(c.names)
+		slices.Sort(s.groups)
+	}
+	return s.groups
+}
+
+// reserveGroup gives a label called `group` of list, which is clean, another name.
+func reserveGroup(list []Label) []Label {
+	at := slices.IndexFunc(list, func(l Label) bool { return l.Name == groupLabel })
+	if at < 0 {
+		return list
+	}
+	renamed := Label{"attribute_" + groupLabel, list[at].Value}
+	if valueOf(list, renamed.Name) != "" {
+		return slices.Delete(list, at, at+1)
+	}
+	list[at] = renamed
+	slices.SortFunc(list, func(a, b Label) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }
 
 // cleanLabels sorts list by name in place and returns it with legal, unique names and without empty values. list[0] is

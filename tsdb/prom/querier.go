@@ -23,6 +23,7 @@ type Store interface {
 	Metrics() []tsdb.Metric
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
+	Holds(thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) bool
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
 	ReadExtremes(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64, most bool) error
 	ReadTier(dst []tsdb.Bucket, thing tsdb.ThingID, m tsdb.MetricID, stepMs, minMs, maxMs int64) ([]tsdb.Bucket, error)
@@ -44,9 +45,18 @@ func (e *limitError) Error() string { return e.text }
 type queryable struct {
 	store          Store
 	dir            Directory
+	finder         Finder  // dir if it is one, else nil
+	grouper        Grouper // the same
 	maxSeries      int
 	maxBufferBytes int
 	sources        sourceIndex
+}
+
+func newQueryable(store Store, dir Directory, maxSeries, maxBufferBytes int) *queryable {
+	q := &queryable{store: store, dir: dir, maxSeries: maxSeries, maxBufferBytes: maxBufferBytes}
+	q.finder, _ = dir.(Finder)
+	q.grouper, _ = dir.(Grouper)
+	return q
 }
 
 // querier returns a querier of the times from minMs to maxMs, both included, narrowed to what the store may hold.
@@ -55,7 +65,7 @@ func (q *queryable) querier(minMs, maxMs int64) *querier {
 		queryable: q,
 		minMs:     max(minMs, q.store.Stats().OldestMs, 0),
 		maxMs:     min(maxMs, tsdb.MaxTimeMs-1),
-		things:    thingCache{dir: q.dir, store: q.store},
+		things:    thingCache{dir: q.dir, grouper: q.grouper, store: q.store},
 	}
 }
 
@@ -66,10 +76,14 @@ type querier struct {
 	things       thingCache
 	walks        uint32
 	series       int // selected so far
-	labelBytes   int // these three are those of scope; zero where nothing is evaluated
+	labelBytes   int // these four are those of scope; zero where nothing is evaluated
 	lookbackMs   int64
 	plain        bool
+	groupUses    map[selectorID]groupUse
 	ids          []tsdb.ThingID
+	chosen       []tsdb.ThingID
+	grouping     grouping // of the walk
+	rows         []string
 	texts        tsdb.StringSamples
 	heldBytes    atomic.Int64 // by buffers of iterators
 }
@@ -118,7 +132,11 @@ func (q *querier) Select(
 	var list []series
 	repeats := false
 	var builder labels.ScratchBuilder
-	add := func(s series, name string, thing []Label) error {
+	use := groupShown
+	if len(matchers) > 0 {
+		use = q.groupUses[&matchers[0]]
+	}
+	addOne := func(s series, name string, thing []Label, group string) error {
 		if q.series++; q.series > q.maxSeries {
 			return &limitError{fmt.Sprintf("the query selects more than %d series (query.max-series); narrow its label matchers", q.maxSeries)}
 		}
@@ -127,11 +145,23 @@ func (q *querier) Select(
 		}
 		s.sel = sel
 		repeats = repeats || mayRepeat(s.thing, s.info, thing)
-		s.lset = seriesLabels(&builder, name, thing, s.info, s.text)
+		s.lset = seriesLabels(&builder, name, thing, s.info, s.text, group)
 		list = append(list, s)
 		return nil
 	}
-	err := q.walk(ctx, sel.minMs, sel.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
+	add := func(s series, name string, thing *thingState) error {
+		if !q.grouping.shown || s.thing >= tsdb.FirstSource {
+			return addOne(s, name, thing.labels, "")
+		}
+		q.rows = q.grouping.appendRows(q.rows[:0], q.things.memberships(thing, s.thing))
+		for _, group := range q.rows {
+			if err := addOne(s, name, thing.labels, group); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := q.walk(ctx, sel.minMs, sel.maxMs, use, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		s := series{metric: t.id, thing: id, info: t.info}
 		if instant && last.TimeMs <= sel.maxMs && (last.Kind == tsdb.String) == t.info {
 			s.single, s.last = true, sample{last.TimeMs, last.Number}
@@ -141,7 +171,7 @@ func (q *querier) Select(
 					return walkOn, nil
 				}
 			}
-			return walkOn, add(s, t.name, thing.labels)
+			return walkOn, add(s, t.name, thing)
 		}
 		if limit > 0 && len(list) >= limit {
 			return walkEnd, nil
@@ -153,7 +183,7 @@ func (q *querier) Select(
 					return walkOn, err
 				}
 			}
-			if err := add(s, t.name, thing.labels); err != nil {
+			if err := add(s, t.name, thing); err != nil {
 				return walkOn, err
 			}
 		} else {
@@ -163,7 +193,7 @@ func (q *querier) Select(
 			}
 			for _, text := range texts {
 				s.text = text
-				if err := add(s, t.name, thing.labels); err != nil {
+				if err := add(s, t.name, thing); err != nil {
 					return walkOn, err
 				}
 			}
@@ -182,7 +212,7 @@ func (q *querier) Select(
 }
 
 // seriesLabels builds the labels of a series. A thing's attribute called `value` gives way on string columns.
-func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info bool, text string) labels.Labels {
+func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info bool, text, group string) labels.Labels {
 	b.Reset()
 	b.Add(nameLabel, name)
 	for i := range thing {
@@ -193,6 +223,9 @@ func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info boo
 	if info && text != "" {
 		b.Add(valueLabel, validText(text))
 	}
+	if group != "" {
+		b.Add(groupLabel, group)
+	}
 	b.Sort()
 	return b.Labels()
 }
@@ -202,7 +235,7 @@ func (q *querier) LabelNames(
 	ctx context.Context, _ *storage.LabelHints, matchers ...*labels.Matcher,
 ) ([]string, annotations.Annotations, error) {
 	names := map[string]struct{}{}
-	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
+	err := q.walk(ctx, q.minMs, q.maxMs, groupWanted, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		if t.info {
 			if t.valueMatchers != nil {
 				texts, err := q.textsOf(ctx, id, t, q.minMs, min(q.maxMs, last.TimeMs))
@@ -218,6 +251,9 @@ func (q *querier) LabelNames(
 			for i := range thing.labels {
 				names[thing.labels[i].Name] = struct{}{}
 			}
+			if len(q.things.memberships(thing, id)) > 0 {
+				names[groupLabel] = struct{}{}
+			}
 		}
 		return walkOn, nil
 	})
@@ -229,7 +265,7 @@ func (q *querier) LabelValues(
 	ctx context.Context, name string, _ *storage.LabelHints, matchers ...*labels.Matcher,
 ) ([]string, annotations.Annotations, error) {
 	values := map[string]struct{}{}
-	err := q.walk(ctx, q.minMs, q.maxMs, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
+	err := q.walk(ctx, q.minMs, q.maxMs, groupWanted, matchers, func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error) {
 		if thing.seen && name != nameLabel && name != valueLabel {
 			return walkOn, nil
 		}
@@ -254,6 +290,14 @@ func (q *querier) LabelValues(
 			thing.seen = name != valueLabel
 			if v := valueOf(thing.labels, name); v != "" {
 				values[v] = struct{}{}
+			}
+			if name == groupLabel && q.grouper != nil && id < tsdb.FirstSource {
+				q.rows = q.grouping.appendRows(q.rows[:0], q.things.memberships(thing, id))
+				for _, group := range q.rows {
+					if group != "" {
+						values[group] = struct{}{}
+					}
+				}
 			}
 		}
 		return walkOn, nil
@@ -283,27 +327,37 @@ const (
 
 // walk visits every column and thing that the matchers let through and that may have a sample in [minMs, maxMs],
 // column by column. thing.seen is false when a walk meets the thing first; visit may set it. last is the column's last
-// value, at minMs or later.
+// value, at minMs or later. It sets q.grouping to what becomes of `group`.
 func (q *querier) walk(
-	ctx context.Context, minMs, maxMs int64, matchers []*labels.Matcher,
+	ctx context.Context, minMs, maxMs int64, use groupUse, matchers []*labels.Matcher,
 	visit func(t *target, id tsdb.ThingID, thing *thingState, last *tsdb.Field) (walkStep, error),
 ) error {
 	q.walks++
-	var names, values, others []*labels.Matcher
+	var names, values, groups, others []*labels.Matcher
 	for _, m := range matchers {
-		switch m.Name {
-		case nameLabel:
+		switch {
+		case m.Name == nameLabel:
 			names = append(names, m)
-		case valueLabel:
+		case m.Name == valueLabel:
 			values = append(values, m)
+		case m.Name == groupLabel && q.grouper != nil:
+			groups = append(groups, m)
 		default:
 			others = append(others, m)
 		}
 	}
-	chosen, restricted := q.chosenThings(others)
+	q.grouping = newGrouping(groups, use)
+	targets := q.targets(names, values)
+	if len(targets) == 0 {
+		return nil
+	}
+	some := q.candidates(others, groups)
+	chosen, restricted := some.list(q.chosen[:0])
+	q.chosen = chosen
 	visited := 0
 	var last tsdb.Field
-	for _, t := range q.targets(names, values) {
+	for i := range targets {
+		t := &targets[i]
 		ids := chosen
 		if !restricted {
 			q.ids = q.store.ThingsWith(q.ids[:0], t.id, minMs, maxMs)
@@ -315,19 +369,29 @@ func (q *querier) walk(
 					return err
 				}
 			}
+			if !restricted && !some.has(id) {
+				continue
+			}
+			var ok bool
+			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs || restricted && last.TimeMs > maxMs && !q.store.Holds(id, t.id, minMs, maxMs) {
+				continue
+			}
 			thing := q.things.get(id)
 			if thing.walk != q.walks {
 				thing.walk, thing.seen = q.walks, false
 				thing.matched = !thing.hidden && matchLabels(others, thing.labels)
+				if thing.matched && len(groups) > 0 {
+					if id >= tsdb.FirstSource {
+						thing.matched = matchLabels(groups, thing.labels)
+					} else {
+						thing.matched = q.grouping.match(q.things.memberships(thing, id))
+					}
+				}
 			}
 			if !thing.matched || !t.info && values != nil && !matchAll(values, valueOf(thing.labels, valueLabel)) {
 				continue
 			}
-			var ok bool
-			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs {
-				continue
-			}
-			step, err := visit(&t, id, thing, &last)
+			step, err := visit(t, id, thing, &last)
 			if err != nil {
 				return err
 			}
@@ -362,34 +426,6 @@ func (q *querier) targets(names, values []*labels.Matcher) []target {
 		}
 	}
 	return list
-}
-
-// chosenThings returns the only things and sources that can match, ascending, when a matcher on `thing` is an equality or a regular
-// expression that is a plain list, as Grafana's multi-value variables are.
-func (q *querier) chosenThings(matchers []*labels.Matcher) (ids []tsdb.ThingID, restricted bool) {
-	for _, m := range matchers {
-		if m.Name != thingLabel {
-			continue
-		}
-		var names []string
-		if m.Type == labels.MatchEqual && m.Value != "" {
-			names = []string{m.Value}
-		} else if m.Type == labels.MatchRegexp {
-			names = m.SetMatches()
-		}
-		if len(names) == 0 {
-			continue
-		}
-		for _, name := range names {
-			if id, ok := q.dir.ThingByName(name); ok {
-				ids = append(ids, id)
-			}
-		}
-		ids = q.sources.append(ids, q.store, names)
-		slices.Sort(ids)
-		return slices.Compact(ids), true
-	}
-	return nil, false
 }
 
 // hasNumbers reports whether a column that had numbers and strings has a number in the range.

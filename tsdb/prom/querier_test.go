@@ -115,7 +115,7 @@ func TestIterator(t *testing.T) {
 		w.row(1, at, "n", i, "s", [...]string{"on", "off"}[i/3%2])
 	}
 	w.sync()
-	q := (&queryable{store: store, dir: dir, maxSeries: 10, maxBufferBytes: 1 << 30}).querier(0, at)
+	q := newQueryable(store, dir, 10, 1<<30).querier(0, at)
 	name := labels.MustNewMatcher(labels.MatchEqual, nameLabel, "n")
 	var reused chunkenc.Iterator
 	for range 20 {

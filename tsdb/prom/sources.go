@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bits-and-blooms/bitset"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -11,36 +12,102 @@ import (
 	"muster/tsdb"
 )
 
-// sourceIndex finds the sources that have a label `thing`, so that a query for one thing need not look at them all. The
-// zero value is ready. Safe for concurrent use.
+// maxSourceNames bounds the labels that are indexed: a client may ask for any.
+const maxSourceNames = 64
+
+// sourceIndex finds sources by their labels, so that a query need not look at them all. What it knows of a label it learns when a query
+// first has a matcher on it. The zero value is ready. Safe for concurrent use.
 type sourceIndex struct {
-	mu      sync.Mutex // guards all below
-	seen    int        // sources that are in byThing if they belong there; there are only ever more
-	byThing map[string][]tsdb.ThingID
-	labels  []tsdb.Label
+	mu     sync.Mutex // guards all below
+	names  map[string]*sourceLabel
+	labels []tsdb.Label
 }
 
-// append appends the sources of store whose label `thing` is one of names to dst.
-func (x *sourceIndex) append(dst []tsdb.ThingID, store Store, names []string) []tsdb.ThingID {
+// sourceLabel is one label of all sources. There are only ever more.
+type sourceLabel struct {
+	seen   int // sources that are in values if they have the label
+	values map[string]*sourceList
+}
+
+// sourceList is the numbers of the sources with one value, ascending. Most values of some labels have one only.
+type sourceList struct {
+	first uint32
+	rest  []uint32
+}
+
+func (l *sourceList) addTo(dst *bitset.BitSet) {
+	dst.Set(uint(l.first))
+	for _, i := range l.rest {
+		dst.Set(uint(i))
+	}
+}
+
+// find returns the sources, by id - FirstSource, that match all matchers; nil is all of them, or that it is not known.
+func (x *sourceIndex) find(store Store, lists ...[]*labels.Matcher) *bitset.BitSet {
+	n := store.Sources()
+	var found *bitset.BitSet
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for n := store.Sources(); x.seen < n; x.seen++ {
-		id := tsdb.FirstSource + tsdb.ThingID(x.seen)
-		x.labels, _ = store.SourceLabels(x.labels[:0], id)
-		i := slices.IndexFunc(x.labels, func(l tsdb.Label) bool { return l.Name == thingLabel })
-		if i < 0 {
-			continue
+	for _, matchers := range lists {
+		for _, m := range matchers {
+			label := x.label(store, n, m.Name)
+			if label == nil {
+				continue
+			}
+			// Those that match, or where a source without the label matches, those that do not.
+			some, without := new(bitset.BitSet), m.Matches("")
+			if m.Type == labels.MatchEqual && !without {
+				if l := label.values[m.Value]; l != nil {
+					l.addTo(some)
+				}
+			} else {
+				for value, l := range label.values {
+					if m.Matches(value) != without {
+						l.addTo(some)
+					}
+				}
+			}
+			if found == nil {
+				found = bitset.New(uint(n))
+				found.FlipRange(0, uint(n))
+			}
+			if without {
+				found.InPlaceDifference(some)
+			} else {
+				found.InPlaceIntersection(some)
+			}
 		}
-		if x.byThing == nil {
-			x.byThing = map[string][]tsdb.ThingID{}
+	}
+	return found
+}
+
+// label returns what is known of the label called name of the first n sources, nil if it is none of those that are indexed.
+func (x *sourceIndex) label(store Store, n int, name string) *sourceLabel {
+	label := x.names[name]
+	if label == nil {
+		if len(x.names) >= maxSourceNames {
+			return nil
 		}
-		name := x.labels[i].Value
-		x.byThing[name] = append(x.byThing[name], id)
+		if x.names == nil {
+			x.names = map[string]*sourceLabel{}
+		}
+		label = &sourceLabel{values: map[string]*sourceList{}}
+		x.names[name] = label
 	}
-	for _, name := range names {
-		dst = append(dst, x.byThing[name]...)
+	for ; label.seen < n; label.seen++ {
+		x.labels, _ = store.SourceLabels(x.labels[:0], tsdb.FirstSource+tsdb.ThingID(label.seen))
+		for _, l := range x.labels {
+			if l.Name != name {
+				continue
+			}
+			if list := label.values[l.Value]; list != nil {
+				list.rest = append(list.rest, uint32(label.seen))
+			} else {
+				label.values[l.Value] = &sourceList{first: uint32(label.seen)}
+			}
+		}
 	}
-	return dst
+	return label
 }
 
 // mayRepeat says whether a source's series could have the labels of another series: sources differ from each other, but one

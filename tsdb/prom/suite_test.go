@@ -122,7 +122,7 @@ type suiteData struct {
 }
 
 func (s *suiteStorage) data() *suiteData {
-	return &suiteData{s: s, scope: scope{queryable: &queryable{store: s.store, dir: fleet{}, maxSeries: 10_000, maxBufferBytes: 64 << 20}}}
+	return &suiteData{s: s, scope: scope{queryable: newQueryable(s.store, fleet{}, 10_000, 64<<20)}}
 }
 
 func (d *suiteData) admitQuery(q promql.Query, err error) error {
