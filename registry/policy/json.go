@@ -13,7 +13,7 @@ import (
 // any case of a name, so that two readers of a policy could see two policies.
 type node struct {
 	kind    kind
-	text    string // of a string; of a boolean, true or false
+	text    string // of a string; of a boolean, true or false; of a number, itself
 	items   []node
 	members []member
 }
@@ -81,6 +81,8 @@ func readNode(d *json.Decoder, depth int) (node, error) {
 		return readObject(d, depth)
 	case bool:
 		return node{text: strconv.FormatBool(t)}, nil
+	case json.Number:
+		return node{text: t.String()}, nil
 	}
 	return node{}, nil
 }

@@ -5,72 +5,27 @@ import (
 	"unicode/utf8"
 )
 
-// pattern is the name part of a resource, as tokens.
+// pattern is the name part of a resource, or a value of a condition, as tokens.
 type pattern []token
 
 type token struct {
-	kind tokenKind
-	text string   // literal: itself; attribute: its key
-	name variable // fixed
+	kind  tokenKind
+	text  string // of a literal
+	index int    // of a variable: in Policy.variables
 }
 
 type tokenKind uint8
 
 const (
-	literal   tokenKind = iota
-	anyOne              // ?: one character
-	anyRun              // *: any characters, none too
-	fixed               // a variable with a name of its own
-	attribute           // ${iot:Connection.Thing.Attributes[key]}
+	literal  tokenKind = iota
+	anyOne             // ?: one character
+	anyRun             // *: any characters, none too
+	variable           // ${key}
 )
 
-// variable is a variable with a name of its own.
-type variable uint8
-
-const (
-	clientID variable = iota
-	thingName
-	thingTypeName
-	variables
-)
-
-var variableNames = [variables]string{
-	"iot:ClientId", "iot:Connection.Thing.ThingName", "iot:Connection.Thing.ThingTypeName",
-}
-
-// values are the variables of one connection.
-type values struct {
-	fixed      [variables]value
-	attributes []boundAttribute
-}
-
-type boundAttribute struct {
-	key string
-	value
-}
-
-// value is a text to substitute. One that is not plain is used by Deny statements only: there its text, still a
-// literal, can but forbid more.
-type value struct {
-	text  string
-	plain bool
-}
-
-// anyLevels is a value that may span topic levels.
-func anyLevels(text string) value {
-	return value{text, utf8.ValidString(text) && !strings.ContainsAny(text, "*?+#$\x00")}
-}
-
-// oneLevel is a value that is to stay within one topic level.
-func oneLevel(text string) value {
-	v := anyLevels(text)
-	v.plain = v.plain && !strings.Contains(text, "/")
-	return v
-}
-
-// match says whether name is an instance of the pattern. It goes back to the last * only, which finds a match if
-// there is one; the time is at most len(p) * len(name) steps.
-func (p pattern) match(name string, vals *values, deny bool) bool {
+// match says whether name is an instance of the pattern; values are those of the policy's variables. It goes back to
+// the last * only, which finds a match if there is one; the time is at most len(p) * len(name) steps.
+func (p pattern) match(name string, values []value, deny bool) bool {
 	t, at := 0, 0         // next token, next byte of name
 	star, starAt := -1, 0 // last *, and where what follows it was tried
 	for t < len(p) || at < len(name) {
@@ -83,7 +38,7 @@ func (p pattern) match(name string, vals *values, deny bool) bool {
 				t++
 				continue
 			}
-			if n := p[t].length(name[at:], vals, deny); n >= 0 {
+			if n := p[t].length(name[at:], values, deny); n >= 0 {
 				t++
 				at += n
 				continue
@@ -100,7 +55,7 @@ func (p pattern) match(name string, vals *values, deny bool) bool {
 }
 
 // length returns how many bytes of name the token takes, -1 if it does not fit.
-func (t *token) length(name string, vals *values, deny bool) int {
+func (t *token) length(name string, values []value, deny bool) int {
 	text := t.text
 	switch t.kind {
 	case anyOne:
@@ -109,15 +64,9 @@ func (t *token) length(name string, vals *values, deny bool) int {
 		}
 		_, n := utf8.DecodeRuneInString(name)
 		return n
-	case fixed:
-		v := vals.fixed[t.name]
-		if v.text == "" || !v.plain && !deny {
-			return -1
-		}
-		text = v.text
-	case attribute:
-		v := vals.attribute(t.text)
-		if v.text == "" || !v.plain && !deny {
+	case variable:
+		v := &values[t.index]
+		if !v.usable(deny) {
 			return -1
 		}
 		text = v.text
@@ -128,11 +77,32 @@ func (t *token) length(name string, vals *values, deny bool) int {
 	return len(text)
 }
 
-func (v *values) attribute(key string) value {
-	for i := range v.attributes {
-		if v.attributes[i].key == key {
-			return v.attributes[i].value
+// usable says whether a value may be substituted.
+func (v *value) usable(deny bool) bool { return v.text != "" && (v.plain || deny) }
+
+// complete says whether all variables of the pattern may be substituted in an Allow statement.
+func (p pattern) complete(values []value) bool {
+	for i := range p {
+		if p[i].kind == variable && !values[p[i].index].usable(false) {
+			return false
 		}
 	}
-	return value{}
+	return true
+}
+
+// text returns the text of a pattern without wildcards; false if a variable cannot be substituted.
+func (p pattern) text(values []value, deny bool) (string, bool) {
+	var b strings.Builder
+	for i := range p {
+		text := p[i].text
+		if p[i].kind == variable {
+			v := &values[p[i].index]
+			if !v.usable(deny) {
+				return "", false
+			}
+			text = v.text
+		}
+		b.WriteString(text)
+	}
+	return b.String(), true
 }

@@ -2,22 +2,39 @@ package policy
 
 import (
 	"encoding/json"
+	"net"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// The oracle says what a document allows, written as AWS's page on policies reads and with no thought of speed. It
-// shares no code with the package: its own JSON reading, its own matching (recursive, over characters).
+// The oracle says what documents allow, written as AWS's pages on policies and on IAM's conditions read, with no thought
+// of speed. It shares no code with the package: its own JSON reading, its own matching (recursive, over characters), its
+// own conditions over texts.
 
 type oracleElement struct {
 	char rune
 	wild rune // '*', '?' or 0
 }
 
-func oracleAllows(document string, vars Vars, action, class, name string) bool {
-	var doc struct{ Statement any }
-	if err := json.Unmarshal([]byte(document), &doc); err != nil {
-		return false
+// oracleContext holds the values of all keys of a request, each a list of texts. A key that is not there is missing.
+type oracleContext map[string][]string
+
+// oracleRead returns the statements of documents, as encoding/json gives them.
+func oracleRead(documents ...string) (statements []map[string]any) {
+	for _, document := range documents {
+		var doc struct{ Statement any }
+		if err := json.Unmarshal([]byte(document), &doc); err != nil {
+			return nil
+		}
+		for _, s := range oracleList(doc.Statement) {
+			statements = append(statements, s.(map[string]any))
+		}
 	}
+	return statements
+}
+
+func oracleAllows(statements []map[string]any, ctx oracleContext, action, class, name string) bool {
 	if class == "topicfilter" && len(name) >= 7 && strings.ToLower(name[:7]) == "$share/" {
 		parts := strings.SplitN(name, "/", 3)
 		if len(parts) < 3 || parts[1] == "" || strings.Contains(parts[1], "+") || strings.Contains(parts[1], "#") || parts[2] == "" {
@@ -25,29 +42,163 @@ func oracleAllows(document string, vars Vars, action, class, name string) bool {
 		}
 		name = parts[2]
 	}
-	allow, deny := false, false
-	for _, s := range oracleList(doc.Statement) {
-		s := s.(map[string]any)
+	allow := false
+	for _, s := range statements {
 		isDeny := s["Effect"] == "Deny"
-		if c, ok := s["Condition"]; ok {
-			want := oracleList(c.(map[string]any)["Bool"].(map[string]any)["iot:Connection.Thing.IsAttached"])[0]
-			if (want == "true" || want == true) != (vars.ThingName != "") {
-				continue
-			}
+		if !oracleSpeaks(s, ctx, isDeny, action, class, name) {
+			continue
 		}
-		hit := false
-		for _, a := range oracleList(s["Action"]) {
-			if !oracleMatch(oracleElements(a.(string), Vars{}, false), []rune(action)) {
-				continue
-			}
-			for _, res := range oracleList(s["Resource"]) {
-				hit = hit || oracleResource(res.(string), vars, isDeny, class, name)
-			}
+		if isDeny {
+			return false
 		}
-		allow = allow || hit && !isDeny
-		deny = deny || hit && isDeny
+		allow = true
 	}
-	return allow && !deny
+	return allow
+}
+
+// oracleSpeaks says whether a statement's action, resource and conditions all fit.
+func oracleSpeaks(s map[string]any, ctx oracleContext, isDeny bool, action, class, name string) bool {
+	acts, covers := false, false
+	for _, a := range oracleList(s["Action"]) {
+		acts = acts || oracleMatch(oracleElements(a.(string), nil, false, true), []rune(action))
+	}
+	if !acts {
+		return false
+	}
+	for _, res := range oracleList(s["Resource"]) {
+		covers = covers || oracleResource(res.(string), ctx, isDeny, class, name)
+	}
+	if !covers {
+		return false
+	}
+	conditions, _ := s["Condition"].(map[string]any)
+	for operator, keys := range conditions {
+		for key, values := range keys.(map[string]any) {
+			var texts []string
+			for _, v := range oracleList(values) {
+				switch v := v.(type) {
+				case bool:
+					texts = append(texts, strconv.FormatBool(v))
+				case float64:
+					texts = append(texts, strconv.FormatFloat(v, 'g', -1, 64))
+				default:
+					texts = append(texts, v.(string))
+				}
+			}
+			if !oracleCondition(operator, ctx, key, texts, isDeny) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func oracleCondition(operator string, ctx oracleContext, key string, wants []string, isDeny bool) bool {
+	have, there := ctx[key]
+	if operator == "Null" {
+		return there == (wants[0] == "false")
+	}
+	isText := strings.Contains(operator, "String")
+	if isText && !isDeny {
+		for _, want := range wants {
+			if oracleElements(want, ctx, false, true) == nil {
+				return false // a value that cannot be put in
+			}
+		}
+	}
+	quantifier := ""
+	if before, after, ok := strings.Cut(operator, ":"); ok {
+		quantifier, operator = before, after
+	}
+	positive := strings.TrimSuffix(operator, "IfExists")
+	ifExists := positive != operator
+	negated := strings.Contains(positive, "Not")
+	positive = strings.Replace(positive, "Not", "", 1)
+	if !there {
+		if ifExists || quantifier == "ForAllValues" {
+			return true
+		}
+		return negated && quantifier == ""
+	}
+	one := func(value string) bool {
+		hit := false
+		for _, want := range wants {
+			hit = hit || oracleCompare(positive, value, want, ctx, isDeny)
+		}
+		return hit != negated
+	}
+	switch quantifier {
+	case "ForAnyValue":
+		for _, value := range have {
+			if one(value) {
+				return true
+			}
+		}
+		return false
+	case "ForAllValues":
+		for _, value := range have {
+			if !one(value) {
+				return false
+			}
+		}
+		return true
+	}
+	return one(have[0])
+}
+
+func oracleCompare(operator, value, want string, ctx oracleContext, isDeny bool) bool {
+	switch operator {
+	case "StringEquals", "StringEqualsIgnoreCase", "StringLike":
+		elements := oracleElements(want, ctx, isDeny, operator == "StringLike")
+		if elements == nil {
+			return false
+		}
+		if operator == "StringEqualsIgnoreCase" {
+			text := ""
+			for _, e := range elements {
+				text += string(e.char)
+			}
+			return strings.EqualFold(text, value)
+		}
+		return oracleMatch(elements, []rune(value))
+	case "Bool":
+		return value == want
+	case "IpAddress":
+		ip := net.ParseIP(value)
+		if !strings.Contains(want, "/") {
+			return ip != nil && ip.Equal(net.ParseIP(want))
+		}
+		_, network, err := net.ParseCIDR(want)
+		return ip != nil && err == nil && network.Contains(ip)
+	}
+	a, okA := oracleNumber(operator, value)
+	b, okB := oracleNumber(operator, want)
+	if !okA || !okB {
+		return false
+	}
+	switch strings.TrimPrefix(strings.TrimPrefix(operator, "Numeric"), "Date") {
+	case "Equals":
+		return a == b
+	case "LessThan":
+		return a < b
+	case "LessThanEquals":
+		return a <= b
+	case "GreaterThan":
+		return a > b
+	case "GreaterThanEquals":
+		return a >= b
+	}
+	panic("operator " + operator)
+}
+
+func oracleNumber(operator, text string) (float64, bool) {
+	if strings.HasPrefix(operator, "Date") {
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			return float64(at.Unix()), true
+		}
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return n, err == nil
 }
 
 func oracleList(v any) []any {
@@ -57,7 +208,7 @@ func oracleList(v any) []any {
 	return []any{v}
 }
 
-func oracleResource(resource string, vars Vars, isDeny bool, class, name string) bool {
+func oracleResource(resource string, ctx oracleContext, isDeny bool, class, name string) bool {
 	if resource == "*" {
 		return true
 	}
@@ -68,12 +219,12 @@ func oracleResource(resource string, vars Vars, isDeny bool, class, name string)
 	if !strings.HasPrefix(rest, class+"/") {
 		return false
 	}
-	elements := oracleElements(rest[len(class)+1:], vars, isDeny)
+	elements := oracleElements(rest[len(class)+1:], ctx, isDeny, true)
 	return elements != nil && oracleMatch(elements, []rune(name))
 }
 
 // oracleElements returns nil when a variable has no usable value.
-func oracleElements(pattern string, vars Vars, isDeny bool) []oracleElement {
+func oracleElements(pattern string, ctx oracleContext, isDeny, wild bool) []oracleElement {
 	elements := []oracleElement{}
 	literal := func(s string) {
 		for _, c := range s {
@@ -89,25 +240,22 @@ func oracleElements(pattern string, vars Vars, isDeny bool) []oracleElement {
 				literal(key)
 				continue
 			}
-			value, bad := "", "*?+#$\x00"
-			switch key {
-			case "iot:ClientId":
-				value, bad = vars.ClientID, bad+"/"
-			case "iot:Connection.Thing.ThingName":
-				value, bad = vars.ThingName, bad+"/"
-			case "iot:Connection.Thing.ThingTypeName":
-				value, bad = vars.ThingTypeName, bad+"/"
-			default:
-				value = vars.Attributes[strings.TrimSuffix(strings.TrimPrefix(key, "iot:Connection.Thing.Attributes["), "]")]
-			}
-			if value == "" || !isDeny && strings.ContainsAny(value, bad) {
+			values := ctx[key]
+			if len(values) == 0 || values[0] == "" {
 				return nil
 			}
-			literal(value)
+			bad := "*?+#$\x00"
+			if key == "iot:ClientId" || strings.HasSuffix(key, ".ThingName") || strings.HasSuffix(key, ".ThingTypeName") {
+				bad += "/"
+			}
+			if !isDeny && strings.ContainsAny(values[0], bad) {
+				return nil
+			}
+			literal(values[0])
 			continue
 		}
 		c := []rune(pattern[i:])[0]
-		if c == '*' || c == '?' {
+		if wild && (c == '*' || c == '?') {
 			elements = append(elements, oracleElement{wild: c})
 		} else {
 			elements = append(elements, oracleElement{char: c})

@@ -13,9 +13,8 @@ import (
 // the field and what is allowed.
 //
 // A document has Version "2012-10-17", may have an Id, and has one Statement or a list of them, each with Effect,
-// Action, Resource, maybe a Sid, and maybe the Condition {"Bool": {"iot:Connection.Thing.IsAttached": "true"}} (or
-// "false"). Other conditions, NotAction and NotResource are refused: a rule that is not understood must not be half
-// obeyed.
+// Action, Resource, maybe a Sid, and maybe a Condition (condition.go). Operators, keys, variables and actions that are
+// not known, NotAction and NotResource are refused: a rule that is not understood must not be half obeyed.
 func Parse(document []byte) (*Policy, error) { return ParseLimit(document, DefaultMaxChars) }
 
 // ParseLimit is Parse with another limit of characters, white space not counted.
@@ -86,6 +85,7 @@ func (p *Policy) addStatement(n node) error {
 			if m.kind != text {
 				err = fmt.Errorf("it is %s; it must be a string", m.kind)
 			}
+			s.sid = m.text
 		case "Effect":
 			if m.text != "Allow" && m.text != "Deny" {
 				err = fmt.Errorf("it is %s; it must be \"Allow\" or \"Deny\"", m.node)
@@ -96,7 +96,7 @@ func (p *Policy) addStatement(n node) error {
 		case "Resource":
 			err = eachText(m.node, func(resource string) error { return p.addResource(&s, resource) })
 		case "Condition":
-			s.attached, err = parseCondition(m.node)
+			err = p.addConditions(&s, m.node)
 		case "NotAction", "NotResource":
 			err = errors.New("this gateway does not evaluate it; write the statement with Action and Resource only")
 		default:
@@ -134,39 +134,27 @@ func eachText(n node, f func(string) error) error {
 	return nil
 }
 
-// parseCondition reads {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}; the value may be a boolean, a string,
-// or a list of one of them.
-func parseCondition(n node) (condition, error) {
-	if key := n.only("Bool").only("iot:Connection.Thing.IsAttached"); key != nil {
-		if key.kind == array && len(key.items) == 1 {
-			key = &key.items[0]
-		}
-		switch key.text {
-		case "true":
-			return ifAttached, nil
-		case "false":
-			return ifNotAttached, nil
-		}
-	}
-	return always, errors.New(`this gateway evaluates {"Bool": {"iot:Connection.Thing.IsAttached": "true"}} (or "false") only`)
+// elsewhere are the actions of AWS IoT's device policies that are not asked for over MQTT's topics: a statement may name
+// them, and grants nothing by it here.
+var elsewhere = []string{
+	"iot:GetThingShadow", "iot:UpdateThingShadow", "iot:DeleteThingShadow", "iot:ListNamedShadowsForThing",
+	"iot:GetRetainedMessage", "iot:ListRetainedMessages", "iot:AssumeRoleWithCertificate", "iot:DeleteConnection",
+	"iot:DescribeJobExecution", "iot:GetPendingJobExecutions", "iot:StartNextPendingJobExecution", "iot:UpdateJobExecution",
+	"iotjobsdata:DescribeJobExecution", "iotjobsdata:GetPendingJobExecutions", "iotjobsdata:StartNextPendingJobExecution",
+	"iotjobsdata:UpdateJobExecution", "iotjobsdata:StartCommandExecution", "greengrass:Discover",
 }
 
-// only returns the one member of an object, if it has that name.
-func (n *node) only(name string) *node {
-	if n == nil || len(n.members) != 1 || n.members[0].name != name {
-		return nil
-	}
-	return &n.members[0].node
-}
+// otherClasses are the kinds of resources of those actions.
+var otherClasses = []string{"thing", "cert", "thinggroup", "job", "rolealias", "stream"}
 
 func (s *statement) addAction(name string) error {
 	var glob pattern
 	for rest := name; rest != ""; {
 		glob, rest = appendWild(glob, rest, "")
 	}
-	found := false
+	found := slices.ContainsFunc(elsewhere, func(known string) bool { return glob.match(known, nil, false) })
 	for _, a := range actionNames {
-		if glob.match(a.name, &values{}, false) {
+		if glob.match(a.name, nil, false) {
 			s.actions |= a.action
 			found = true
 		}
@@ -202,14 +190,17 @@ func (p *Policy) addResource(s *statement, resource string) error {
 	}
 	className, name, _ := strings.Cut(part[5], "/")
 	c := slices.Index(classNames[:], className)
-	if c < 0 || len(className) == len(part[5]) {
+	other := slices.Contains(otherClasses, className)
+	if c < 0 && !other || len(className) == len(part[5]) {
 		return fmt.Errorf("%q: after the account it must be client/<id>, topic/<topic>, topicfilter/<filter> or *", resource)
 	}
-	compiled, err := p.parsePattern(name)
+	compiled, err := p.parsePattern(name, true)
 	if err != nil {
 		return fmt.Errorf("%q: %w", resource, err)
 	}
-	s.resources[c] = append(s.resources[c], compiled)
+	if !other {
+		s.resources[c] = append(s.resources[c], compiled)
+	}
 	return nil
 }
 
@@ -229,13 +220,21 @@ func isARNPart(part string) bool {
 	return true
 }
 
-// parsePattern compiles the name of a resource: literals, * and ?, variables ${...}, and ${*} ${?} ${$} for the
-// characters themselves.
-func (p *Policy) parsePattern(name string) (pattern, error) {
+// parsePattern compiles the name of a resource, or a value of a condition: literals, variables ${...}, ${*} ${?} ${$}
+// for the characters themselves and, where wild is set, the wildcards * and ?.
+func (p *Policy) parsePattern(name string, wild bool) (pattern, error) {
 	var out pattern
 	for rest := name; rest != ""; {
 		if !strings.HasPrefix(rest, "${") {
-			out, rest = appendWild(out, rest, "${")
+			if wild {
+				out, rest = appendWild(out, rest, "${")
+				continue
+			}
+			n := strings.Index(rest, "${")
+			if n < 0 {
+				n = len(rest)
+			}
+			out, rest = append(out, token{kind: literal, text: rest[:n]}), rest[n:]
 			continue
 		}
 		inner, after, ok := strings.Cut(rest[2:], "}")
@@ -288,17 +287,20 @@ func (p *Policy) parseVariable(name string) (token, error) {
 	case "*", "?", "$":
 		return token{kind: literal, text: name}, nil
 	}
-	if i := slices.Index(variableNames[:], name); i >= 0 {
-		return token{kind: fixed, name: variable(i)}, nil
+	switch {
+	case isKey(name) && (isList(name) || isTime(name)):
+		return token{}, fmt.Errorf("${%s} can stand in a Condition only, as a key", name)
+	case !isKey(name) && nearKey(name) != "":
+		return token{}, fmt.Errorf("variable ${%s} is spelled ${%s}", name, nearKey(name))
+	case !isKey(name):
+		return token{}, fmt.Errorf("variable ${%s} is not known; allowed are ${%s}, ${%s<name>]}, ${%s<fact>} and ${*} ${?} ${$}",
+			name, strings.Join(simpleKeys, "}, ${"), keyAttribute, keyCertificate)
 	}
-	const prefix, suffix = "iot:Connection.Thing.Attributes[", "]"
-	if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) && len(name) > len(prefix)+len(suffix) {
-		key := name[len(prefix) : len(name)-len(suffix)]
-		if !slices.Contains(p.attributes, key) {
-			p.attributes = append(p.attributes, key)
-		}
-		return token{kind: attribute, text: key}, nil
+	p.certificate = p.certificate || strings.HasPrefix(name, keyCertificate)
+	i := slices.Index(p.variables, name)
+	if i < 0 {
+		i = len(p.variables)
+		p.variables = append(p.variables, strings.Clone(name))
 	}
-	return token{}, fmt.Errorf("variable ${%s} is not known; allowed are ${%s}, ${%s]} and ${*} ${?} ${$}",
-		name, strings.Join(variableNames[:], "}, ${"), prefix+"<key>")
+	return token{kind: variable, index: i}, nil
 }
