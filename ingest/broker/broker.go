@@ -13,6 +13,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
@@ -106,7 +107,9 @@ type Broker struct {
 
 	// meeting makes attach and detach one after the other, so that Presence hears of them in the order in which they
 	// happened. Taken before mu.
-	meeting sync.Mutex
+	meeting     sync.Mutex
+	lastVersion uint64   // of the newest connection; guarded by meeting
+	secret      [16]byte // of this start: makes the names of connections
 	// keeping makes a change of a retained message one step in memory and in the journal.
 	keeping sync.Mutex
 
@@ -154,7 +157,10 @@ func Open(opts Options) (*Broker, error) {
 		stop:         make(chan struct{}),
 		stopped:      make(chan struct{}),
 	}
-	var err error
+	_, err := rand.Read(b.secret[:])
+	if err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
 	if b.journal, err = openJournal(opts.FS, opts.Dir, opts.Log); err != nil {
 		return nil, err
 	}
@@ -287,6 +293,7 @@ func (b *Broker) attach(l *link, client string, grant lane.Grant, clean bool, ex
 	present, will, err := b.attachLocked(l, client, grant, clean, expirySec)
 	if err == nil {
 		b.presence.Connected(grant.Thing, b.clock.Now(), l.remote)
+		b.tellConnected(l)
 	}
 	b.meeting.Unlock()
 	if will != nil {
@@ -317,7 +324,8 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 		}
 		if old := s.link; old != nil {
 			s.link = nil
-			old.c.End(lane.Violation{Code: 0x8e, Reason: "session taken over"})
+			l.id.took = old
+			old.c.End(errTakenOver)
 			if w := old.takeWill(); w != nil && (clean || w.delaySec == 0) {
 				will = &delayedWill{m: w.m, grant: old.grant}
 			}
@@ -365,6 +373,7 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 func (b *Broker) detach(l *link, will *will, reason error) {
 	b.meeting.Lock()
 	fire, last := b.detachLocked(l, will)
+	b.tellDisconnected(l, reason)
 	if last {
 		b.presence.Disconnected(l.grant.Thing, b.clock.Now(), reason.Error())
 	}

@@ -37,6 +37,7 @@ type index struct {
 	parents     *mqtt.TopicsIndex
 	parentCount atomic.Int64
 	telemetry   *atomic.Int64 // how many subscriptions may match telemetry
+	events      atomic.Int64  // how many may match events of the gateway
 }
 
 func newIndex(telemetry *atomic.Int64) *index {
@@ -58,6 +59,9 @@ func (x *index) add(client string, sub subscription, isNew bool) {
 	if isNew && mayMatchTelemetry(sub.filter) {
 		x.telemetry.Add(1)
 	}
+	if isNew && mayMatchEvents(sub.filter) {
+		x.events.Add(1)
+	}
 }
 
 // parentFilter returns x/+ for x/+/#.
@@ -76,7 +80,13 @@ func (x *index) remove(client, filter string) {
 	if mayMatchTelemetry(filter) {
 		x.telemetry.Add(-1)
 	}
+	if mayMatchEvents(filter) {
+		x.events.Add(-1)
+	}
 }
+
+// listened says whether somebody may want an event of the gateway. The answer may be old by the time it is used.
+func (x *index) listened() bool { return x.events.Load() > 0 }
 
 // mayMatchTelemetry says whether filter can match a topic under dt/.
 func mayMatchTelemetry(filter string) bool {

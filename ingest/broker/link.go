@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"net/netip"
@@ -48,6 +49,7 @@ type link struct {
 
 	// Set by Connect, before the session knows the link.
 	grant       lane.Grant
+	id          identity
 	session     *session // nil: none was opened
 	window      int      // messages in flight to the client
 	maxPacket   uint32   // 0: no limit
@@ -103,6 +105,9 @@ func (l *link) Connect(info *lane.Connect) error {
 		return errNotAuthorized
 	}
 	l.grant = grant
+	if l.cert != nil {
+		l.id.principal = sha256.Sum256(l.cert.Raw)
+	}
 	if err := l.takeConnect(info, client); err != nil {
 		return err
 	}
@@ -368,6 +373,13 @@ func (l *link) subscribe(body []byte) error {
 		return l.b.refuse(errSessionsLog)
 	}
 	l.sendSubscribed(9<<4, pk.PacketID, codes)
+	var granted []string
+	for i, sub := range subs {
+		if codes[i] < 0x80 {
+			granted = append(granted, sub.filter)
+		}
+	}
+	l.tellTopics("subscribed", granted)
 	for i, sub := range subs {
 		if codes[i] < 0x80 {
 			l.sendRetained(sub, existed[i])
@@ -444,8 +456,11 @@ func (l *link) unsubscribe(body []byte) error {
 		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "unsubscribe not decoded"})
 	}
 	codes := make([]byte, len(pk.Filters))
+	var dropped []string
 	for i, f := range pk.Filters {
-		codes[i] = l.dropSubscription(f.Filter)
+		if codes[i] = l.dropSubscription(f.Filter); codes[i] == 0 {
+			dropped = append(dropped, f.Filter)
+		}
 	}
 	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
 		return l.b.refuse(errSessionsLog)
@@ -454,6 +469,7 @@ func (l *link) unsubscribe(body []byte) error {
 		codes = nil // v3.1.1 section 3.11.3: no payload
 	}
 	l.sendSubscribed(11<<4, pk.PacketID, codes)
+	l.tellTopics("unsubscribed", dropped)
 	return nil
 }
 

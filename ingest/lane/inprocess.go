@@ -108,6 +108,9 @@ func appendVarInt(dst []byte, v int) []byte {
 	return append(dst, byte(v))
 }
 
+// IsServerFault says of a Violation with the code quota exceeded that not the client has exceeded one.
+func IsServerFault(v Violation) bool { return v == errDiskFull || v == errFiles }
+
 // StoreFor stores telemetry of a thing that did not come over a connection of its own, and returns when it is on disk. p.Topic is
 // one of the thing's telemetry topics. A refused message has a reason; an error says that the store takes no rows.
 func (e *Env) StoreFor(grant Grant, p *Publish) (reason string, err error) {
