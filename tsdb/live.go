@@ -29,6 +29,7 @@ type live struct {
 	minMs   atomic.Int64    // of rows since the last seal, about
 	maxMs   atomic.Int64    // of all rows since opening
 	kinds   []atomic.Uint32 // by MetricID: bit 1<<Kind
+	watch   watch
 }
 
 // shard is the part of the things whose id has one remainder. Its lock is held for one row, or for copying one open run.
@@ -41,6 +42,7 @@ type shard struct {
 	next    []slot   // scratch: its layout
 	scaled  []int64  // scratch: its mantissas
 	rec     []byte   // scratch: its log record, if it is no row
+	watched watched  // thresholds and crossings
 }
 
 // thing is one device. All of it is guarded by its shard's lock but closed runs, which never change.
@@ -51,6 +53,7 @@ type thing struct {
 	layout  []slot   // of the newest row in the open run
 	open    openRun
 	runs    uint32 // how many it has had: the number of the open one
+	id      ThingID
 	closed  []*run // oldest first; sealed ones leave from the front
 	sealing int    // how many of closed are being written to segments
 }
@@ -62,6 +65,7 @@ type column struct {
 	prev     int64 // mantissa of the row before in the open run's section
 	exp      int8
 	kind     Kind
+	crossed  bool // it is among the crossings of its shard
 }
 
 // slot is one value's place in a row: its column, and the kind and exponent that the mantissa is written with.
@@ -105,6 +109,7 @@ type run struct {
 func (l *live) start() {
 	l.minMs.Store(math.MaxInt64)
 	l.maxMs.Store(-1)
+	l.watch.crossed = make(chan struct{}, 1)
 	l.kinds = make([]atomic.Uint32, MaxMetrics)
 	for i := range l.shards {
 		l.shards[i].things, l.shards[i].deleted = map[ThingID]*thing{}, map[ThingID]struct{}{}
@@ -117,7 +122,7 @@ func (l *live) shard(id ThingID) *shard { return &l.shards[id%shardCount] }
 func (l *live) thing(sh *shard, id ThingID) *thing {
 	t := sh.things[id]
 	if t == nil {
-		t = &thing{}
+		t = &thing{id: id}
 		sh.things[id] = t
 		l.things.Add(1)
 	}
@@ -189,10 +194,14 @@ func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 	if timeMs > l.maxMs.Load() {
 		l.maxMs.Store(timeMs)
 	}
+	watched := sh.watched.bounds
 	for i := range values {
 		v := &values[i]
 		c := &t.cols[sh.next[i].col]
 		if timeMs >= c.lastMs {
+			if int(v.Metric) < len(watched) && watched[v.Metric] != nil {
+				l.watch.see(watched[v.Metric], sh, t, c, v)
+			}
 			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
 		}
 		if bit := uint32(1) << v.Kind; l.kinds[v.Metric].Load()&bit == 0 {

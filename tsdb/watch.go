@@ -1,0 +1,165 @@
+package tsdb
+
+import (
+	"slices"
+	"sync"
+)
+
+// Threshold is a column whose last values are watched. A row that moves the last value of a thing from one side of a bound to
+// another, onto it or off it, or that is the first, is a crossing; any row with the column is one where Any is set.
+type Threshold struct {
+	Metric MetricID
+	Bounds []float64 // in any order
+	Any    bool
+}
+
+// Crossing is a thing and a column of it that crossed a bound since the last TakeCrossings, once or more often.
+type Crossing struct {
+	Thing  ThingID
+	Metric MetricID
+}
+
+// maxCrossings bounds what waits to be taken, per shard: as many as there are things in a fleet of 130,000. Past it,
+// crossings are lost, and TakeCrossings says so.
+const maxCrossings = 4096
+
+// watch finds crossings while rows are appended. Without thresholds it costs a comparison per value.
+type watch struct {
+	crossed chan struct{} // has a token while there may be something to take
+	mu      sync.Mutex    // one Watch or TakeCrossings at a time; taken before shard.mu
+}
+
+// bounds are those of one column. They never change.
+type bounds struct {
+	at  []float64 // ascending, unique
+	any bool
+}
+
+// watched is what a shard has of it, guarded by its lock.
+type watched struct {
+	bounds []*bounds // by MetricID; never changed, only replaced
+	list   []Crossing
+	lost   bool
+}
+
+// Watch replaces all thresholds. A row that is appended after it returned is held against them, so that who reads the last
+// values then, and takes the crossings later, misses nothing.
+func (s *Store) Watch(thresholds []Threshold) {
+	var list []*bounds
+	for _, t := range thresholds {
+		for int(t.Metric) >= len(list) {
+			list = append(list, nil)
+		}
+		b := list[t.Metric]
+		if b == nil {
+			b = &bounds{}
+			list[t.Metric] = b
+		}
+		b.at, b.any = append(b.at, t.Bounds...), b.any || t.Any
+	}
+	for _, b := range list {
+		if b != nil {
+			slices.Sort(b.at)
+			b.at = slices.Compact(b.at)
+		}
+	}
+	s.live.watch.mu.Lock()
+	defer s.live.watch.mu.Unlock()
+	for i := range s.live.shards {
+		sh := &s.live.shards[i]
+		sh.mu.Lock()
+		sh.watched.bounds = list
+		sh.mu.Unlock()
+	}
+}
+
+// Crossed has a token after a crossing that nobody has taken.
+func (s *Store) Crossed() <-chan struct{} { return s.live.watch.crossed }
+
+// TakeCrossings appends the crossings since the last call to dst, each thing and column once. lost says that there were too many, so that
+// any thing may have crossed any bound.
+func (s *Store) TakeCrossings(dst []Crossing) (list []Crossing, lost bool) {
+	w := &s.live.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.crossed:
+	default:
+	}
+	for i := range s.live.shards {
+		sh := &s.live.shards[i]
+		sh.mu.Lock()
+		for _, c := range sh.watched.list {
+			if t := sh.things[c.Thing]; t != nil {
+				if col := t.find(c.Metric); col >= 0 {
+					t.cols[col].crossed = false
+				}
+			}
+		}
+		dst = append(dst, sh.watched.list...)
+		lost = lost || sh.watched.lost
+		sh.watched.list, sh.watched.lost = sh.watched.list[:0], false
+		sh.mu.Unlock()
+	}
+	return dst, lost
+}
+
+// see holds a new last value v of a column against its bounds. The caller holds the shard's lock, and c still has the value before.
+func (w *watch) see(b *bounds, sh *shard, t *thing, c *column, v *Value) {
+	if c.crossed || t.id >= FirstSource || !b.any && c.lastMs >= 0 && (c.mantissa == v.Mantissa && c.exp == v.Exp && c.kind == v.Kind ||
+		b.place(c.kind, c.mantissa, c.exp) == b.place(v.Kind, v.Mantissa, v.Exp)) {
+		return
+	}
+	if len(sh.watched.list) == maxCrossings {
+		sh.watched.lost = true
+	} else {
+		c.crossed = true
+		sh.watched.list = append(sh.watched.list, Crossing{t.id, v.Metric})
+	}
+	select {
+	case w.crossed <- struct{}{}:
+	default:
+	}
+}
+
+// place says where a value is among the bounds: on one, between two, no number (NaN), or a text.
+func (b *bounds) place(kind Kind, mantissa int64, exp int8) int {
+	if kind == String {
+		return -2
+	}
+	value := Value{Mantissa: mantissa, Exp: exp, Kind: kind}.Float()
+	if value != value {
+		return -1
+	}
+	lo, hi := 0, len(b.at)
+	for lo < hi {
+		if mid := (lo + hi) / 2; b.at[mid] < value {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(b.at) && b.at[lo] == value {
+		return 2*lo + 1
+	}
+	return 2 * lo
+}
+
+// EachLast calls f with every thing that has a column, and its last value, in no order; sources are left out. f runs with a lock
+// held: it must be short and must not call the store.
+func (s *Store) EachLast(m MetricID, f func(thing ThingID, kind Kind, number float64)) {
+	for i := range s.live.shards {
+		sh := &s.live.shards[i]
+		sh.mu.Lock()
+		for id, t := range sh.things {
+			if id >= FirstSource {
+				continue
+			}
+			if col := t.find(m); col >= 0 && t.cols[col].lastMs >= 0 {
+				c := &t.cols[col]
+				f(id, c.kind, Value{Mantissa: c.mantissa, Exp: c.exp, Kind: c.kind}.Float())
+			}
+		}
+		sh.mu.Unlock()
+	}
+}
