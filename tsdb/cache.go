@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// columnCache keeps decoded numbers of what never changes: whole sections of runs, and blocks. A dashboard asks for the same hour
+// columnCache keeps decoded numbers of what never changes, or only grows: sections of runs, and blocks. A dashboard asks for the same hour
 // again and again. What leaves when it is full is left to chance: a query over more than fits then still finds a part, where the
 // oldest first would find nothing. Times that columns share are counted once, and not at all where they have left and a column has
 // not: so it may take up to twice its limit. Safe for concurrent use.
@@ -42,12 +42,16 @@ type decodedColumn struct {
 	floats    []float64
 	ascending bool
 	sizeBytes int // without offsets that are shared
+
+	// Of a section of a run.
+	rows int        // that it has, with a value or without
+	next plainPlace // where the next one begins, if pos is not 0
 }
 
 // cachedRowBytes is what a row of a cached column takes at most, cachedColumnBytes what a column takes besides, about.
 const (
 	cachedRowBytes    = 12
-	cachedColumnBytes = 200
+	cachedColumnBytes = 256
 )
 
 func (c *columnCache) start(limit int) {
@@ -68,8 +72,11 @@ func (c *columnCache) fits(rows int, minMs, maxMs int64) bool {
 func (c *columnCache) put(id columnID, d *decodedColumn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.columns[id] != nil {
-		return
+	if old := c.columns[id]; old != nil {
+		if old.rows >= d.rows {
+			return
+		}
+		c.bytes -= old.sizeBytes
 	}
 	c.columns[id] = d
 	c.bytes += d.sizeBytes

@@ -395,27 +395,52 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 			continue
 		}
 		data := r.data[sec.offset-r.sections[0].offset:]
-		if rows < sectionRows || p.text || !s.cache.fits(rows, sec.minMs, sec.maxMs) {
-			p.addSection(data, rows, col, r, &sc.rd)
+		if p.text || !s.cache.fits(rows, sec.minMs, sec.maxMs) {
+			var at plainPlace
+			p.addSection(data, rows, col, r, &sc.rd, &at)
 			continue
 		}
+		// The last section of an open run grows; what is known of its first rows stays true. More rows than our copy has are newer ones.
 		id := columnID{r.owner, uint32(r.first + i), m}
 		d := s.cache.get(id)
-		if d == nil {
-			sc.whole.all()
-			sc.whole.addSection(data, rows, col, r, &sc.rd)
-			d = newOffsets(sc.whole.times, sec.minMs).withFloats(sc.whole.numbers)
+		if d == nil || d.rows < rows {
+			d = d.grown(data, rows, col, r, sec, sc)
 			s.cache.put(id, d)
 		}
 		p.addDecoded(d)
 	}
 }
 
-// addSection adds the samples of one column of a section.
-func (p *points) addSection(data []byte, rows, col int, r *runPart, rd *runReader) {
+// grown returns what d, which may be nil, is once it has the first rows rows of a section.
+func (d *decodedColumn) grown(data []byte, rows, col int, r *runPart, sec *section, sc *scratch) *decodedColumn {
+	w := &sc.whole
+	w.all()
+	var at plainPlace
+	if d != nil && d.next.pos > 0 && d.baseMs <= sec.minMs {
+		at = d.next
+		for i, off := range d.offsets {
+			w.times = append(w.times, d.baseMs+int64(off))
+			w.numbers = append(w.numbers, d.floats[i])
+		}
+		if !w.addPlainSection(data, rows-d.rows, uint16(col), &at) {
+			at = plainPlace{}
+		}
+	}
+	if at.pos == 0 {
+		w.reset()
+		w.addSection(data, rows, col, r, &sc.rd, &at)
+	}
+	grown := newOffsets(w.times, sec.minMs).withFloats(w.numbers)
+	grown.rows, grown.next = rows, at
+	return grown
+}
+
+// addSection adds the samples of one column of a section. at is where a section that grows goes on; it is left as it was
+// where that is not known.
+func (p *points) addSection(data []byte, rows, col int, r *runPart, rd *runReader, at *plainPlace) {
 	before := *p
-	if !p.addPlainSection(data, rows, uint16(col)) {
-		*p = before
+	if !p.addPlainSection(data, rows, uint16(col), at) {
+		*p, *at = before, plainPlace{}
 		p.addAnySection(data, rows, col, len(r.metrics), rd)
 	}
 }
@@ -436,15 +461,21 @@ func (p *points) addAnySection(data []byte, rows, col, columns int, rd *runReade
 
 // addPlainSection is addAnySection without decoding the other columns, some five times as fast with eight of them. It gives up, and
 // p is then good for nothing, at rows of more than 64 values or with the column twice.
-func (p *points) addPlainSection(data []byte, rows int, col uint16) bool {
+//
+// It begins at place, whose zero value is the start of the section, and moves it behind the rows.
+func (p *points) addPlainSection(data []byte, rows int, col uint16, place *plainPlace) bool {
 	var (
-		pos           int
-		timeMs, value int64
-		width         int  // values in a row
-		at            = -1 // which of them is of the column
-		slotOf        slot
+		pos           = place.pos
+		timeMs, value = place.timeMs, place.value
+		width         = place.width
+		at            = place.at - 1
+		slotOf        = place.slot
 		below, own    uint64 // bits of the values before it, and its own
 	)
+	if at >= 0 {
+		own = 1 << at
+		below = own - 1
+	}
 	for range rows {
 		var u uint64
 		// Time, tag and mask of nearly every row lie in eight bytes.
@@ -514,7 +545,17 @@ func (p *points) addPlainSection(data []byte, rows int, col uint16) bool {
 			p.add(point{timeMs, value, slotOf.exp, slotOf.kind})
 		}
 	}
+	*place = plainPlace{pos, timeMs, value, width, at + 1, slotOf}
 	return true
+}
+
+// plainPlace is where addPlainSection stands between two rows.
+type plainPlace struct {
+	pos           int
+	timeMs, value int64 // of the row before
+	width         int   // values in a row
+	at            int   // which of them is of the column, counted from 1; 0: none
+	slot          slot  // its
 }
 
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }

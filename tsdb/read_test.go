@@ -169,3 +169,59 @@ func TestReadExtremes(t *testing.T) {
 		t.Fatalf("%d numbers of blocks, the largest %v; %d samples, the largest %v", len(some.Values), slices.Max(some.Values), len(all.Values), slices.Max(all.Values))
 	}
 }
+
+// A column that is read again and again while rows are added is the same as one that is read once, without a cache.
+func TestReadWhileGrowing(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	kept := small(vfs.NewMem())
+	kept.CacheBytes = 8 << 20
+	none := small(vfs.NewMem())
+	none.CacheBytes = 1
+	both := [2]*tsdb.Store{open(t, kept), open(t, none)}
+	var cols []tsdb.MetricID
+	for i := range 70 {
+		cols = append(cols, metric(t, both[0], fmt.Sprint("c", i)))
+		metric(t, both[1], fmt.Sprint("c", i))
+	}
+	for i := range int64(1500) {
+		ms := 1_000_000 + i*1000 + rng.Int64N(300)
+		if rng.IntN(100) == 0 {
+			ms = rng.Int64N(ms)
+		}
+		width := 4
+		if rng.IntN(200) == 0 {
+			width = 10 + rng.IntN(60)
+		}
+		var values []tsdb.Value
+		for _, c := range cols[:width] {
+			if rng.IntN(30) > 0 {
+				values = append(values, decimal(c, rng.Int64N(1<<rng.IntN(60)), int8(-rng.IntN(3))))
+			}
+		}
+		if len(values) == 0 {
+			continue
+		}
+		for _, s := range both {
+			appendRow(t, s, 1, ms, values...)
+			if i%700 == 699 {
+				must(t, s.Seal(context.Background()))
+			}
+		}
+		if rng.IntN(4) > 0 {
+			continue
+		}
+		m := cols[rng.IntN(5)]
+		fromMs, toMs := rng.Int64N(ms), int64(math.MaxInt64)
+		if rng.IntN(2) == 0 {
+			toMs = fromMs + rng.Int64N(ms)
+		}
+		var got, want tsdb.Samples
+		must(t, both[0].Read(&got, 1, m, fromMs, toMs))
+		must(t, both[1].Read(&want, 1, m, fromMs, toMs))
+		if !slices.Equal(got.TimesMs, want.TimesMs) || !slices.Equal(got.Values, want.Values) {
+			t.Fatalf("row %d, column %d, [%d,%d]: %d samples, want %d", i, m, fromMs, toMs, len(got.Values), len(want.Values))
+		}
+	}
+}
