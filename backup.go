@@ -120,6 +120,8 @@ func (g *gateway) stage(ctx context.Context, dir string, withUnlockKey bool) (do
 	steps := []func() error{
 		func() error { return g.telemetry.Backup(ctx, filepath.Join(dir, "tsdb"), b.keepFree) },
 		func() error { return b.copyIfThere("sessions/sessions.log") },
+		func() error { return b.copyIfThere("indexing.json") },
+		func() error { return b.copyIfThere("events.json") },
 		b.registry,
 		func() error { return b.identities(withUnlockKey) },
 		b.audit,

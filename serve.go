@@ -51,6 +51,7 @@ type gateway struct {
 	queries    *prom.API
 	intake     *intake.Intake
 	devices    *ingest.Server
+	switches   *admin.Events
 	people     *admin.Server
 
 	backing sync.Mutex // held while a backup is made
@@ -256,6 +257,11 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 	g.onClose("devices", g.devices.Shutdown)
 	g.identities.OnRevoke(func(thingName string) { g.devices.Kick(thingName, "its certificate was revoked") })
 	g.things.OnChange(g.forgetDeleted())
+	if g.switches, err = admin.OpenEvents(g.files, g.settings.dataDir); err != nil {
+		return err
+	}
+	events := &registryEvents{on: g.switches, devices: g.devices, clock: g.clock, accountID: g.settings.awsAccount}
+	g.things.OnChange(events.thing)
 	return nil
 }
 
@@ -293,7 +299,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			return r.Status, r.ContentType, r.Body
 		},
 		Intake: g.intake.Serve, Raw: raw{g.queries},
-		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, Events: g.switches, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 		Backup: g.backup,
 	})
 	if err != nil {

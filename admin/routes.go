@@ -78,5 +78,7 @@ var iotRoutes = []route{
 	{method: "GET", pattern: "/indexing/config", op: "GetIndexingConfiguration", scope: read, handle: getIndexingConfiguration},
 	{method: "POST", pattern: "/indexing/config", op: "UpdateIndexingConfiguration", scope: fleet, audited: true, handle: awsBody(updateIndexingConfiguration)},
 	{method: "POST", pattern: "/things/{thingName}/connectivity-data", op: "GetThingConnectivityData", scope: read, readsByPost: true, handle: getThingConnectivityData},
+	{method: "GET", pattern: "/event-configurations", op: "DescribeEventConfigurations", scope: read, handle: describeEventConfigurations},
+	{method: "PATCH", pattern: "/event-configurations", op: "UpdateEventConfigurations", scope: fleet, audited: true, handle: awsBody(updateEventConfigurations)},
 	{method: "GET", pattern: "/endpoint", op: "DescribeEndpoint", scope: read, handle: describeEndpoint},
 }

@@ -78,6 +78,7 @@ type Options struct {
 	// interface{ ConnectionState() tls.ConnectionState }.
 	MQTT     func(net.Conn)
 	Messages Messages // the devices' broker; nil: none
+	Events   *Events  // which registry events are announced; nil: DataDir says it
 	// MQTTAddr is the address of the devices' listener, for DescribeEndpoint.
 	MQTTAddr func() net.Addr
 	// NotReady says why the gateway as a whole is not ready, beyond Telemetry.Ready; nil or "" where it is.
@@ -150,6 +151,7 @@ type Server struct {
 	localAPI *fasthttp.Server // of local
 	audit    *audit.Log
 	indexing *indexing
+	events   *Events
 	live     *live
 	static   *static
 	api      *table // at the root
@@ -194,6 +196,11 @@ func Open(opts Options) (*Server, error) {
 	}
 	if s.indexing, err = openIndexing(opts.FS, opts.DataDir); err != nil {
 		return nil, err
+	}
+	if s.events = opts.Events; s.events == nil {
+		if s.events, err = OpenEvents(opts.FS, opts.DataDir); err != nil {
+			return nil, err
+		}
 	}
 	if s.audit, err = audit.Open(opts.FS, opts.DataDir, opts.Clock); err != nil {
 		return nil, err

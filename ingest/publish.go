@@ -80,8 +80,11 @@ func (s *Server) storeFor(name, topic string, payload []byte, opts PublishOption
 }
 
 // Announce publishes an event of the gateway itself with QoS 1. It waits for nothing: sessions of clients that are away have it on disk
-// within a second. topic must be valid.
+// within a second. topic must be valid. It may be called at any time, by listeners of the registry, too.
 func (s *Server) Announce(topic string, payload []byte) { s.broker.Announce(topic, payload) }
+
+// EventsWanted says whether somebody has subscribed to events under $aws/events/: without, none needs to be made.
+func (s *Server) EventsWanted() bool { return s.broker.EventsWanted() }
 
 // Handle calls handle for every message that a client, a will, or a Publish with an origin sends to a topic that matches filter,
 // which must begin with $aws/. It is called before the message is acknowledged, in the goroutine of its sender: calls of one

@@ -67,6 +67,9 @@ func (l *link) event(kind string) lifecycleEvent {
 		Session: l.sessionIdentifier(), Principal: l.principal()}
 }
 
+// EventsWanted says whether a session has subscribed to events of the gateway.
+func (b *Broker) EventsWanted() bool { return b.index.listened() }
+
 func (b *Broker) announceEvent(topic string, e lifecycleEvent) {
 	text, err := json.Marshal(e)
 	if err != nil {

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestRegistryEvents(t *testing.T) {
+	g := startGatewayWith(t, allowAll)
+	f := func(method, path, text string, status int, part string) {
+		t.Helper()
+		if code, body := g.call(method, "/iot"+path, text); code != status || !strings.Contains(body, part) {
+			t.Fatalf("%s %s: %d %s\nwant %d %s", method, path, code, body, status, part)
+		}
+	}
+	sub := g.mosquittoSub("app", "$aws/events/thing/#", "%t %p")
+	f("GET", "/event-configurations", "", 200, `"THING":{"Enabled":false}`)
+	f("POST", "/things/quiet", "", 200, "quiet")
+	f("PATCH", "/event-configurations", `{"eventConfigurations":{"THINGS":{"Enabled":true}}}`, 400, "THING_GROUP_MEMBERSHIP")
+	f("PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":true}}}`, 200, "{}")
+	f("GET", "/event-configurations", "", 200, `"THING":{"Enabled":true},"THING_GROUP":{"Enabled":false}`)
+
+	f("POST", "/thing-types/lamp", "", 200, "lamp")
+	f("POST", "/things/lamp-1", `{"attributePayload":{"attributes":{"city":"ulm"}}}`, 200, "lamp-1")
+	f("PATCH", "/things/lamp-1", `{"thingTypeName":"lamp"}`, 200, "{}")
+	f("DELETE", "/things/lamp-1", "", 200, "{}")
+	var id string
+	for i, operation := range []string{"CREATED", "UPDATED", "DELETED"} {
+		topic, text, _ := strings.Cut(sub.line(), " ")
+		var e struct {
+			EventType, EventID, Operation, AccountID, ThingID, ThingName string
+			ThingTypeName                                                *string
+			VersionNumber                                                int
+			Timestamp                                                    int64
+			Attributes                                                   map[string]string
+		}
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+		if topic != "$aws/events/thing/lamp-1/"+strings.ToLower(operation) || e.EventType != "THING_EVENT" || e.Operation != operation || e.AccountID != "123456789012" ||
+			e.ThingName != "lamp-1" || e.Attributes["city"] != "ulm" || len(e.EventID) != 36 || e.VersionNumber != min(i+1, 2) || e.Timestamp < 1_700_000_000_000 {
+			t.Fatalf("%s %s", topic, text)
+		}
+		if id == "" {
+			id = e.ThingID
+		}
+		if e.ThingID != id || len(id) != 36 || (e.ThingTypeName != nil) != (i > 0) {
+			t.Fatalf("%s %s", topic, text)
+		}
+	}
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := startGateway(t, g.dir)
+	if code, body := again.call("GET", "/iot/event-configurations", ""); code != 200 || !strings.Contains(body, `"THING":{"Enabled":true}`) {
+		t.Fatalf("after a restart: %d %s", code, body)
+	}
+}
