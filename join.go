@@ -10,14 +10,11 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/bits-and-blooms/bitset"
-
 	"muster/admin"
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
 	"muster/registry/policy"
-	"muster/registry/query"
 	"muster/tsdb"
 	"muster/tsdb/prom"
 )
@@ -136,28 +133,6 @@ func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label 
 		dst = append(dst, prom.Label{Name: "thing_type", Value: typeName})
 	}
 	return dst
-}
-
-// lastValues answers fleet queries about live telemetry. It implements query.Telemetry.
-type lastValues struct{ store *tsdb.Store }
-
-func (l lastValues) Compare(ctx context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
-	id, ok := l.store.Dict().LookupMetric(metric)
-	if !ok {
-		return nil
-	}
-	for i, thing := range l.store.ThingsWith(nil, id, 0, tsdb.MaxTimeMs) {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if thing >= tsdb.FirstSource { // ascending: no more things
-			break
-		}
-		if field, ok := l.store.Last(thing, id); ok && field.Kind != tsdb.String && op.Holds(field.Number, operand) {
-			dst.Set(uint(thing))
-		}
-	}
-	return nil
 }
 
 // raw hands out samples over HTTP. It implements admin.Raw.

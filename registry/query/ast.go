@@ -32,7 +32,7 @@ type (
 type Term struct {
 	Field  string // "": a bare word
 	Kind   Kind
-	Text   string // of Word, with index.AnyRun and index.AnyOne for its wildcards; of Phrase and Regex
+	Text   string // of Word, with index.AnyRun and index.AnyOne for its wildcards; of Phrase, Regex and Area
 	Lo, Hi Bound  // of Range
 	// At is where the term is in the query, in characters from 0. It does not count when terms are compared.
 	At int
@@ -47,6 +47,7 @@ const (
 	Phrase             // "in quotes"
 	Regex              // /re2/
 	Range              // [lo TO hi], {lo TO hi}, and < <= > >=
+	Area               // geo_distance,48.1,11.5,10km
 )
 
 // Bound is an end of a range.
@@ -92,14 +93,18 @@ func (n Not) print(b *strings.Builder, _ strength) {
 }
 
 func (t *Term) print(b *strings.Builder, _ strength) {
-	if t.Field != "" {
+	if c, ok := columnOf(t.Field); ok && c.Func != LastValue {
+		printWord(b, telemetryRoot+c.Metric, true)
+		b.WriteString(strings.TrimPrefix(c.String(), c.Metric))
+		b.WriteByte(':')
+	} else if t.Field != "" {
 		printWord(b, t.Field, true)
 		b.WriteByte(':')
 	}
 	switch t.Kind {
 	case Exists:
 		b.WriteByte('*')
-	case Word:
+	case Word, Area:
 		printWord(b, t.Text, t.Field == "")
 	case Phrase:
 		printQuoted(b, t.Text)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -30,19 +32,113 @@ type doc map[string][]string
 // fleet is the plain model: what is true, and how it is found the slow way.
 type fleet struct {
 	docs map[uint32]doc
-	temp map[uint32]float64 // telemetry.temp
+	temp map[uint32][]sample // telemetry.temp, ascending in time
+}
+
+type sample struct {
+	ms    int64
+	value float64
 }
 
 // Compare implements query.Telemetry.
-func (f *fleet) Compare(_ context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
-	if metric == "temp" {
-		for id, value := range f.temp {
-			if op.Holds(value, operand) {
-				dst.Set(uint(id))
-			}
+func (f *fleet) Compare(_ context.Context, column query.Column, atMs int64, op query.Op, operand float64, dst *bitset.BitSet) error {
+	for id := range f.temp {
+		if value, ok := f.number(id, column, atMs); ok && op.Holds(value, operand) {
+			dst.Set(uint(id))
 		}
 	}
 	return nil
+}
+
+// number returns the value of a column, straight from the description of windows.
+func (f *fleet) number(id uint32, c query.Column, atMs int64) (float64, bool) {
+	all := f.temp[id]
+	if c.Metric != "temp" || len(all) == 0 {
+		return 0, false
+	}
+	if c.Func == query.LastValue {
+		return all[len(all)-1].value, true
+	}
+	var in []sample
+	for _, s := range all {
+		if s.ms > atMs-c.Over.Milliseconds() && s.ms <= atMs {
+			in = append(in, s)
+		}
+	}
+	if c.Func == query.Count {
+		return float64(len(in)), true
+	}
+	if len(in) == 0 || c.Func == query.Rate && len(in) == 1 {
+		return 0, false
+	}
+	sum, rise := 0.0, 0.0
+	low, high := in[0].value, in[0].value
+	for i, s := range in {
+		sum += s.value
+		low, high = min(low, s.value), max(high, s.value)
+		if i > 0 {
+			rise += s.value
+			if s.value >= in[i-1].value {
+				rise -= in[i-1].value
+			}
+		}
+	}
+	switch c.Func {
+	case query.Avg:
+		return sum / float64(len(in)), true
+	case query.Min:
+		return low, true
+	case query.Max:
+		return high, true
+	case query.Sum:
+		return sum, true
+	case query.Rate:
+		return rise * 1000 / float64(in[len(in)-1].ms-in[0].ms), true
+	}
+	return in[len(in)-1].value, true
+}
+
+// document shows a thing of the model to a matcher.
+type document struct {
+	*trial
+	id uint32
+}
+
+func (d document) Values(field string) (values []index.Value) {
+	for _, v := range d.docs[d.id][field] {
+		if d.columns[field] {
+			n, _ := strconv.ParseInt(v, 10, 64)
+			values = append(values, index.NewNumber(n))
+		} else {
+			values = append(values, index.NewValue(v))
+		}
+	}
+	return values
+}
+
+func (d document) EachBare(f func(string, []index.Value) bool) bool {
+	for field := range d.docs[d.id] {
+		if (strings.HasPrefix(field, "attributes.") || strings.HasPrefix(field, "thing")) && f(field, d.Values(field)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Number asks the telemetry that the plan asks, not the model.
+func (d document) Number(c query.Column) (float64, bool) {
+	var times []int64
+	var values []float64
+	all := d.temp[d.id]
+	for _, s := range all {
+		if c.Func == query.LastValue || s.ms > nowMs-c.Over.Milliseconds() && s.ms <= nowMs {
+			times, values = append(times, s.ms), append(values, s.value)
+		}
+	}
+	if c.Metric != "temp" {
+		return 0, false
+	}
+	return c.Func.Of(times, values, len(all) > 0)
 }
 
 var decimal = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
@@ -76,8 +172,8 @@ func (f *fleet) match(id uint32, n query.Node, typed bool) bool {
 		return !f.match(id, n.Node, typed)
 	}
 	t := n.(*query.Term)
-	if t.Field == "telemetry.temp" {
-		value, ok := f.temp[id]
+	if name, ok := strings.CutPrefix(t.Field, "telemetry."); ok {
+		value, ok := f.number(id, windows[name], nowMs)
 		return ok && inRange(value, t)
 	}
 	if t.Field != "" {
@@ -146,6 +242,20 @@ func matchValue(value string, t *query.Term) bool {
 		return strings.Contains(" "+strings.Join(strings.Fields(value), " ")+" ", " "+strings.Join(strings.Fields(text), " ")+" ")
 	case query.Regex:
 		return compiled("(?i)" + t.Text).MatchString(value)
+	case query.Area:
+		p, ok := index.ParsePoint(value)
+		parts := strings.Split(t.Text, ",")
+		if !ok {
+			return false
+		}
+		var n [4]float64
+		for i, part := range parts[1:] {
+			n[i], _ = number(strings.TrimSuffix(part, "km"))
+		}
+		if parts[0] == "geo_distance" {
+			return index.Distance(p, index.Point{Lat: n[0], Lon: n[1]}) <= n[2]*1000
+		}
+		return p.Lat >= n[0] && p.Lon >= n[1] && p.Lat <= n[2] && p.Lon <= n[3]
 	}
 	if t.Lo.Quoted || t.Hi.Quoted {
 		lo, hi := strings.ToLower(t.Lo.Text), strings.ToLower(t.Hi.Text)
@@ -197,13 +307,14 @@ var (
 	nums   = []string{"1", "1.0", "01", "-5", "2e3", "75", "80", "7", "0", "-0", "99999999999999999999", ".5", "5."}
 	odds   = []string{"abc", "ABC", "abd", "1", "2", "[x]", "a:b", "a@b", "-x", "/dev/tty", "AND", "to", "x=y", "0x10", "inf", "1_0"}
 	spaced = []string{"gateway restarted", "keep alive timeout", "lost", "Gateway  lost", "restarted gateway restarted", "a\u2003b"}
+	places = []string{"48.1,11.5", "48.137,11.575", "[48.2,11.4]", "point(11.5 48.1)", "52.5,13.4", "-33.9,151.2", "91,0", "1,2,3", "48.1"}
 	groups = []string{"north", "south", "old firmware", "7", "North-2"}
 )
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 func newTrial(seed uint64, n int, bulk bool) *trial {
-	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32]float64{}}}
+	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32][]sample{}}}
 	t.x = index.New("thingName", func(id uint32) string { return t.docs[id]["thingName"][0] })
 	t.x.Forward(func(id uint32, field string) (string, bool) {
 		if field != "thingName" && field != "attributes.serial" && field != "attributes.odd" {
@@ -284,9 +395,15 @@ func (t *trial) random(id uint32) doc {
 	if t.IntN(2) == 0 {
 		d["connectivity.timestamp"] = []string{strconv.Itoa(nowMs - t.IntN(5)*3600_000)}
 	}
+	delete(t.temp, id)
 	if t.IntN(2) == 0 {
-		t.temp[id] = float64(t.IntN(100))
+		ms := int64(nowMs - 120_000)
+		for range 1 + t.IntN(5) {
+			ms += 1 + t.Int64N(40)*1000
+			t.temp[id] = append(t.temp[id], sample{ms, float64(t.IntN(100))})
+		}
 	}
+	maybe("attributes.pos", places)
 	return d
 }
 
@@ -348,7 +465,16 @@ func (t *trial) write() {
 	}
 }
 
-var fields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "attributes.city", "attributes.num", "attributes.odd",
+// windows are the columns of terms over telemetry, by what stands behind "telemetry.".
+var windows = map[string]query.Column{
+	"temp": {Metric: "temp"}, "none": {Metric: "none"},
+	"temp.avg(1m)": {Metric: "temp", Func: query.Avg, Over: time.Minute}, "temp.min(30s)": {Metric: "temp", Func: query.Min, Over: 30 * time.Second},
+	"temp.max(1h)": {Metric: "temp", Func: query.Max, Over: time.Hour}, "temp.sum(100s)": {Metric: "temp", Func: query.Sum, Over: 100 * time.Second},
+	"temp.count(1m)": {Metric: "temp", Func: query.Count, Over: time.Minute}, "temp.rate(5m)": {Metric: "temp", Func: query.Rate, Over: 5 * time.Minute},
+	"temp.last(40s)": {Metric: "temp", Func: query.Last, Over: 40 * time.Second},
+}
+
+var fields = []string{"attributes.pos", "thingName", "thingId", "thingTypeName", "thingGroupNames", "attributes.city", "attributes.num", "attributes.odd",
 	"attributes.serial", "attributes.flag", "attributes.none", "registry.version", "connectivity.reason", "connectivity.timestamp"}
 
 var regexes = []string{"^sn-[0-9]+$", "o", "[^a-m]s", "1|abc", "L.MP", `\D7`, "(ga|re).*t", `^\d+$`, "k", "a{2}", "[A-F]1", "x?y", `\/dev`, "^$", "(?:os)+"}
@@ -373,14 +499,22 @@ func (t *trial) node(depth int) query.Node {
 
 func (t *trial) term() query.Node {
 	n := &query.Term{Field: pick(t.Rand, fields)}
-	if t.IntN(15) == 0 {
-		n.Field = "telemetry.temp"
+	if t.IntN(12) == 0 {
+		n.Field = "telemetry." + pick(t.Rand, slices.Sorted(maps.Keys(windows)))
 		switch t.IntN(4) {
 		case 0:
 		case 1:
 			n.Kind, n.Text = query.Word, strconv.Itoa(t.IntN(100))
 		default:
 			n.Kind, n.Lo, n.Hi = query.Range, t.bound(), t.bound()
+		}
+		return n
+	}
+	if n.Field == "attributes.pos" && t.IntN(2) == 0 {
+		n.Kind = query.Area
+		n.Text = fmt.Sprintf("geo_box,%d,%d,%d,%d", 40+t.IntN(10), 9+t.IntN(5), 50+t.IntN(5), 14+t.IntN(200)%160)
+		if t.IntN(2) == 0 {
+			n.Text = fmt.Sprintf("geo_distance,%v,%v,%dkm", 47+t.IntN(5), 10+t.IntN(5), 1+t.IntN(3)*t.IntN(1000))
 		}
 		return n
 	}
@@ -488,10 +622,14 @@ func (t *trial) check(tb testing.TB, n query.Node, typed bool) *bitset.BitSet {
 		tb.Fatal(err)
 	}
 	got, want := 0, 0
+	alone := q.Matcher()
 	for id := range t.docs {
 		is, should := set.Test(uint(id)), t.match(id, n, typed)
 		if is != should {
 			tb.Fatalf("%s (typed %v): thing %d is found: %v, should be: %v\n%v temp %v", text, typed, id, is, should, t.docs[id], t.temp[id])
+		}
+		if matches, _ := alone.Matches(document{t, id}, nowMs); matches != should {
+			tb.Fatalf("%s (typed %v): thing %d alone matches: %v, should be: %v\n%v temp %v", text, typed, id, matches, should, t.docs[id], t.temp[id])
 		}
 		got += bit(is)
 		want += bit(should)

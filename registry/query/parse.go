@@ -44,7 +44,7 @@ func Parse(text string, opts Options) (*Query, error) {
 	if !utf8.ValidString(text) {
 		return nil, &Error{0, "the query is not valid UTF-8"}
 	}
-	p := &parser{text: []rune(text), opts: opts, regexes: map[*Term]*index.Match{}}
+	p := &parser{text: []rune(text), opts: opts, prepared: map[*Term]*index.Match{}}
 	for i, r := range p.text {
 		if unicode.IsControl(r) && !unicode.IsSpace(r) {
 			return nil, &Error{i, "there is a control character; take it out"}
@@ -61,16 +61,16 @@ func Parse(text string, opts Options) (*Query, error) {
 	if !p.done() {
 		return nil, p.fail(p.at, "there is a ) too many")
 	}
-	return newQuery(root, opts, p.regexes)
+	return newQuery(root, opts, p.prepared)
 }
 
 // parser reads by recursive descent. Each method leaves p.at behind white space.
 type parser struct {
-	text    []rune
-	at      int
-	terms   int
-	opts    Options
-	regexes map[*Term]*index.Match
+	text     []rune
+	at       int
+	terms    int
+	opts     Options
+	prepared map[*Term]*index.Match // of regular expressions and areas
 }
 
 func (p *parser) fail(at int, format string, args ...any) error {
@@ -220,6 +220,14 @@ func (p *parser) term(field string, depth int) (Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.peek() == '(' && strings.HasPrefix(word, telemetryRoot) {
+		if word, err = p.window(word, at); err != nil {
+			return nil, err
+		}
+		if p.space(); p.peek() != ':' && p.peek() != '<' && p.peek() != '>' {
+			return nil, p.fail(at, "after %s comes a comparison, such as >60, or :*", word)
+		}
+	}
 	p.space()
 	switch r := p.peek(); r {
 	case ':':
@@ -306,7 +314,21 @@ func (p *parser) value(field string, at int) (Node, error) {
 		return nil, err
 	}
 	p.space()
+	if field != "" && strings.HasPrefix(word, "geo_") && strings.Contains(word, ",") {
+		return p.area(field, word, at)
+	}
 	return wordTerm(field, word, at), nil
+}
+
+// area makes a term of geo_distance,48.1,11.5,10km and the like.
+func (p *parser) area(field, text string, at int) (Node, error) {
+	shape, err := index.ParseShape(text)
+	if err != nil {
+		return nil, p.fail(at, "%v", err)
+	}
+	t := &Term{Field: field, Kind: Area, Text: text, At: at}
+	p.prepared[t] = index.Geo(shape)
+	return t, nil
 }
 
 func wordTerm(field, word string, at int) *Term {
@@ -384,7 +406,7 @@ func (p *parser) regex(field string, at int) (Node, error) {
 					return nil, p.fail(open, "this is not a regular expression (RE2, at most %d bytes): %v", index.MaxRegexLen, err)
 				}
 				t := &Term{Field: field, Kind: Regex, Text: text, At: at}
-				p.regexes[t] = m
+				p.prepared[t] = m
 				return t, nil
 			}
 			return nil, p.fail(open, "there is nothing between the slashes")
@@ -460,8 +482,8 @@ func (p *parser) bound() (text string, quoted bool, err error) {
 
 // Fields that a typed query may have before a colon; others make a bare word with a colon in it.
 var (
-	plainFields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames"}
-	fieldRoots  = []string{"attributes.", "registry.", "connectivity.", "telemetry.", "shadow.", "deviceDefender."}
+	plainFields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "group"}
+	fieldRoots  = []string{"attributes.", "registry.", "connectivity.", "cert.", "telemetry.", "shadow.", "deviceDefender."}
 )
 
 // errBare says that what stands before a colon is no field.

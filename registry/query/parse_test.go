@@ -85,6 +85,15 @@ func TestParseFields(t *testing.T) {
 	f(`AND:x NOT:y`, `\AND:x AND \NOT:y`)
 	f("a\tb\u2003c", `a AND b AND c`)
 	f(`attributes.\[x\]:1`, `attributes.\[x\]:1`)
+	// windows over telemetry
+	f(`telemetry.t.avg(5m)>60`, `telemetry.t.avg(5m):{60 TO *]`)
+	f(`telemetry.t.avg( 300s ) : [1 TO 2] x`, `telemetry.t.avg(5m):[1 TO 2] AND x`)
+	f(`telemetry.a.b.count(90s):(0 OR >5)`, `telemetry.a.b.count(90s):0 OR telemetry.a.b.count(90s):{5 TO *]`)
+	f(`telemetry.a\:b.last(7d):*`, `telemetry.a\:b.last(1w):*`)
+	// places
+	f(`attributes.pos:geo_distance,48.1,-11.5,10km`, `attributes.pos:geo_distance,48.1,-11.5,10km`)
+	f(`attributes.pos:(geo_box,1,2,3,4 OR -geo_polygon,0,0,0,1,1,1)`, `attributes.pos:geo_box,1,2,3,4 OR NOT attributes.pos:geo_polygon,0,0,0,1,1,1`)
+	f(`attributes.pos:geo_location geo_a,b`, `attributes.pos:geo_location AND geo_a,b`)
 }
 
 // TestTyped: what people type.
@@ -149,6 +158,14 @@ func TestErrors(t *testing.T) {
 	f("a\xffb", 0, `the query is not valid UTF-8`)
 	f(`*:x`, 0, `the name of a field has no wildcards`)
 	f(`a b c d e f`, 10, `a query has at most 5 terms; make it shorter`)
+	f(`telemetry.t.avg(5m)`, 0, `after telemetry.t.avg(5m) comes a comparison, such as >60, or :*`)
+	f(`a telemetry.t.average(5m)>1`, 2, `a window is one of avg, min, max, sum, count, rate and last: telemetry.temp_c.avg(5m)`)
+	f(`telemetry.t(5m)>1`, 0, `a window is one of avg, min, max, sum, count, rate and last: telemetry.temp_c.avg(5m)`)
+	f(`telemetry.t.avg(5)>1`, 0, `"5" is no length of a window, which is 1s to 31d: telemetry.temp_c.avg(5m), units s m h d w`)
+	f(`telemetry.t.avg()>1`, 0, `"" is no length of a window, which is 1s to 31d: telemetry.temp_c.avg(5m), units s m h d w`)
+	f(`telemetry.t.avg(32d)>1`, 0, `"32d" is no length of a window, which is 1s to 31d: telemetry.temp_c.avg(5m), units s m h d w`)
+	f(`telemetry.t.avg(5m>1`, 15, `this ( is not closed`)
+	f(`attributes.p:geo_distance,1,2`, 0, `a distance has a place and a length; write geo_distance,<lat>,<lon>,<distance>, such as geo_distance,48.1,11.5,10km`)
 	f(`telemetry.t:abc`, 0, `telemetry.t is compared with a number: telemetry.t>60, :60, :true, :[1 TO 3] or :*`)
 	f(strings.Repeat("(", 70)+"a", 65, `the query is nested deeper than 64 levels; make it flatter`)
 	f(strings.Repeat("-", 70)+"a", 65, `the query is nested deeper than 64 levels; make it flatter`)

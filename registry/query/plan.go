@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -13,9 +14,11 @@ import (
 
 // Fields of a thing that a bare word is searched in, besides those with the root attributes.
 const (
-	nameField      = "thingName"
-	idField        = "thingId"
-	attributesRoot = "attributes."
+	nameField       = "thingName"
+	idField         = "thingId"
+	groupNamesField = "thingGroupNames"
+	groupField      = "group" // with the groups above those of groupNamesField
+	attributesRoot  = "attributes."
 )
 
 // aliases are other names of fields (AWS's managed fields).
@@ -55,21 +58,21 @@ func (p *Plan) ask(ctx context.Context, n Node, telemetry Telemetry) error {
 	case Not:
 		return p.ask(ctx, n.Node, telemetry)
 	case *Term:
-		metric, ok := strings.CutPrefix(n.Field, telemetryRoot)
+		column, ok := columnOf(n.Field)
 		if !ok {
 			return nil
 		}
 		if telemetry == nil {
 			return &Error{n.At, "this gateway has no telemetry to search in"}
 		}
-		questions, err := comparisons(n, metric, p.nowMs)
+		questions, err := comparisons(n, column, p.nowMs)
 		if err != nil {
 			return err
 		}
 		var all *bitset.BitSet
 		for _, c := range questions {
 			some := new(bitset.BitSet)
-			if err := telemetry.Compare(ctx, metric, c.op, c.operand, some); err != nil {
+			if err := telemetry.Compare(ctx, column, p.nowMs, c.op, c.operand, some); err != nil {
 				return err
 			}
 			if all == nil {
@@ -315,7 +318,14 @@ func (r *run) explain(n Node, indent string) (lines string, set *bitset.BitSet, 
 		if set, err = r.term(n); err != nil {
 			return "", nil, err
 		}
-		return fmt.Sprintf("%s%s: %d things, %d values in %d fields looked at\n", indent, String(n), set.Count(), r.seen.values, r.seen.fields), set, nil
+		how := fmt.Sprintf("%d values in %d fields looked at", r.seen.values, r.seen.fields)
+		if c, ok := columnOf(n.Field); ok {
+			how = "the last value of each thing"
+			if c.Func != LastValue {
+				how = fmt.Sprintf("the samples of each thing from %s on", time.UnixMilli(r.nowMs-c.Over.Milliseconds()).UTC().Format(time.RFC3339))
+			}
+		}
+		return fmt.Sprintf("%s%s: %d things, %s\n", indent, String(n), set.Count(), how), set, nil
 	}
 	var b strings.Builder
 	for _, part := range list {

@@ -8,10 +8,13 @@
 //	attributes.floor<5               < <= > >=
 //	a AND b OR NOT (c d)             AND may be left out and binds closer than OR; -c is NOT c
 //	thingName:(tv* AND -plasma)      a field for a whole group
+//	attributes.pos:geo_distance,48.1,11.5,10km   a place near another one
 //
 // Beyond AWS's: wildcards in front, several of them, 512 terms instead of 12, attributes.serial:/^sn-[0-9]+$/ (RE2),
-// relative times in ranges and comparisons (connectivity.timestamp<now-1h, units s m h d w), and the last value of a
-// telemetry column (telemetry.temp_c>60). Values have no case, fields have. A \ takes the meaning from the character behind.
+// relative times in ranges and comparisons (connectivity.timestamp<now-1h, units s m h d w), the last value of a
+// telemetry column (telemetry.temp_c>60) and windows over it (telemetry.temp_c.avg(5m)>60, Func has all), groups with all that
+// is below them (group:north), certificates (cert.notAfter<now+30d), geo_box and geo_polygon (index.ParseShape). Values have no case,
+// fields have. A \ takes the meaning from the character behind.
 //
 // Typed queries (Options.Typed) are what people type into a search box: a bare word matches things that have it anywhere in
 // their name, or at the beginning of a word of any other field; in quotes it is a word as above. A word with a
@@ -34,9 +37,9 @@ import (
 
 // Telemetry answers terms over live telemetry.
 type Telemetry interface {
-	// Compare sets in dst the bit of every thing whose last value of a metric is a number (a boolean is 0 or 1) for
-	// which the comparison is true. Safe for concurrent use.
-	Compare(ctx context.Context, metric string, op Op, operand float64, dst *bitset.BitSet) error
+	// Compare sets in dst the bit of every thing whose value of a column is a number (a boolean is 0 or 1) for which the
+	// comparison is true. Windows end at nowMs. Safe for concurrent use.
+	Compare(ctx context.Context, column Column, nowMs int64, op Op, operand float64, dst *bitset.BitSet) error
 }
 
 // Op is a comparison with a number.
@@ -94,8 +97,8 @@ func (q *Query) prepare(n Node) error {
 	case Not:
 		return q.prepare(n.Node)
 	case *Term:
-		if metric, ok := strings.CutPrefix(n.Field, telemetryRoot); ok {
-			_, err := comparisons(n, metric, 0)
+		if column, ok := columnOf(n.Field); ok {
+			_, err := comparisons(n, column, 0)
 			return err
 		}
 		if q.match[n] != nil || n.Kind == Range && (isTime(n.Lo) || isTime(n.Hi)) {
@@ -214,8 +217,8 @@ type comparison struct {
 }
 
 // comparisons returns what to ask for a term over telemetry: all of it must be true.
-func comparisons(t *Term, metric string, nowMs int64) ([]comparison, error) {
-	if metric == "" {
+func comparisons(t *Term, column Column, nowMs int64) ([]comparison, error) {
+	if column.Metric == "" {
 		return nil, &Error{t.At, "the name of a column is missing after telemetry."}
 	}
 	switch t.Kind {
@@ -247,5 +250,5 @@ func comparisons(t *Term, metric string, nowMs int64) ([]comparison, error) {
 			return []comparison{{Equal, num}}, nil
 		}
 	}
-	return nil, &Error{t.At, fmt.Sprintf("telemetry.%s is compared with a number: telemetry.%[1]s>60, :60, :true, :[1 TO 3] or :*", metric)}
+	return nil, &Error{t.At, fmt.Sprintf("telemetry.%s is compared with a number: telemetry.%[1]s>60, :60, :true, :[1 TO 3] or :*", column)}
 }
