@@ -5,25 +5,56 @@ import (
 	"errors"
 )
 
-// Store keeps things and types on disk. Implemented by registry/store.
+// Store keeps the registry on disk. Implemented by registry/store.
 type Store interface {
-	// LoadThings calls onType for every type, then onThing for every thing (any order) with its last connectivity,
-	// and returns the id the next thing gets. It keeps no reference to what it passed.
-	LoadThings(ctx context.Context, onType func(ThingType), onThing func(Thing, Connectivity)) (nextID uint32, err error)
+	// LoadThings passes on everything, as it was at one moment. It keeps no reference to what it passed.
+	LoadThings(ctx context.Context, into Loader) (Marks, error)
 	// ApplyThings makes all changes of b durable, or none.
 	ApplyThings(ctx context.Context, b Batch) error
 }
 
-// Batch is one transaction, in this order: types, deleted, new and changed things, connectivity, deleted types.
-type Batch struct {
-	NextID       uint32 // 0: unchanged
-	PutTypes     []ThingType
-	DeleteThings []uint32
-	CreateThings []Thing
-	UpdateThings []Thing
-	Presence     []Presence
-	DeleteTypes  []string
+// Loader takes what a Store has, in this order: all types, billing groups, things with their last connectivity, groups,
+// memberships, tags; each kind in any order.
+type Loader struct {
+	Type         func(ThingType)
+	BillingGroup func(BillingGroup)
+	Thing        func(Thing, Connectivity)
+	Group        func(Group)
+	Member       func(Member)
+	Tag          func(Tag)
 }
+
+// Marks are numbers that never go down.
+type Marks struct {
+	NextID      uint32 // of the next thing
+	NextGroupID uint32
+	Revision    int64 // no commit had a higher one
+}
+
+// Batch is one transaction. It is applied in the order of its fields.
+type Batch struct {
+	Marks // zero ones are unchanged
+
+	PutTypes         []ThingType
+	PutBillingGroups []BillingGroup
+	CreateGroups     []Group
+	UpdateGroups     []Group
+	DeleteThings     []uint32 // with their connectivity and memberships
+	CreateThings     []Thing
+	UpdateThings     []Thing
+	Join             []Member // members of static groups; those of dynamic ones are not stored
+	Leave            []Member
+	Presence         []Presence
+
+	DeleteGroups        []uint32 // with their memberships
+	DeleteTypes         []string
+	DeleteBillingGroups []string
+	PutTags             []Tag
+	DeleteTags          []Tag // by resource and key; all of the resource if the key is ""
+}
+
+// Member is a thing in a group, both by id.
+type Member struct{ Group, Thing uint32 }
 
 // Presence is the connectivity of one thing to persist.
 type Presence struct {
@@ -31,46 +62,23 @@ type Presence struct {
 	Connectivity
 }
 
-// Change tells a listener what happened to a thing.
-type Change struct {
-	Op    Op
-	Thing Thing // as it is now; when deleted, as it was
-}
-
-// Op is what happened to a thing.
-type Op uint8
-
-const (
-	Created Op = iota + 1
-	Updated
-	Deleted
-)
-
-// OnChange calls f after every committed change of a thing, in commit order, before the call that made the change
-// returns. f runs on the writing goroutine: it must be short and must not write to the registry.
-func (r *Registry) OnChange(f func(Change)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.listeners = append(r.listeners, f)
-}
-
 // maxGroup bounds the operations that share one transaction, and so the time it takes (about 20 us each).
 const maxGroup = 512
 
 // write is one call that waits to be made durable.
 type write struct {
-	thing string // the thing it touches; "": it touches a type and shares its transaction with nothing
+	thing string // the thing it touches; "": it touches something else and shares its transaction with nothing
 	plan  func(*transaction) error
 	done  chan error // buffered, gets one value
 }
 
 // transaction collects what a group of writes will do. Plans read the committed state only, which is right because
-// no two writes of a group touch the same thing, and a write of a type is alone.
+// no two writes of a group touch the same thing, and a write of anything but a thing and its memberships is alone.
 type transaction struct {
 	Batch
 	created int
 	memory  []func() // what to do to the memory after the commit, under fleet and mu
-	changes []Change
+	notices []notice
 }
 
 // submit hands a write to the writing goroutine and waits for its commit.
@@ -114,9 +122,13 @@ func (r *Registry) run() {
 		if next == nil {
 			select {
 			case next = <-r.writes:
+			case <-r.news.wake:
+				r.deliver()
+				continue
 			case <-tick:
 			case <-r.closing:
-				r.flushPresence(true)
+				r.flush(true)
+				r.deliver()
 				return
 			}
 		}
@@ -128,13 +140,38 @@ func (r *Registry) run() {
 				continue
 			}
 		}
-		r.flushPresence(false)
+		r.flush(false)
 		tick = r.opts.Clock.After(r.opts.FlushEvery)
 	}
 }
 
-// commitGroup commits first and the writes that wait behind it, up to one that touches the same thing or a type,
-// which it returns.
+// flush persists what is not worth a transaction of its own; all of it at the end.
+func (r *Registry) flush(all bool) {
+	r.flushPresence(all)
+	if all || r.marked-r.revision.Load() < revisionRoom/2 {
+		room := int64(revisionRoom)
+		if all {
+			room = 0
+		}
+		err := r.opts.Store.ApplyThings(context.Background(), Batch{Marks: r.mark(room)})
+		if r.noteWrite(err); err != nil && r.presenceErr == nil {
+			r.presenceErr = err
+		}
+	}
+}
+
+// revisionRoom is how many revisions may be given without a transaction: those of changes that are not stored, such as
+// connects. The stored mark is that far ahead, so that a revision is never given twice, also not after a crash.
+const revisionRoom = 1 << 24
+
+// mark returns the mark of revisions for a transaction.
+func (r *Registry) mark(room int64) Marks {
+	r.marked = r.revision.Load() + room
+	return Marks{Revision: r.marked}
+}
+
+// commitGroup commits first and the writes that wait behind it, up to one that touches the same thing or is to be
+// alone, which it returns.
 func (r *Registry) commitGroup(first *write) (next *write) {
 	var tx transaction
 	var waiting []*write
@@ -173,6 +210,12 @@ func (r *Registry) commit(tx *transaction) error {
 	if tx.created > 0 {
 		tx.NextID = r.nextID
 	}
+	if len(tx.CreateGroups) > 0 {
+		tx.NextGroupID = r.nextGroupID
+	}
+	if r.marked-r.revision.Load() < revisionRoom/2 {
+		tx.Revision = r.mark(revisionRoom).Revision
+	}
 	err := r.opts.Store.ApplyThings(context.Background(), tx.Batch)
 	r.noteWrite(err)
 	if err != nil {
@@ -180,20 +223,58 @@ func (r *Registry) commit(tx *transaction) error {
 	}
 	r.metrics.commits.Inc()
 	r.metrics.writes.Add(len(tx.memory))
-	r.fleet.Lock()
-	r.mu.Lock()
-	for _, f := range tx.memory {
-		f()
-	}
-	listeners := r.listeners
-	r.mu.Unlock()
-	r.fleet.Unlock()
-	for _, c := range tx.changes {
-		for _, f := range listeners {
-			f(c)
+	r.change(func() {
+		for _, n := range tx.notices {
+			r.notify(n)
 		}
-	}
+		for _, f := range tx.memory {
+			f()
+		}
+	})
+	r.deliver()
 	return nil
+}
+
+// change makes a change of the fleet visible at once: what f does to memory and index, what follows from it for dynamic
+// groups, and a new revision. Everything that a query may see is changed in here.
+func (r *Registry) change(f func()) {
+	r.fleet.Lock()
+	defer r.fleet.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+	if r.settle != nil {
+		r.settle(&r.delta)
+		r.delta.reset()
+	}
+	r.revision.Add(1)
+}
+
+// Revision returns the number of the newest change of the fleet. It never goes down, also not over restarts: a write that
+// returned has this number or a lower one, and a query that begins now sees it.
+func (r *Registry) Revision() int64 { return r.revision.Load() }
+
+// delta is what a change did, for dynamic groups. Only kept when there is a settle.
+type delta struct {
+	things  []thingDelta
+	links   []linkDelta
+	members []MembershipChange // of static groups
+	groups  bool               // a group was made, moved or deleted
+}
+
+// thingDelta is a thing that was made (old is nil), changed, or deleted (now is nil).
+type thingDelta struct{ old, now *record }
+
+// linkDelta is a thing that connected or disconnected.
+type linkDelta struct {
+	id       uint32
+	old, now link
+}
+
+func (d *delta) reset() {
+	clear(d.things)
+	clear(d.members)
+	d.things, d.links, d.members, d.groups = d.things[:0], d.links[:0], d.members[:0], false
 }
 
 // noteWrite counts a failed write, and logs the first of a row and the end of it.

@@ -145,49 +145,51 @@ func (p *presence) mark(id uint32, s *slot) {
 // Connected records a connection of a thing. Each Connected is followed by one Disconnected; when a new connection
 // takes over, the two may come in either order.
 func (r *Registry) Connected(id uint32, at time.Time, remote netip.AddrPort) {
-	r.fleet.Lock()
-	defer r.fleet.Unlock()
-	p := &r.presence
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, seen := p.slot(id)
-	if s == nil {
-		return
-	}
-	old := s.link(seen.Load())
-	if s.connections == 0 {
-		p.connected++
-	}
-	s.connections++
-	s.sinceMs, s.remote, s.reason = at.UnixMilli(), remote, ""
-	seen.Store(at.UnixMilli())
-	p.mark(id, s)
-	r.indexLink(id, old, s.link(seen.Load()))
+	r.relink(id, func(p *presence, s *slot, seen *atomic.Int64) {
+		if s.connections == 0 {
+			p.connected++
+		}
+		s.connections++
+		s.sinceMs, s.remote, s.reason = at.UnixMilli(), remote, ""
+		seen.Store(at.UnixMilli())
+		p.mark(id, s)
+	})
 }
 
 // Disconnected records the end of one connection of a thing.
 func (r *Registry) Disconnected(id uint32, at time.Time, reason string) {
-	r.fleet.Lock()
-	defer r.fleet.Unlock()
-	p := &r.presence
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s, seen := p.slot(id)
-	if s == nil || s.connections == 0 {
-		return
-	}
-	old := s.link(seen.Load())
-	s.connections--
-	if s.connections > 0 {
-		return
-	}
-	p.connected--
 	if len(reason) > maxReasonLen {
 		reason = strings.ToValidUTF8(reason[:maxReasonLen], "")
 	}
-	s.sinceMs, s.reason = at.UnixMilli(), strings.Clone(reason)
-	p.mark(id, s)
-	r.indexLink(id, old, s.link(seen.Load()))
+	r.relink(id, func(p *presence, s *slot, _ *atomic.Int64) {
+		if s.connections == 0 {
+			return
+		}
+		s.connections--
+		if s.connections > 0 {
+			return
+		}
+		p.connected--
+		s.sinceMs, s.reason = at.UnixMilli(), strings.Clone(reason)
+		p.mark(id, s)
+	})
+}
+
+// relink changes the slot of an existing thing, and the index and dynamic groups with it.
+func (r *Registry) relink(id uint32, f func(*presence, *slot, *atomic.Int64)) {
+	r.change(func() {
+		p := &r.presence
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if s, seen := p.slot(id); s != nil {
+			old := s.link(seen.Load())
+			f(p, s, seen)
+			r.indexLink(id, old, s.link(seen.Load()))
+		}
+	})
+	if r.news.some() {
+		r.wakeWriter()
+	}
 }
 
 // Seen records a packet of a thing. It is one atomic store: no lock, no allocation.

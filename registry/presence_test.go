@@ -38,10 +38,14 @@ func (w *world) image() *world {
 // persisted reads the connectivity of a thing from the database.
 func (w *world) persisted(id uint32) (found registry.Connectivity) {
 	w.t.Helper()
-	_, err := w.db.LoadThings(ctx, func(registry.ThingType) {}, func(t registry.Thing, c registry.Connectivity) {
-		if t.ID == id {
-			found = c
-		}
+	_, err := w.db.LoadThings(ctx, registry.Loader{
+		Thing: func(t registry.Thing, c registry.Connectivity) {
+			if t.ID == id {
+				found = c
+			}
+		},
+		Type: func(registry.ThingType) {}, BillingGroup: func(registry.BillingGroup) {}, Group: func(registry.Group) {},
+		Member: func(registry.Member) {}, Tag: func(registry.Tag) {},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -254,7 +258,7 @@ func stock(t testing.TB, path string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := registry.Batch{NextID: uint32(n + 1), PutTypes: []registry.ThingType{{Name: "lamp", UUID: "00000000-0000-4000-8000-000000000000"}}}
+	b := registry.Batch{Marks: registry.Marks{NextID: uint32(n + 1)}, PutTypes: []registry.ThingType{{Name: "lamp", UUID: "00000000-0000-4000-8000-000000000000"}}}
 	for i := range n {
 		b.CreateThings = append(b.CreateThings, registry.Thing{
 			ID: uint32(i + 1), Name: fmt.Sprintf("street-light-%06d", i), UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), TypeName: "lamp", Version: 1,

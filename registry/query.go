@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +20,8 @@ const (
 	fieldID        = "thingId"
 	fieldType      = "thingTypeName"
 	fieldGroups    = "thingGroupNames"
+	fieldInGroup   = "group" // thingGroupNames and what is above them
+	fieldBilling   = "billingGroupName"
 	fieldAttribute = "attributes."
 
 	fieldVersion = "registry.version"
@@ -44,6 +45,8 @@ type QueryInput struct {
 	Sort     string // field, descending with - before it; "name" (default) is thingName, "lastSeen" the newest first
 	Limit    int    // 1 to MaxPage
 	Cursor   string // "" or the NextCursor of the page before, with the same Sort
+	// MinRevision is a revision that the answer must have seen; one that was not given yet is Stale. 0: any.
+	MinRevision int64
 }
 
 // Hit is a thing that matches, as it was when the query ran.
@@ -51,7 +54,7 @@ type Hit struct {
 	Thing        Thing
 	Connectivity Connectivity
 	Known        bool     // was ever connected
-	Groups       []string // do not change
+	Groups       []string // that it is in directly, ascending
 }
 
 // QueryPage is a page of a search.
@@ -59,6 +62,7 @@ type QueryPage struct {
 	Hits       []Hit
 	Total      int    // of all pages
 	NextCursor string // "" at the end
+	Revision   int64  // that the query saw
 }
 
 // queryTime bounds how long a query may run, and so keep writes waiting.
@@ -83,7 +87,7 @@ func (r *Registry) Query(ctx context.Context, in QueryInput) (QueryPage, error) 
 	}
 	var page QueryPage
 	err = r.search(ctx, in, func(set *bitset.BitSet) {
-		page.Total = int(set.Count())
+		page.Total, page.Revision = int(set.Count()), r.revision.Load()
 		ids, last, more := r.index.Page(set, field, descending, after, in.Limit)
 		for _, id := range ids {
 			page.Hits = append(page.Hits, r.hit(id))
@@ -158,32 +162,6 @@ func (r *Registry) JoinTelemetry(t query.Telemetry) {
 	r.telemetry = t
 }
 
-// SetThingGroups says in which groups a thing is, for queries. The caller is the owner of the memberships; they are not
-// persisted here, and are gone with the thing.
-func (r *Registry) SetThingGroups(id uint32, names []string) {
-	r.fleet.Lock()
-	defer r.fleet.Unlock()
-	if int(id) >= len(r.byID) || r.byID[id] == nil {
-		return
-	}
-	for _, name := range r.groups[id] {
-		r.index.Remove(id, fieldGroups, name)
-	}
-	delete(r.groups, id)
-	if len(names) == 0 {
-		return
-	}
-	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	r.groups[id] = names
-	seen := map[string]bool{}
-	for _, name := range names {
-		if folded := index.Fold(name); !seen[folded] {
-			seen[folded] = true
-			r.index.Add(id, fieldGroups, name)
-		}
-	}
-}
-
 // plan parses a query and runs f while the fleet stands still.
 func (r *Registry) plan(ctx context.Context, in QueryInput, f func(context.Context, *query.Plan) error) error {
 	text := in.Text
@@ -206,6 +184,9 @@ func (r *Registry) plan(ctx context.Context, in QueryInput, f func(context.Conte
 	}
 	r.fleet.RLock()
 	defer r.fleet.RUnlock()
+	if now := r.revision.Load(); in.MinRevision > now {
+		return refuse(Stale, "minRevision is %d and this gateway is at revision %d: it is not a revision that this gateway has given", in.MinRevision, now)
+	}
 	return wrongQuery(f(ctx, p))
 }
 
@@ -229,6 +210,17 @@ func (r *Registry) search(ctx context.Context, in QueryInput, f func(*bitset.Bit
 		if err == nil {
 			err = r.filter(ctx, set, in)
 		}
+		if err == nil {
+			f(set)
+		}
+		return err
+	})
+}
+
+// searchGroups runs a query over the groups and passes on their set.
+func (r *Registry) searchGroups(ctx context.Context, in QueryInput, f func(*bitset.BitSet)) error {
+	return r.plan(ctx, QueryInput{Text: in.Text, MinRevision: in.MinRevision}, func(ctx context.Context, p *query.Plan) error {
+		set, err := p.Run(ctx, r.groupIndex)
 		if err == nil {
 			f(set)
 		}
@@ -269,7 +261,7 @@ func (r *Registry) filter(ctx context.Context, set *bitset.BitSet, in QueryInput
 // hit describes a thing. The caller holds fleet.
 func (r *Registry) hit(id uint32) Hit {
 	link := r.Connectivity(id)
-	return Hit{Thing: r.byID[id].thing(), Connectivity: link, Known: linkOf(link).known, Groups: r.groups[id]}
+	return Hit{Thing: r.byID[id].thing(), Connectivity: link, Known: linkOf(link).known, Groups: r.groupNamesOf(id)}
 }
 
 // spelling returns a folded value of a field as the thing has it.
@@ -285,7 +277,9 @@ func (r *Registry) spelling(id uint32, field, folded string) string {
 	case field == fieldType:
 		values = []string{rec.typeName()}
 	case field == fieldGroups:
-		values = r.groups[id]
+		values = r.groupNamesOf(id)
+	case field == fieldBilling:
+		values = []string{rec.billingGroup()}
 	case field == fieldDisconnect:
 		values = []string{DisconnectReason(r.Connectivity(id).Reason)}
 	case field == fieldReason:
@@ -307,7 +301,7 @@ func sortOf(sort string) (field string, descending bool, err error) {
 		return fieldName, descending, nil
 	case "lastSeen":
 		return fieldLastSeen, !descending, nil
-	case fieldName, fieldID, fieldType, fieldGroups:
+	case fieldName, fieldID, fieldType, fieldGroups, fieldBilling:
 		return name, descending, nil
 	}
 	for _, root := range []string{fieldAttribute, "registry.", "connectivity."} {

@@ -86,13 +86,17 @@ func TestQueryFollowsWrites(t *testing.T) {
 	w.Seen(id, w.clock.Now())
 	f(`connectivity.lastSeen>=now connectivity.timestamp<now`, "a")
 
-	w.SetThingGroups(id, []string{"north", "old", "North"})
-	w.SetThingGroups(1000, []string{"north"})
+	for _, name := range []string{"north", "old", "North"} {
+		w.createGroup(name, "")
+		wantErr(t, w.AddToGroup(ctx, name, "a"), 0, "")
+	}
 	f(`thingGroupNames:north`, "a")
-	w.SetThingGroups(id, []string{"old"})
+	wantErr(t, w.UpdateGroupsForThing(ctx, "a", nil, []string{"north"}), 0, "")
+	f(`thingGroupNames:north`, "a")
+	wantErr(t, w.RemoveFromGroup(ctx, "North", "a"), 0, "")
 	f(`thingGroupNames:north`, "")
 	f(`old registry.thingGroupNames:o*`, "a")
-	w.SetThingGroups(id, nil)
+	wantErr(t, w.DeleteGroup(ctx, "old", 0, false), 0, "")
 	f(`thingGroupNames:*`, "")
 
 	w.Connected(id, w.clock.Now(), netip.MustParseAddrPort("10.0.0.1:3"))
@@ -112,8 +116,8 @@ func TestQueryFollowsWrites(t *testing.T) {
 // temperatures answers telemetry.temp.
 type temperatures map[uint32]float64
 
-func (m temperatures) Compare(ctx context.Context, column query.Column, _ int64, op query.Op, operand float64, dst *bitset.BitSet) error {
-	if column == (query.Column{Metric: "temp"}) {
+func (m temperatures) Compare(ctx context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
+	if metric == "temp" {
 		for id, value := range m {
 			if op.Holds(value, operand) {
 				dst.Set(uint(id))

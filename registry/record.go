@@ -15,8 +15,9 @@ type record struct {
 	id         uint32
 	uuid       [16]byte
 	name       string
-	typ        *typeRecord // nil: no type
-	attributes []attribute // by key ascending
+	typ        *typeRecord    // nil: no type
+	billing    *billingRecord // nil: no billing group
+	attributes []attribute    // by key ascending
 	version    int64
 	createdMs  int64
 	updatedMs  int64
@@ -31,13 +32,13 @@ type typeRecord struct {
 	things int // things that have it
 }
 
-func newRecord(t Thing, typ *typeRecord) (*record, error) {
+func newRecord(t Thing, typ *typeRecord, billing *billingRecord) (*record, error) {
 	uuid, err := parseUUID(t.UUID)
 	if err != nil {
 		return nil, fmt.Errorf("thing %q: %w", t.Name, err)
 	}
 	rec := &record{
-		id: t.ID, uuid: uuid, name: t.Name, typ: typ,
+		id: t.ID, uuid: uuid, name: t.Name, typ: typ, billing: billing,
 		version: t.Version, createdMs: t.CreatedMs, updatedMs: t.UpdatedMs,
 	}
 	if len(t.Attributes) > 0 {
@@ -58,7 +59,7 @@ func (rec *record) thing() Thing {
 	}
 	return Thing{
 		ID: rec.id, Name: rec.name, UUID: formatUUID(rec.uuid), TypeName: rec.typeName(), Attributes: attributes,
-		Version: rec.version, CreatedMs: rec.createdMs, UpdatedMs: rec.updatedMs,
+		BillingGroup: rec.billingGroup(), Version: rec.version, CreatedMs: rec.createdMs, UpdatedMs: rec.updatedMs,
 	}
 }
 
@@ -67,6 +68,32 @@ func (rec *record) typeName() string {
 		return ""
 	}
 	return rec.typ.name
+}
+
+func (rec *record) billingGroup() string {
+	if rec.billing == nil {
+		return ""
+	}
+	return rec.billing.Name
+}
+
+// join counts the thing where it belongs to, and leave takes it away again.
+func (rec *record) join() {
+	if rec.typ != nil {
+		rec.typ.things++
+	}
+	if rec.billing != nil {
+		rec.billing.things.Add(rec.id)
+	}
+}
+
+func (rec *record) leave() {
+	if rec.typ != nil {
+		rec.typ.things--
+	}
+	if rec.billing != nil {
+		rec.billing.things.Remove(rec.id)
+	}
 }
 
 func (rec *record) attribute(key string) (string, bool) {

@@ -1,10 +1,14 @@
-// Package registry is the domain: things and thing types by AWS IoT's rules, and who is connected.
+// Package registry is the domain: things, their types, groups and billing groups by AWS IoT's rules, and who is connected.
 //
 // All of it lives in memory, loaded from the Store at Open. A write goes to the Store first (its commit is the
 // durable moment), then to memory, then to the OnChange listeners, then back to the caller: a read that starts
 // after a write returned sees it. One goroutine (commit.go) makes all writes and shares one transaction among the
 // callers that wait at the same time; readers take a read lock for a map lookup and get immutable records.
 // The index (registry/index) changes with the memory, so that a query (query.go) after a write is exact, too.
+//
+// A group (group.go) has its direct members as a set (member.go); the members of a static group are stored, those of a
+// dynamic one follow from its query. Every change of the fleet has a revision, and listeners are told in that order
+// (news.go).
 //
 // A thing has a dense id (uint32, from 1) which is never used again, also not after a restart. It joins the
 // registry to telemetry and bitsets. Connectivity is kept by id in presence.go and persisted in groups.
@@ -15,10 +19,12 @@ package registry
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -52,6 +58,14 @@ type Options struct {
 	FlushEvery        time.Duration // connects and disconnects are persisted this often; default 3 s
 	SeenEvery         time.Duration // a thing's last-seen time alone is persisted this often; default 1 min
 	MaxQueryTerms     int           // default 512; AWS's is 12
+
+	MaxGroups             int // default 100,000
+	MaxBillingGroups      int // default 20,000 (AWS)
+	MaxGroupDepth         int // groups from a root to a leaf; default 7 (AWS)
+	MaxGroupChildren      int // direct ones; default 100 (AWS)
+	MaxGroupAttributes    int // default 50 (AWS)
+	MaxGroupsPerThing     int // static groups that a thing is in; default 10 (AWS)
+	MaxGroupsPerHierarchy int // of these, below the same root; default 1 (AWS)
 }
 
 func (o Options) withDefaults() Options {
@@ -79,6 +93,13 @@ func (o Options) withDefaults() Options {
 	orInt(&o.MaxThingTypes, 1_000)
 	orInt(&o.MaxAttributes, 3)
 	orInt(&o.MaxTypeAttributes, 50)
+	orInt(&o.MaxGroups, 100_000)
+	orInt(&o.MaxBillingGroups, 20_000)
+	orInt(&o.MaxGroupDepth, 7)
+	orInt(&o.MaxGroupChildren, 100)
+	orInt(&o.MaxGroupAttributes, 50)
+	orInt(&o.MaxGroupsPerThing, 10)
+	orInt(&o.MaxGroupsPerHierarchy, 1)
 	orDuration := func(p *time.Duration, d time.Duration) {
 		if *p == 0 {
 			*p = d
@@ -97,24 +118,38 @@ type Registry struct {
 	presence presence
 
 	// fleet is held for reading while a query runs and for writing while anything changes that a query may see (not:
-	// last-seen times). It guards index, groups and telemetry, and is taken before mu. Simple reads do without it, so
-	// that they never wait for a query.
-	fleet     sync.RWMutex
-	index     *index.Index
-	groups    map[uint32][]string // by thing; sorted, never changed
-	telemetry query.Telemetry     // nil: none
+	// last-seen times). It guards index, groupIndex, delta and telemetry, and is taken before mu. Simple reads do without
+	// it, so that they never wait for a query.
+	fleet      sync.RWMutex
+	index      *index.Index
+	groupIndex *index.Index // of groups, by their ids
+	delta      delta        // of the change that is being made
+	telemetry  query.Telemetry
+	// settle lets the dynamic groups follow a change, at its end, under fleet and mu: it calls setMember and setStatus. It
+	// is set before the first change; nil: there are no dynamic groups. It must not keep the delta.
+	settle func(*delta)
 
-	// The writing goroutine alone writes these, under fleet and mu; it reads them without. mu is taken before
-	// presence.mu.
-	mu        sync.RWMutex
-	things    map[string]*record
-	byID      []*record // index: id; nil: deleted, or never given
-	order     nameOrder
-	types     map[string]*typeRecord
-	listeners []func(Change) // guarded by mu, written by OnChange
+	revision atomic.Int64 // written under fleet
+
+	// All below are written under fleet and mu, and read under either. Records and what they point to are not changed, but
+	// for typeRecord, groupRecord and billingRecord. mu is taken before presence.mu.
+	mu            sync.RWMutex
+	things        map[string]*record
+	byID          []*record // index: id; nil: deleted, or never given
+	order         nameOrder
+	types         map[string]*typeRecord
+	billing       map[string]*billingRecord
+	groups        groupTree
+	memberOf      [][]*groupRecord                  // by thing: the groups it is in, by id ascending; a slice is replaced, not changed
+	tags          map[string]map[string]string      // by resource and key
+	taggableKinds map[string]func(name string) bool // of Taggable
+
+	news news
 
 	// Of the writing goroutine, until stopped is closed.
 	nextID      uint32
+	nextGroupID uint32
+	marked      int64 // the revision up to which the store knows
 	failing     bool  // the last write failed
 	presenceErr error // of the last flush
 
@@ -136,13 +171,17 @@ const maxID = 1<<31 - 1
 // reason "gateway restarted" since they were last seen.
 func Open(ctx context.Context, opts Options) (*Registry, error) {
 	r := &Registry{
-		opts:    opts.withDefaults(),
-		things:  make(map[string]*record),
-		types:   make(map[string]*typeRecord),
-		groups:  make(map[uint32][]string),
-		writes:  make(chan *write, maxGroup),
-		closing: make(chan struct{}),
-		stopped: make(chan struct{}),
+		opts:          opts.withDefaults(),
+		things:        make(map[string]*record),
+		types:         make(map[string]*typeRecord),
+		billing:       make(map[string]*billingRecord),
+		groups:        newGroupTree(),
+		tags:          make(map[string]map[string]string),
+		taggableKinds: make(map[string]func(string) bool),
+		news:          news{wake: make(chan struct{}, 1)},
+		writes:        make(chan *write, maxGroup),
+		closing:       make(chan struct{}),
+		stopped:       make(chan struct{}),
 	}
 	if err := r.load(ctx); err != nil {
 		return nil, fmt.Errorf("load registry: %w", err)
@@ -154,6 +193,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 		writeErrors: set.GetOrCreateCounter("muster_registry_write_errors_total"),
 	}
 	set.GetOrCreateGauge("muster_registry_things", func() float64 { return float64(r.Count()) })
+	set.GetOrCreateGauge("muster_registry_groups", func() float64 { return float64(r.CountGroups()) })
 	set.GetOrCreateGauge("muster_registry_connected_things", func() float64 { return float64(r.presence.connectedCount()) })
 	go r.run()
 	return r, nil
@@ -161,10 +201,13 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 
 func (r *Registry) load(ctx context.Context) error {
 	var records []*record
+	var groups []Group
+	var members []Member
 	var bad error
-	next, err := r.opts.Store.LoadThings(ctx,
-		func(t ThingType) { r.types[t.Name] = &typeRecord{name: t.Name, typ: t} },
-		func(t Thing, c Connectivity) {
+	marks, err := r.opts.Store.LoadThings(ctx, Loader{
+		Type:         func(t ThingType) { r.types[t.Name] = &typeRecord{name: t.Name, typ: t} },
+		BillingGroup: func(b BillingGroup) { r.billing[b.Name] = &billingRecord{BillingGroup: b} },
+		Thing: func(t Thing, c Connectivity) {
 			rec, err := r.recordOf(t)
 			if err != nil {
 				bad = err
@@ -173,21 +216,31 @@ func (r *Registry) load(ctx context.Context) error {
 			records = append(records, rec)
 			r.things[rec.name] = rec
 			r.setByID(rec)
-			if rec.typ != nil {
-				rec.typ.things++
-			}
+			rec.join()
 			r.presence.load(rec.id, c)
-		})
-	if err != nil {
+		},
+		Group:  func(g Group) { groups = append(groups, g) },
+		Member: func(m Member) { members = append(members, m) },
+		Tag:    func(t Tag) { r.putTag(t) },
+	})
+	if err := errors.Join(err, bad); err != nil {
 		return err
 	}
-	if bad != nil {
-		return bad
+	if err := r.groups.load(groups); err != nil {
+		return err
 	}
 	r.order.load(records)
 	r.loadIndex(records)
-	// The mark is above every id ever given; a file edited by hand must not bring one back.
-	r.nextID = max(next, uint32(len(r.byID)), 1)
+	r.loadGroupIndex()
+	for _, m := range members {
+		if err := r.loadMember(m); err != nil {
+			return err
+		}
+	}
+	// The marks are above every id ever given; a file edited by hand must not bring one back.
+	r.nextID = max(marks.NextID, uint32(len(r.byID)), 1)
+	r.nextGroupID = max(marks.NextGroupID, uint32(len(r.groups.byID)), 1)
+	r.revision.Store(marks.Revision)
 	return nil
 }
 
@@ -199,7 +252,13 @@ func (r *Registry) recordOf(t Thing) (*record, error) {
 			return nil, fmt.Errorf("thing %q has the type %q, which does not exist", t.Name, t.TypeName)
 		}
 	}
-	return newRecord(t, typ)
+	var billing *billingRecord
+	if t.BillingGroup != "" {
+		if billing = r.billing[t.BillingGroup]; billing == nil {
+			return nil, fmt.Errorf("thing %q has the billing group %q, which does not exist", t.Name, t.BillingGroup)
+		}
+	}
+	return newRecord(t, typ, billing)
 }
 
 func (r *Registry) setByID(rec *record) {

@@ -27,6 +27,7 @@ func (r *Registry) loadIndex(records []*record) {
 	all(fieldName, func(rec *record) string { return rec.name })
 	all(fieldID, func(rec *record) string { return formatUUID(rec.uuid) })
 	all(fieldType, (*record).typeName)
+	all(fieldBilling, (*record).billingGroup)
 
 	byKey := make(map[string][]*record)
 	for _, rec := range records {
@@ -57,6 +58,7 @@ func (r *Registry) loadIndex(records []*record) {
 	linked := func(field string, value func(link) string) {
 		x.Load(field, len(records), func(i int) (string, uint32) { return value(links[i]), records[i].id })
 	}
+	x.SelectField(fieldInGroup, r.selectGroups)
 	linked(fieldConnected, link.connectedText)
 	linked(fieldReason, func(l link) string { return l.reason })
 	linked(fieldDisconnect, func(l link) string { return DisconnectReason(l.reason) })
@@ -76,8 +78,11 @@ func (r *Registry) indexTimes(rec *record) {
 	r.index.Column(fieldUpdated).Set(rec.id, rec.updatedMs)
 }
 
-// reindex brings the index from old to rec; nil is no thing. The caller holds fleet for writing.
+// reindex brings the index from old to rec; nil is no thing. The caller is in a change.
 func (r *Registry) reindex(old, rec *record) {
+	if r.settle != nil {
+		r.delta.things = append(r.delta.things, thingDelta{old, rec})
+	}
 	x := r.index
 	if rec == nil {
 		x.Remove(old.id, fieldName, old.name)
@@ -86,10 +91,7 @@ func (r *Registry) reindex(old, rec *record) {
 		for _, a := range old.attributes {
 			x.Remove(old.id, fieldAttribute+a.key, a.value)
 		}
-		for _, name := range r.groups[old.id] {
-			x.Remove(old.id, fieldGroups, name)
-		}
-		delete(r.groups, old.id)
+		x.Remove(old.id, fieldBilling, old.billingGroup())
 		r.indexLink(old.id, linkOf(r.Connectivity(old.id)), link{})
 		x.RemoveThing(old.id)
 		return
@@ -100,6 +102,7 @@ func (r *Registry) reindex(old, rec *record) {
 		x.Add(rec.id, fieldName, rec.name)
 		x.Add(rec.id, fieldID, formatUUID(rec.uuid))
 		x.Add(rec.id, fieldType, rec.typeName())
+		x.Add(rec.id, fieldBilling, rec.billingGroup())
 		for _, a := range rec.attributes {
 			x.Add(rec.id, fieldAttribute+a.key, a.value)
 		}
@@ -108,6 +111,10 @@ func (r *Registry) reindex(old, rec *record) {
 	if old.typeName() != rec.typeName() {
 		x.Remove(rec.id, fieldType, old.typeName())
 		x.Add(rec.id, fieldType, rec.typeName())
+	}
+	if old.billing != rec.billing {
+		x.Remove(rec.id, fieldBilling, old.billingGroup())
+		x.Add(rec.id, fieldBilling, rec.billingGroup())
 	}
 	for _, a := range old.attributes {
 		if value, _ := rec.attribute(a.key); value != a.value {
@@ -143,8 +150,11 @@ func (l link) connectedText() string {
 	return "false"
 }
 
-// indexLink brings the index from one link of a thing to another. The caller holds fleet for writing.
+// indexLink brings the index from one link of a thing to another. The caller is in a change.
 func (r *Registry) indexLink(id uint32, old, now link) {
+	if r.settle != nil && old != now {
+		r.delta.links = append(r.delta.links, linkDelta{id, old, now})
+	}
 	change := func(field, from, to string) {
 		if from != to {
 			r.index.Remove(id, field, from)

@@ -17,21 +17,23 @@ const (
 
 // Thing is a device's entry in the registry. The caller owns the map of a Thing it got.
 type Thing struct {
-	ID         uint32 // dense, from 1
-	Name       string
-	UUID       string // AWS: thingId
-	TypeName   string // "": no type
-	Attributes map[string]string
-	Version    int64 // 1 at creation, +1 with every update
-	CreatedMs  int64
-	UpdatedMs  int64
+	ID           uint32 // dense, from 1
+	Name         string
+	UUID         string // AWS: thingId
+	TypeName     string // "": no type
+	BillingGroup string // "": none
+	Attributes   map[string]string
+	Version      int64 // 1 at creation, +1 with every update
+	CreatedMs    int64
+	UpdatedMs    int64
 }
 
 // ThingInput is what CreateThing takes.
 type ThingInput struct {
-	Name       string
-	TypeName   string
-	Attributes map[string]string // an empty value is no attribute
+	Name         string
+	TypeName     string
+	BillingGroup string
+	Attributes   map[string]string // an empty value is no attribute
 }
 
 // ThingUpdate is what UpdateThing takes; zero fields leave things as they are.
@@ -60,13 +62,14 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 	err = r.submit(ctx, in.Name, func(tx *transaction) error {
 		if rec := r.things[in.Name]; rec != nil {
 			made = rec.thing()
-			if made.TypeName != in.TypeName || !maps.Equal(made.Attributes, attributes) {
-				return refuse(Conflict, "thing %q already exists with another thing type or other attributes; update or delete it", in.Name)
+			if made.TypeName != in.TypeName || made.BillingGroup != in.BillingGroup || !maps.Equal(made.Attributes, attributes) {
+				return refuse(Conflict, "thing %q already exists with another thing type, billing group or other attributes; update or delete it", in.Name)
 			}
 			return nil
 		}
 		var err error
-		made, err = r.planCreate(tx, in.Name, in.TypeName, attributes)
+		in.Attributes = attributes
+		made, err = r.planCreate(tx, in)
 		return err
 	})
 	if err != nil {
@@ -75,13 +78,17 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 	return made, nil
 }
 
-// planCreate adds a new thing to tx. attributes are checked, but for their number, and belong to the result.
-func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes map[string]string) (Thing, error) {
-	typ, err := r.typeForNew(typeName)
+// planCreate adds a new thing to tx. Its attributes are checked, but for their number, and belong to the result.
+func (r *Registry) planCreate(tx *transaction, in ThingInput) (Thing, error) {
+	typ, err := r.typeForNew(in.TypeName)
 	if err != nil {
 		return Thing{}, err
 	}
-	if err := r.checkAttributeCount(len(attributes), typ != nil); err != nil {
+	billing, err := r.billingFor(in.BillingGroup)
+	if err != nil {
+		return Thing{}, err
+	}
+	if err := r.checkAttributeCount(len(in.Attributes), typ != nil); err != nil {
 		return Thing{}, err
 	}
 	if have := len(r.things) + tx.created; have >= r.opts.MaxThings || r.nextID >= maxID {
@@ -92,12 +99,18 @@ func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes
 		return Thing{}, err
 	}
 	now := r.nowMs()
-	name = strings.Clone(name) // the caller's may be a part of its request
+	name := strings.Clone(in.Name) // the caller's may be a part of its request
 	made := Thing{
-		ID: r.nextID, Name: name, UUID: uuid, TypeName: typeName, Attributes: attributes,
+		ID: r.nextID, Name: name, UUID: uuid, Attributes: in.Attributes,
 		Version: 1, CreatedMs: now, UpdatedMs: now,
 	}
-	rec, err := newRecord(made, typ)
+	if typ != nil {
+		made.TypeName = typ.name
+	}
+	if billing != nil {
+		made.BillingGroup = billing.Name
+	}
+	rec, err := newRecord(made, typ, billing)
 	if err != nil {
 		return Thing{}, err
 	}
@@ -108,13 +121,11 @@ func (r *Registry) planCreate(tx *transaction, name, typeName string, attributes
 		r.things[name] = rec
 		r.setByID(rec)
 		r.order.put(rec)
-		if typ != nil {
-			typ.things++
-		}
+		rec.join()
 		r.presence.add(rec.id)
 		r.reindex(nil, rec)
 	})
-	tx.changes = append(tx.changes, Change{Op: Created, Thing: rec.thing()})
+	tx.notices = append(tx.notices, notice{change: &Change{Op: Created, Thing: rec.thing()}})
 	return made, nil
 }
 
@@ -185,30 +196,31 @@ func (r *Registry) UpdateThing(ctx context.Context, in ThingUpdate) (Thing, erro
 		if typ != nil {
 			updated.TypeName = typ.name
 		}
-		rec, err := newRecord(updated, typ)
+		rec, err := newRecord(updated, typ, old.billing)
 		if err != nil {
 			return err
 		}
-		tx.UpdateThings = append(tx.UpdateThings, updated)
-		tx.memory = append(tx.memory, func() {
-			r.things[rec.name] = rec
-			r.byID[rec.id] = rec
-			r.order.put(rec)
-			if old.typ != nil {
-				old.typ.things--
-			}
-			if typ != nil {
-				typ.things++
-			}
-			r.reindex(old, rec)
-		})
-		tx.changes = append(tx.changes, Change{Op: Updated, Thing: rec.thing()})
+		r.planReplace(tx, old, rec)
 		return nil
 	})
 	if err != nil {
 		return Thing{}, err
 	}
 	return updated, nil
+}
+
+// planReplace adds the change of a thing from old to rec to tx.
+func (r *Registry) planReplace(tx *transaction, old, rec *record) {
+	tx.UpdateThings = append(tx.UpdateThings, rec.thing())
+	tx.memory = append(tx.memory, func() {
+		r.things[rec.name] = rec
+		r.byID[rec.id] = rec
+		r.order.put(rec)
+		old.leave()
+		rec.join()
+		r.reindex(old, rec)
+	})
+	tx.notices = append(tx.notices, notice{change: &Change{Op: Updated, Thing: rec.thing()}})
 }
 
 // DeleteThing deletes a thing. One that does not exist is no error (AWS DeleteThing). expectedVersion 0 is any.
@@ -229,16 +241,17 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 		}
 		tx.DeleteThings = append(tx.DeleteThings, old.id)
 		tx.memory = append(tx.memory, func() {
+			for _, g := range r.groupsOf(old.id) {
+				r.setMember(g, old.id, false, "the thing was deleted")
+			}
 			delete(r.things, name)
 			r.byID[old.id] = nil
 			r.order.remove(name)
-			if old.typ != nil {
-				old.typ.things--
-			}
+			old.leave()
 			r.reindex(old, nil)
 			r.presence.remove(old.id)
 		})
-		tx.changes = append(tx.changes, Change{Op: Deleted, Thing: old.thing()})
+		tx.notices = append(tx.notices, notice{change: &Change{Op: Deleted, Thing: old.thing()}})
 		return nil
 	})
 }
@@ -264,7 +277,7 @@ func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string
 			return nil
 		}
 		var err error
-		made, err = r.planCreate(tx, name, typeName, map[string]string{})
+		made, err = r.planCreate(tx, ThingInput{Name: name, TypeName: typeName, Attributes: map[string]string{}})
 		isNew = err == nil
 		return err
 	})
@@ -379,10 +392,15 @@ func checkName(field, name string) error {
 
 // checkAttributes lays change over base and returns the sum, new; an empty value takes the attribute away.
 func (r *Registry) checkAttributes(base, change map[string]string) (map[string]string, error) {
+	return layAttributes(base, change, r.opts.MaxTypeAttributes)
+}
+
+// layAttributes lays at most limit attributes over base.
+func layAttributes(base, change map[string]string, limit int) (map[string]string, error) {
 	sum := make(map[string]string, len(base)+len(change))
 	maps.Copy(sum, base)
-	if len(change) > r.opts.MaxTypeAttributes {
-		return nil, refuse(Invalid, "attributes: at most %d at a time, these are %d", r.opts.MaxTypeAttributes, len(change))
+	if len(change) > limit {
+		return nil, refuse(Invalid, "attributes: at most %d at a time, these are %d", limit, len(change))
 	}
 	for key, value := range change {
 		if err := checkText("attribute name", key, 1, MaxAttributeKeyLen, "_.,@/:#-"); err != nil {

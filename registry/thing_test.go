@@ -40,7 +40,7 @@ func TestCreateThing(t *testing.T) {
 	}
 	// the same again succeeds, anything else does not
 	f("lamp-1", "street-light", map[string]string{"city": "oslo"}, 0, "")
-	conflict := `thing "lamp-1" already exists with another thing type or other attributes; update or delete it`
+	conflict := `thing "lamp-1" already exists with another thing type, billing group or other attributes; update or delete it`
 	f("lamp-1", "", map[string]string{"city": "oslo"}, registry.Conflict, conflict)
 	f("lamp-1", "street-light", nil, registry.Conflict, conflict)
 	f("lamp-1", "street-light", map[string]string{"city": "bergen"}, registry.Conflict, conflict)

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Limits of a thing type (AWS IoT).
@@ -21,10 +19,20 @@ type ThingType struct {
 	Name                 string
 	UUID                 string // AWS: thingTypeId
 	Description          string
-	SearchableAttributes []string // as given, at most 3
+	SearchableAttributes []string               // as given, at most 3
+	Propagating          []PropagatingAttribute // AWS: mqtt5Configuration
+	Schema               string                 // JSON, as schema.go has it; "": none
 	CreatedMs            int64
 	Deprecated           bool
 	DeprecatedMs         int64 // 0 when not deprecated
+}
+
+// PropagatingAttribute is something that AWS adds to messages of a thing as an MQTT 5 user property. It is kept and
+// returned.
+type PropagatingAttribute struct {
+	UserPropertyKey     string `json:"userPropertyKey,omitempty"`
+	ThingAttribute      string `json:"thingAttribute,omitempty"`
+	ConnectionAttribute string `json:"connectionAttribute,omitempty"`
 }
 
 // ThingTypeInput is what CreateThingType takes.
@@ -167,13 +175,8 @@ func checkTypeInput(in ThingTypeInput) error {
 	if err := checkName("thingTypeName", in.Name); err != nil {
 		return err
 	}
-	if n := utf8.RuneCountInString(in.Description); n > MaxDescriptionLen {
-		return refuse(Invalid, "thingTypeDescription: at most %d characters, it has %d", MaxDescriptionLen, n)
-	}
-	for i, c := range in.Description {
-		if c != ' ' && (unicode.IsSpace(c) || !unicode.IsGraphic(c)) || c == utf8.RuneError {
-			return refuse(Invalid, "thingTypeDescription: has %q at position %d; allowed are printable characters and the space", c, i)
-		}
+	if err := checkDescription("thingTypeDescription", in.Description); err != nil {
+		return err
 	}
 	if n := len(in.SearchableAttributes); n > MaxSearchableAttributes {
 		return refuse(Invalid, "searchableAttributes: at most %d, these are %d", MaxSearchableAttributes, n)

@@ -11,38 +11,51 @@ import (
 
 var _ registry.Store = (*DB)(nil)
 
-// LoadThings reads all types and things; see registry.Store. The things come by id.
-func (db *DB) LoadThings(ctx context.Context, onType func(registry.ThingType), onThing func(registry.Thing, registry.Connectivity)) (nextID uint32, err error) {
+// LoadThings reads the whole registry; see registry.Store. Things and groups come by id.
+func (db *DB) LoadThings(ctx context.Context, into registry.Loader) (marks registry.Marks, err error) {
 	// One transaction, so that all reads are of one moment.
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return 0, err
+		return registry.Marks{}, err
 	}
 	defer tx.Rollback() // nothing was written
-	if err := tx.QueryRowContext(ctx, `SELECT next FROM thing_ids`).Scan(&nextID); err != nil {
-		return 0, fmt.Errorf("read the next thing id: %w", err)
+	row := tx.QueryRowContext(ctx, `SELECT next, next_group, revision FROM thing_ids`)
+	if err := row.Scan(&marks.NextID, &marks.NextGroupID, &marks.Revision); err != nil {
+		return registry.Marks{}, fmt.Errorf("read the next ids: %w", err)
 	}
-	if err := loadTypes(ctx, tx, onType); err != nil {
-		return 0, fmt.Errorf("read thing types: %w", err)
+	for _, load := range []struct {
+		what string
+		f    func() error
+	}{
+		{"thing types", func() error { return loadTypes(ctx, tx, into.Type) }},
+		{"billing groups", func() error { return loadBillingGroups(ctx, tx, into.BillingGroup) }},
+		{"things", func() error { return loadThings(ctx, tx, into.Thing) }},
+		{"thing groups", func() error { return loadGroups(ctx, tx, into.Group) }},
+		{"members of thing groups", func() error { return loadMembers(ctx, tx, into.Member) }},
+		{"tags", func() error { return loadTags(ctx, tx, into.Tag) }},
+	} {
+		if err := load.f(); err != nil {
+			return registry.Marks{}, fmt.Errorf("read %s: %w", load.what, err)
+		}
 	}
-	if err := loadThings(ctx, tx, onThing); err != nil {
-		return 0, fmt.Errorf("read things: %w", err)
-	}
-	return nextID, nil
+	return marks, nil
 }
 
 func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType)) error {
 	rows, err := tx.QueryContext(ctx,
-		`SELECT name, uuid, description, searchable, created_ms, deprecated_ms FROM thing_types`)
+		`SELECT name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms FROM thing_types`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var t registry.ThingType
-		var searchable sql.RawBytes
-		if err := rows.Scan(&t.Name, &t.UUID, &t.Description, &searchable, &t.CreatedMs, &t.DeprecatedMs); err != nil {
+		var searchable, propagating sql.RawBytes
+		if err := rows.Scan(&t.Name, &t.UUID, &t.Description, &searchable, &propagating, &t.Schema, &t.CreatedMs, &t.DeprecatedMs); err != nil {
 			return err
+		}
+		if err := json.Unmarshal(propagating, &t.Propagating); err != nil {
+			return fmt.Errorf("type %q: propagating attributes: %w", t.Name, err)
 		}
 		if err := json.Unmarshal(searchable, &t.SearchableAttributes); err != nil {
 			return fmt.Errorf("type %q: searchable attributes: %w", t.Name, err)
@@ -54,7 +67,7 @@ func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType))
 }
 
 func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, registry.Connectivity)) error {
-	rows, err := tx.QueryContext(ctx, `SELECT t.id, t.name, t.uuid, COALESCE(t.type_name, ''), t.attributes, t.version, t.created_ms, t.updated_ms,
+	rows, err := tx.QueryContext(ctx, `SELECT t.id, t.name, t.uuid, COALESCE(t.type_name, ''), COALESCE(t.billing_group, ''), t.attributes, t.version, t.created_ms, t.updated_ms,
 			COALESCE(c.connected, 0), COALESCE(c.since_ms, 0), COALESCE(c.last_seen_ms, 0), COALESCE(c.remote, ''), COALESCE(c.reason, '')
 		FROM things t LEFT JOIN connectivity c ON c.thing_id = t.id ORDER BY t.id`)
 	if err != nil {
@@ -66,7 +79,7 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, re
 		var c registry.Connectivity
 		var attributes sql.RawBytes
 		var connected int
-		if err := rows.Scan(&t.ID, &t.Name, &t.UUID, &t.TypeName, &attributes, &t.Version, &t.CreatedMs, &t.UpdatedMs,
+		if err := rows.Scan(&t.ID, &t.Name, &t.UUID, &t.TypeName, &t.BillingGroup, &attributes, &t.Version, &t.CreatedMs, &t.UpdatedMs,
 			&connected, &c.SinceMs, &c.LastSeenMs, &c.Remote, &c.Reason); err != nil {
 			return err
 		}
@@ -82,65 +95,101 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, re
 // ApplyThings writes a batch in one transaction; see registry.Store.
 func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
 	return db.update(ctx, func(tx *sql.Tx) error {
-		if b.NextID != 0 {
-			if _, err := tx.ExecContext(ctx, `UPDATE thing_ids SET next = $1 WHERE next < $1`, b.NextID); err != nil {
-				return err
+		for _, step := range []struct {
+			what string
+			f    func() error
+		}{
+			{"write the next ids", func() error { return putMarks(ctx, tx, b.Marks) }},
+			{"write thing types", func() error { return putTypes(ctx, tx, b.PutTypes) }},
+			{"write billing groups", func() error { return putBillingGroups(ctx, tx, b.PutBillingGroups) }},
+			{"insert thing groups", func() error { return createGroups(ctx, tx, b.CreateGroups) }},
+			{"update thing groups", func() error { return updateGroups(ctx, tx, b.UpdateGroups) }},
+			// Deletions come first, so that a name may be made again in the same transaction.
+			{"delete things", func() error { return deleteAll(ctx, tx, b.DeleteThings, `DELETE FROM things WHERE id = $1`) }},
+			{"insert things", func() error { return createThings(ctx, tx, b.CreateThings) }},
+			{"update things", func() error { return updateThings(ctx, tx, b.UpdateThings) }},
+			{"join thing groups", func() error {
+				return each(ctx, tx, b.Join, `INSERT INTO thing_group_members (group_id, thing_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, memberArgs)
+			}},
+			{"leave thing groups", func() error {
+				return each(ctx, tx, b.Leave, `DELETE FROM thing_group_members WHERE group_id = $1 AND thing_id = $2`, memberArgs)
+			}},
+			{"write connectivity", func() error { return putPresence(ctx, tx, b.Presence) }},
+			{"delete thing groups", func() error { return deleteAll(ctx, tx, b.DeleteGroups, `DELETE FROM thing_groups WHERE id = $1`) }},
+			{"delete thing types", func() error { return deleteAll(ctx, tx, b.DeleteTypes, `DELETE FROM thing_types WHERE name = $1`) }},
+			{"delete billing groups", func() error {
+				return deleteAll(ctx, tx, b.DeleteBillingGroups, `DELETE FROM billing_groups WHERE name = $1`)
+			}},
+			{"write tags", func() error { return putTags(ctx, tx, b.PutTags) }},
+			{"delete tags", func() error { return deleteTags(ctx, tx, b.DeleteTags) }},
+		} {
+			if err := step.f(); err != nil {
+				return fmt.Errorf("%s: %w", step.what, err)
 			}
-		}
-		err := each(ctx, tx, b.PutTypes, `INSERT INTO thing_types (name, uuid, description, searchable, created_ms, deprecated_ms)
-				VALUES ($1, $2, $3, $4, $5, $6)
-				ON CONFLICT (name) DO UPDATE SET deprecated_ms = excluded.deprecated_ms`,
-			func(t registry.ThingType) ([]any, error) {
-				searchable, err := json.Marshal(t.SearchableAttributes)
-				return []any{t.Name, t.UUID, t.Description, string(searchable), t.CreatedMs, t.DeprecatedMs}, err
-			})
-		if err != nil {
-			return fmt.Errorf("write thing types: %w", err)
-		}
-		// Deletions come first, so that a name may be made again in the same transaction.
-		err = each(ctx, tx, b.DeleteThings, `DELETE FROM things WHERE id = $1`,
-			func(id uint32) ([]any, error) { return []any{id}, nil })
-		if err != nil {
-			return fmt.Errorf("delete things: %w", err)
-		}
-		err = each(ctx, tx, b.CreateThings, `INSERT INTO things (id, name, uuid, type_name, attributes, version, created_ms, updated_ms)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			func(t registry.Thing) ([]any, error) {
-				attributes, err := json.Marshal(t.Attributes)
-				return []any{t.ID, t.Name, t.UUID, typeName(t), string(attributes), t.Version, t.CreatedMs, t.UpdatedMs}, err
-			})
-		if err != nil {
-			return fmt.Errorf("insert things: %w", err)
-		}
-		err = each(ctx, tx, b.UpdateThings, `UPDATE things SET type_name = $2, attributes = $3, version = $4, updated_ms = $5 WHERE id = $1`,
-			func(t registry.Thing) ([]any, error) {
-				attributes, err := json.Marshal(t.Attributes)
-				return []any{t.ID, typeName(t), string(attributes), t.Version, t.UpdatedMs}, err
-			})
-		if err != nil {
-			return fmt.Errorf("update things: %w", err)
-		}
-		err = each(ctx, tx, b.Presence, `INSERT INTO connectivity (thing_id, connected, since_ms, last_seen_ms, remote, reason)
-				VALUES ($1, $2, $3, $4, $5, $6)
-				ON CONFLICT (thing_id) DO UPDATE SET connected = excluded.connected, since_ms = excluded.since_ms,
-					last_seen_ms = excluded.last_seen_ms, remote = excluded.remote, reason = excluded.reason`,
-			func(p registry.Presence) ([]any, error) {
-				connected := 0
-				if p.Connected {
-					connected = 1
-				}
-				return []any{p.ID, connected, p.SinceMs, p.LastSeenMs, p.Remote, p.Reason}, nil
-			})
-		if err != nil {
-			return fmt.Errorf("write connectivity: %w", err)
-		}
-		err = each(ctx, tx, b.DeleteTypes, `DELETE FROM thing_types WHERE name = $1`,
-			func(name string) ([]any, error) { return []any{name}, nil })
-		if err != nil {
-			return fmt.Errorf("delete thing types: %w", err)
 		}
 		return nil
 	})
+}
+
+func putMarks(ctx context.Context, tx *sql.Tx, m registry.Marks) error {
+	if m == (registry.Marks{}) {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE thing_ids SET next = CASE WHEN next < $1 THEN $1 ELSE next END,
+			next_group = CASE WHEN next_group < $2 THEN $2 ELSE next_group END,
+			revision = CASE WHEN $3 > 0 THEN $3 ELSE revision END`, m.NextID, m.NextGroupID, m.Revision)
+	return err
+}
+
+func putTypes(ctx context.Context, tx *sql.Tx, types []registry.ThingType) error {
+	return each(ctx, tx, types, `INSERT INTO thing_types (name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+			ON CONFLICT (name) DO UPDATE SET description = excluded.description, searchable = excluded.searchable,
+				propagating = excluded.propagating, attribute_schema = excluded.attribute_schema, deprecated_ms = excluded.deprecated_ms`,
+		func(t registry.ThingType) ([]any, error) {
+			searchable, err := json.Marshal(t.SearchableAttributes)
+			if err != nil {
+				return nil, err
+			}
+			propagating, err := json.Marshal(t.Propagating)
+			return []any{t.Name, t.UUID, t.Description, string(searchable), string(propagating), t.Schema, t.CreatedMs, t.DeprecatedMs}, err
+		})
+}
+
+func createThings(ctx context.Context, tx *sql.Tx, things []registry.Thing) error {
+	return each(ctx, tx, things, `INSERT INTO things (id, name, uuid, type_name, billing_group, attributes, version, created_ms, updated_ms)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		func(t registry.Thing) ([]any, error) {
+			attributes, err := json.Marshal(t.Attributes)
+			return []any{t.ID, t.Name, t.UUID, orNull(t.TypeName), orNull(t.BillingGroup), string(attributes), t.Version, t.CreatedMs, t.UpdatedMs}, err
+		})
+}
+
+func updateThings(ctx context.Context, tx *sql.Tx, things []registry.Thing) error {
+	return each(ctx, tx, things, `UPDATE things SET type_name = $2, billing_group = $3, attributes = $4, version = $5, updated_ms = $6 WHERE id = $1`,
+		func(t registry.Thing) ([]any, error) {
+			attributes, err := json.Marshal(t.Attributes)
+			return []any{t.ID, orNull(t.TypeName), orNull(t.BillingGroup), string(attributes), t.Version, t.UpdatedMs}, err
+		})
+}
+
+func putPresence(ctx context.Context, tx *sql.Tx, rows []registry.Presence) error {
+	return each(ctx, tx, rows, `INSERT INTO connectivity (thing_id, connected, since_ms, last_seen_ms, remote, reason)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (thing_id) DO UPDATE SET connected = excluded.connected, since_ms = excluded.since_ms,
+				last_seen_ms = excluded.last_seen_ms, remote = excluded.remote, reason = excluded.reason`,
+		func(p registry.Presence) ([]any, error) {
+			connected := 0
+			if p.Connected {
+				connected = 1
+			}
+			return []any{p.ID, connected, p.SinceMs, p.LastSeenMs, p.Remote, p.Reason}, nil
+		})
+}
+
+// deleteAll runs a DELETE for every key.
+func deleteAll[K any](ctx context.Context, tx *sql.Tx, keys []K, query string) error {
+	return each(ctx, tx, keys, query, func(key K) ([]any, error) { return []any{key}, nil })
 }
 
 // each runs one prepared query for every item.
@@ -165,7 +214,5 @@ func each[T any](ctx context.Context, tx *sql.Tx, items []T, query string, args 
 	return nil
 }
 
-// typeName is NULL for a thing without a type, which the foreign key lets pass.
-func typeName(t registry.Thing) sql.NullString {
-	return sql.NullString{String: t.TypeName, Valid: t.TypeName != ""}
-}
+// orNull is NULL for "", which a foreign key lets pass.
+func orNull(name string) sql.NullString { return sql.NullString{String: name, Valid: name != ""} }

@@ -23,23 +23,33 @@ func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) 
 
 // loaded is everything in the database.
 type loaded struct {
-	Next         uint32
+	registry.Marks
 	Types        []registry.ThingType
+	Billing      []registry.BillingGroup
 	Things       []registry.Thing
 	Connectivity []registry.Connectivity
+	Groups       []registry.Group
+	Members      []registry.Member
+	Tags         []registry.Tag
 }
 
 func (db *DB) everything(t *testing.T) (all loaded) {
 	t.Helper()
-	next, err := db.LoadThings(bg, func(typ registry.ThingType) { all.Types = append(all.Types, typ) },
-		func(th registry.Thing, c registry.Connectivity) {
+	marks, err := db.LoadThings(bg, registry.Loader{
+		Type:         func(typ registry.ThingType) { all.Types = append(all.Types, typ) },
+		BillingGroup: func(b registry.BillingGroup) { all.Billing = append(all.Billing, b) },
+		Thing: func(th registry.Thing, c registry.Connectivity) {
 			all.Things = append(all.Things, th)
 			all.Connectivity = append(all.Connectivity, c)
-		})
+		},
+		Group:  func(g registry.Group) { all.Groups = append(all.Groups, g) },
+		Member: func(m registry.Member) { all.Members = append(all.Members, m) },
+		Tag:    func(tag registry.Tag) { all.Tags = append(all.Tags, tag) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all.Next = next
+	all.Marks = marks
 	return all
 }
 
@@ -65,24 +75,24 @@ func TestThingsRoundTrip(t *testing.T) {
 			}
 		}
 	}
-	want(loaded{Next: 1})
+	want(loaded{Marks: registry.Marks{NextID: 1, NextGroupID: 1}})
 	apply(registry.Batch{})
-	apply(registry.Batch{NextID: 3, PutTypes: []registry.ThingType{lamp, old}, CreateThings: []registry.Thing{a, b},
+	apply(registry.Batch{Marks: registry.Marks{NextID: 3}, PutTypes: []registry.ThingType{lamp, old}, CreateThings: []registry.Thing{a, b},
 		Presence: []registry.Presence{{ID: 2, Connectivity: seen}}})
-	want(loaded{3, []registry.ThingType{lamp, old}, []registry.Thing{a, b}, []registry.Connectivity{{}, seen}})
+	want(loaded{Marks: registry.Marks{NextID: 3, NextGroupID: 1}, Types: []registry.ThingType{lamp, old}, Things: []registry.Thing{a, b}, Connectivity: []registry.Connectivity{{}, seen}})
 
 	a.TypeName, a.Attributes, a.Version, a.UpdatedMs = "", map[string]string{"k": "v"}, 2, 9
 	lamp.Deprecated, lamp.DeprecatedMs = true, 10
 	seen.Connected, seen.Reason, seen.LastSeenMs = false, "gone", 11
 	apply(registry.Batch{UpdateThings: []registry.Thing{a}, PutTypes: []registry.ThingType{lamp}, DeleteTypes: []string{"old"},
 		Presence: []registry.Presence{{ID: 2, Connectivity: seen}}})
-	want(loaded{3, []registry.ThingType{lamp}, []registry.Thing{a, b}, []registry.Connectivity{{}, seen}})
+	want(loaded{Marks: registry.Marks{NextID: 3, NextGroupID: 1}, Types: []registry.ThingType{lamp}, Things: []registry.Thing{a, b}, Connectivity: []registry.Connectivity{{}, seen}})
 
 	// a deleted thing takes its connectivity along; its name is free at once; the mark never goes down
 	again := registry.Thing{ID: 3, Name: "b", UUID: "u5", TypeName: "lamp", Attributes: map[string]string{}, Version: 1}
-	apply(registry.Batch{NextID: 4, DeleteThings: []uint32{2}, CreateThings: []registry.Thing{again}})
-	apply(registry.Batch{NextID: 2})
-	want(loaded{4, []registry.ThingType{lamp}, []registry.Thing{a, again}, []registry.Connectivity{{}, {}}})
+	apply(registry.Batch{Marks: registry.Marks{NextID: 4}, DeleteThings: []uint32{2}, CreateThings: []registry.Thing{again}})
+	apply(registry.Batch{Marks: registry.Marks{NextID: 2}})
+	want(loaded{Marks: registry.Marks{NextID: 4, NextGroupID: 1}, Types: []registry.ThingType{lamp}, Things: []registry.Thing{a, again}, Connectivity: []registry.Connectivity{{}, {}}})
 }
 
 // TestApplyIsAllOrNothing: a batch that breaks a rule of the schema leaves no trace.
@@ -90,7 +100,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	db := openAt(t, filepath.Join(t.TempDir(), "r.db"))
 	a := registry.Thing{ID: 1, Name: "a", UUID: "u", Attributes: map[string]string{}, Version: 1}
 	lamp := registry.ThingType{Name: "lamp", UUID: "u"}
-	if err := db.ApplyThings(bg, registry.Batch{NextID: 2, PutTypes: []registry.ThingType{lamp}, CreateThings: []registry.Thing{a}}); err != nil {
+	if err := db.ApplyThings(bg, registry.Batch{Marks: registry.Marks{NextID: 2}, PutTypes: []registry.ThingType{lamp}, CreateThings: []registry.Thing{a}}); err != nil {
 		t.Fatal(err)
 	}
 	before := db.everything(t)
@@ -98,11 +108,11 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	typed.TypeName = "lamp"
 	other := registry.Thing{ID: 2, Name: "other", UUID: "u", Attributes: map[string]string{}}
 	for name, b := range map[string]registry.Batch{
-		"a name twice":           {NextID: 9, CreateThings: []registry.Thing{other, {ID: 3, Name: "a", UUID: "u"}}},
-		"an id twice":            {NextID: 9, CreateThings: []registry.Thing{other, {ID: 1, Name: "c", UUID: "u"}}},
-		"a type that is not":     {NextID: 9, CreateThings: []registry.Thing{other, {ID: 3, Name: "c", UUID: "u", TypeName: "none"}}},
-		"a type in use":          {NextID: 9, UpdateThings: []registry.Thing{typed}, DeleteTypes: []string{"lamp"}},
-		"presence without thing": {NextID: 9, CreateThings: []registry.Thing{other}, Presence: []registry.Presence{{ID: 77}}},
+		"a name twice":           {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 3, Name: "a", UUID: "u"}}},
+		"an id twice":            {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 1, Name: "c", UUID: "u"}}},
+		"a type that is not":     {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 3, Name: "c", UUID: "u", TypeName: "none"}}},
+		"a type in use":          {Marks: registry.Marks{NextID: 9}, UpdateThings: []registry.Thing{typed}, DeleteTypes: []string{"lamp"}},
+		"presence without thing": {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other}, Presence: []registry.Presence{{ID: 77}}},
 	} {
 		if err := db.ApplyThings(bg, b); err == nil {
 			t.Errorf("%s is taken", name)
@@ -122,8 +132,8 @@ func TestUpdateRollsBack(t *testing.T) {
 		}
 		return errStop
 	})
-	if !errors.Is(err, errStop) || db.everything(t).Next != 1 {
-		t.Errorf("%v, next %d", err, db.everything(t).Next)
+	if !errors.Is(err, errStop) || db.everything(t).NextID != 1 {
+		t.Errorf("%v, next %d", err, db.everything(t).NextID)
 	}
 }
 
@@ -163,7 +173,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	limitPages("1000000")
 	th, err := r.CreateThing(bg, registry.ThingInput{Name: fmt.Sprint(made), TypeName: "lamp", Attributes: attributes})
-	if err != nil || len(db.everything(t).Things) != made+1 || db.everything(t).Next != th.ID+1 {
+	if err != nil || len(db.everything(t).Things) != made+1 || db.everything(t).NextID != th.ID+1 {
 		t.Errorf("with space again: %+v %v", th, err)
 	}
 	if err := r.Close(); err != nil {
