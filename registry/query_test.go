@@ -116,8 +116,8 @@ func TestQueryFollowsWrites(t *testing.T) {
 // temperatures answers telemetry.temp.
 type temperatures map[uint32]float64
 
-func (m temperatures) Compare(ctx context.Context, metric string, op query.Op, operand float64, dst *bitset.BitSet) error {
-	if metric == "temp" {
+func (m temperatures) Compare(ctx context.Context, column query.Column, _ int64, op query.Op, operand float64, dst *bitset.BitSet) error {
+	if column == (query.Column{Metric: "temp"}) {
 		for id, value := range m {
 			if op.Holds(value, operand) {
 				dst.Set(uint(id))
