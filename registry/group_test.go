@@ -320,3 +320,61 @@ func TestListGroups(t *testing.T) {
 	_, _, err = w.ListGroups(registry.GroupFilter{}, "!", 10)
 	wantErr(t, err, registry.Invalid, "nextToken: this is not one that this list returned; start without it")
 }
+
+func TestQueryGroups(t *testing.T) {
+	w := open(t)
+	for _, g := range []registry.GroupInput{
+		{Name: "North", Description: "cold and dark", Attributes: map[string]string{"floor": "2"}},
+		{Name: "city", Parent: "North", Attributes: map[string]string{"floor": "10"}},
+		{Name: "street", Parent: "city"},
+		{Name: "south"},
+	} {
+		if _, err := w.CreateGroup(ctx, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(text, want string) {
+		t.Helper()
+		var names []string
+		for cursor := ""; ; {
+			hits, next, err := w.QueryGroups(ctx, registry.QueryInput{Text: text, Limit: 2, Cursor: cursor})
+			if err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			for _, h := range hits {
+				names = append(names, strings.Join(append(h.Above, h.Group.Name), "/"))
+			}
+			if cursor = next; next == "" {
+				break
+			}
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Fatalf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+	all := func() {
+		t.Helper()
+		f("*", "North/city North south North/city/street")
+		f("thingGroupName:NORTH", "North")
+		f("dark", "North")
+		f("north", "North/city North North/city/street")
+		f("parentGroupNames:north", "North/city North/city/street")
+		f("attributes.floor>2", "North/city")
+		f("attributes.floor:* NOT description:*", "North/city")
+		f("thingName:*", "")
+	}
+	all()
+	w.restart()
+	all()
+	_, err := w.MoveGroup(ctx, "city", "south", 0)
+	wantErr(t, err, 0, "")
+	f("parentGroupNames:north", "")
+	f("parentGroupNames:south", "south/city south/city/street")
+	_, err = w.UpdateGroup(ctx, registry.GroupUpdate{Name: "North", Attributes: map[string]string{}})
+	wantErr(t, err, 0, "")
+	f("attributes.floor:*", "south/city")
+	wantErr(t, w.DeleteGroup(ctx, "street", 0, false), 0, "")
+	f("*", "south/city North south")
+	_, _, err = w.QueryGroups(ctx, registry.QueryInput{Text: "telemetry.temp>1", Limit: 1})
+	wantErr(t, err, registry.Invalid, "query: this gateway has no telemetry to search in (at position 0)")
+}

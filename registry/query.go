@@ -162,8 +162,16 @@ func (r *Registry) JoinTelemetry(t query.Telemetry) {
 	r.telemetry = t
 }
 
-// plan parses a query and runs f while the fleet stands still.
+// plan parses a query over things and runs f while the fleet stands still.
 func (r *Registry) plan(ctx context.Context, in QueryInput, f func(context.Context, *query.Plan) error) error {
+	r.fleet.RLock()
+	telemetry := r.telemetry
+	r.fleet.RUnlock()
+	return r.planWith(ctx, in, telemetry, f)
+}
+
+// planWith is plan; terms over telemetry are mistakes where that is nil.
+func (r *Registry) planWith(ctx context.Context, in QueryInput, telemetry query.Telemetry, f func(context.Context, *query.Plan) error) error {
 	text := in.Text
 	if strings.TrimSpace(text) == "" {
 		text = "*"
@@ -175,9 +183,6 @@ func (r *Registry) plan(ctx context.Context, in QueryInput, f func(context.Conte
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
 	// Telemetry is asked first: it has locks of its own and may take longer.
-	r.fleet.RLock()
-	telemetry := r.telemetry
-	r.fleet.RUnlock()
 	p, err := q.Plan(ctx, r.nowMs(), telemetry)
 	if err != nil {
 		return wrongQuery(err)
@@ -219,7 +224,7 @@ func (r *Registry) search(ctx context.Context, in QueryInput, f func(*bitset.Bit
 
 // searchGroups runs a query over the groups and passes on their set.
 func (r *Registry) searchGroups(ctx context.Context, in QueryInput, f func(*bitset.BitSet)) error {
-	return r.plan(ctx, QueryInput{Text: in.Text, MinRevision: in.MinRevision}, func(ctx context.Context, p *query.Plan) error {
+	return r.planWith(ctx, QueryInput{Text: in.Text, MinRevision: in.MinRevision}, nil, func(ctx context.Context, p *query.Plan) error {
 		set, err := p.Run(ctx, r.groupIndex)
 		if err == nil {
 			f(set)

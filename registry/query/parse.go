@@ -482,7 +482,7 @@ func (p *parser) bound() (text string, quoted bool, err error) {
 
 // Fields that a typed query may have before a colon; others make a bare word with a colon in it.
 var (
-	plainFields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "group"}
+	plainFields = []string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "group", "billingGroupName"}
 	fieldRoots  = []string{"attributes.", "registry.", "connectivity.", "cert.", "telemetry.", "shadow.", "deviceDefender."}
 )
 

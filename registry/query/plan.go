@@ -21,6 +21,9 @@ const (
 	attributesRoot  = "attributes."
 )
 
+// bareFields are searched for bare words, besides attributes: those of things, and those of groups.
+var bareFields = []string{nameField, idField, "thingTypeName", groupNamesField, "thingGroupName", "thingGroupId", "description", "parentGroupNames"}
+
 // aliases are other names of fields (AWS's managed fields).
 var aliases = map[string]string{
 	"registry.thingTypeName":   "thingTypeName",
@@ -296,7 +299,7 @@ func (r *run) bareFields() []string {
 	if r.bare == nil {
 		r.bare = []string{}
 		for _, field := range r.index.Fields() {
-			if slices.Contains(plainFields, field) || strings.HasPrefix(field, attributesRoot) {
+			if slices.Contains(bareFields, field) || strings.HasPrefix(field, attributesRoot) {
 				r.bare = append(r.bare, field)
 			}
 		}

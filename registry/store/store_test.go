@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,12 +36,13 @@ func TestOpenMigratesOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	last := files[len(files)-1].Name()
 	// a path with everything that a data source name could trip over
 	path := filepath.Join(t.TempDir(), "a b%20?x=1&ü#.db")
 	for range 2 {
 		db := openAt(t, path)
-		if count, newest := db.versions(t); count != len(files) || newest != len(files) {
-			t.Errorf("%d migrations, the newest %d, of %d files", count, newest, len(files))
+		if count, newest := db.versions(t); count != len(files) || !strings.HasPrefix(last, fmt.Sprintf("%04d_", newest)) {
+			t.Errorf("%d migrations, the newest %d, of %d files up to %s", count, newest, len(files), last)
 		}
 		for table, want := range map[string]int{"things": 0, "thing_types": 0, "connectivity": 0, "thing_ids": 1} {
 			var n int
