@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ type settings struct {
 	httpAddr, httpNames string
 
 	ingestAck, ingestTLS, ingestLoop string
+	ingestProxyFrom                  prefixes
 
 	tsdbMemory, tsdbDiskLimit                       byteSize
 	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
@@ -64,6 +66,7 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.ingestAck, "ingest.ack", "disk", "when a QoS 1 message is acknowledged: `disk` (after fsync) or memory")
 	f.StringVar(&s.ingestTLS, "ingest.tls", "compact", "what handles TLS 1.3 records after the handshake: `compact`, which takes least memory, or stdlib")
 	f.StringVar(&s.ingestLoop, "ingest.loop", "", "what waits for idle connections: `epoll` or goroutine; epoll where there is one if empty")
+	f.Var(&s.ingestProxyFrom, "ingest.proxy-from", "`networks` (10.0.0.0/8, 192.0.2.7) of load balancers: from there device connections begin with a PROXY protocol header, version 2")
 	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
 	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
 	f.Var(&s.tsdbRetention5m, "tsdb.retention-5m", "`age` at which summaries of five minutes are deleted, longer than tsdb.retention; 0 makes none")
@@ -306,6 +309,35 @@ func (p *period) Set(text string) error {
 		return fmt.Errorf("want a duration such as 90s, 12h, 30d or 1y")
 	}
 	*p = period(d)
+	return nil
+}
+
+// prefixes are IP networks, separated by commas; an address alone is a network of one. It implements flag.Value.
+type prefixes []netip.Prefix
+
+func (p prefixes) String() string {
+	texts := make([]string, len(p))
+	for i, prefix := range p {
+		texts[i] = prefix.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// Set parses text.
+func (p *prefixes) Set(text string) error {
+	var list prefixes
+	for _, name := range splitNames(text) {
+		prefix, err := netip.ParsePrefix(name)
+		if err != nil {
+			addr, err := netip.ParseAddr(name)
+			if err != nil || addr.Zone() != "" {
+				return fmt.Errorf("%q is no network: want such as 10.0.0.0/8 or 192.0.2.7", name)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		list = append(list, prefix.Masked())
+	}
+	*p = list
 	return nil
 }
 

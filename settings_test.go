@@ -63,6 +63,7 @@ func TestSettingsErrors(t *testing.T) {
 	f("", []string{"stray"}, nil, `unexpected argument "stray"`)
 	f("", []string{"--config=/no/such"}, nil, "/no/such")
 	f("", []string{"--ingest.ack=tape"}, nil, "want one of disk, memory")
+	f("", []string{"--ingest.proxy-from=10.0.0.0/8, balancer"}, nil, `"balancer" is no network`)
 	f("", nil, []string{"MUSTER_TSDB_RETENTION=soon"}, "(env MUSTER_TSDB_RETENTION): want a duration")
 	f("", []string{"--tsdb.memory=-1"}, nil, "want a number of bytes")
 	f("", []string{"--tsdb.retention=10s"}, nil, "want 1h0m0s to 36500d")

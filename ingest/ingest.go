@@ -105,7 +105,7 @@ func Open(opts Options) (*Server, error) {
 	}
 	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse, CompactTLS: cfg.CompactTLS,
 		HelloTimeout: cfg.HelloTimeout, MaxConns: cfg.MaxConns, MaxHandshakes: cfg.MaxHandshakes,
-		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst})
+		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst, ProxyFrom: cfg.ProxyFrom})
 	if opts.TLS != nil {
 		s.tls, err = s.door.Listen(opts.Addr, opts.TLS)
 	}

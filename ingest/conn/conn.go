@@ -40,6 +40,8 @@ type Options struct {
 	MaxHandshakes int     // handshakes that compute at the same time
 	AddressRate   float64 // new connections per second of one address
 	AddressBurst  int
+	// ProxyFrom are the addresses of load balancers: a connection from there begins with a PROXY protocol header (version 2).
+	ProxyFrom []netip.Prefix
 }
 
 // Door is where connections come in, over all listeners.
@@ -143,7 +145,8 @@ func (l *Listener) Accept() {
 
 // admit turns raw away or serves it in a goroutine.
 func (d *Door) admit(raw net.Conn, shake handshake) {
-	if !d.rates.allow(addrOf(raw), time.Now()) {
+	proxied := d.byProxy(addrOf(raw))
+	if !proxied && !d.rates.allow(addrOf(raw), time.Now()) {
 		d.opts.Refused("address rate")
 		_ = raw.Close() // turned away
 		return
@@ -159,12 +162,18 @@ func (d *Door) admit(raw net.Conn, shake handshake) {
 	go func() {
 		parked := false
 		defer func() { d.leave(raw, parked, recover()) }()
+		conn, ok := raw, true
+		if proxied {
+			if conn, ok = d.behindProxy(raw); !ok {
+				return
+			}
+		}
 		if shake == nil {
 			_ = raw.SetDeadline(time.Now().Add(d.opts.HelloTimeout)) // an error here is one of the first read too
-			parked = d.opts.Serve(raw, nil, d.over)
+			parked = d.opts.Serve(conn, nil, d.over)
 			return
 		}
-		parked = d.serveTLS(raw, shake)
+		parked = d.serveTLS(conn, shake)
 	}()
 }
 

@@ -55,6 +55,9 @@ func parkable(raw net.Conn) (tcp *net.TCPConn, secure *record.Conn, ok bool) {
 			raw = hello.NetConn()
 		}
 	}
+	if proxied, ok := raw.(*conn.Proxied); ok {
+		raw = proxied.TCPConn
+	}
 	tcp, ok = raw.(*net.TCPConn)
 	return tcp, secure, ok
 }
