@@ -99,6 +99,8 @@ type words struct {
 	mu    sync.Mutex // guards writes to list and table, and what follows
 	bytes int64
 	lost  map[uint32]bool // ids whose word was in a damaged part of the log; recovery alone uses it
+
+	anyLost atomic.Bool // lost is not empty
 }
 
 type wordTable struct {
@@ -228,6 +230,7 @@ func (w *words) fill(n int) {
 	for id := w.count(); id < min(n, w.maxWords); id++ {
 		if w.lost == nil {
 			w.lost = map[uint32]bool{}
+			w.anyLost.Store(true)
 		}
 		w.lost[uint32(id)] = true
 		w.push(*w.list.Load(), fmt.Sprintf("lost_%d", id))
@@ -236,9 +239,24 @@ func (w *words) fill(n int) {
 
 // isLost says, while the store is recovered, whether the word of an id is not known; the id is not used again then.
 func (w *words) isLost(id uint32) bool {
-	if w.lost == nil && int(id) < w.count() {
+	if !w.anyLost.Load() && int(id) < w.count() {
 		return false
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.fill(int(id) + 1)
 	return w.lost[id]
+}
+
+// lacks says, while the store is recovered, whether the words of some ids up to a column, a text and a source, counted from 1, are
+// not known.
+func (d *Dict) lacks(metric, text, source uint32) bool {
+	return d.metrics.lacks(metric) || text > 0 && d.strings.lacks(text) || source > 0 && d.sources.lacks(source-1)
+}
+
+func (w *words) lacks(id uint32) bool { return w.anyLost.Load() || int(id) >= w.count() }
+
+// lost says, while the store is recovered, whether v is of a column, or is a text, whose word is not known.
+func (d *Dict) lost(v Value) bool {
+	return d.metrics.isLost(uint32(v.Metric)) || v.Kind == String && d.strings.isLost(uint32(v.Mantissa))
 }

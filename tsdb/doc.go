@@ -6,7 +6,7 @@
 // segments (seal.go): files of blocks, each some rows of one thing in compressed columns (block.go, package codec). Queries
 // (read.go, query.go) read segments and memory and merge them; decoded columns of what never changes are kept (cache.go). Small
 // segments of a day are merged (compact.go), old ones deleted (keeper.go); what buckets of five minutes and of an hour say of them
-// stays longer (tier.go, tier_build.go). The next start reads the checkpoint, the segments' footers and the log (recover.go). Fsck
+// stays longer (tier.go, tier_build.go). The next start reads the checkpoint, the segments' footers and the log (recover.go, replay.go). Fsck
 // checks a store that is not open, Backup copies one that is (backup.go), and who sends rows on follows the log (follow.go). The bytes
 // are in docs/formats.
 //

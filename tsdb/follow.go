@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// Following the log: who sends rows on reads them from the log's own files, where they stand in the order in which they came.
+// Following the log: who sends rows on reads them from the log's own files, where those of a thing stand in the order in which they came.
 // Options.Retire tells when a file is about to go.
 
 // LogPosition is a place in the log. The zero value stands before every row.
@@ -77,8 +77,8 @@ func OpenLogFile(src io.ReaderAt, number uint64) (*LogFile, error) {
 // followWindow is how much of a log file is read at once, unless a group is larger.
 const followWindow = 256 << 10
 
-// Read hands the rows between from and the byte end to use, in the order in which they came, until use does not take one. It
-// returns the position behind the last row that was taken, or the end. Damaged groups are left out. An error is one of the disk.
+// Read hands the rows between from and the byte end to use, those of a thing in the order in which they came, until use does not take
+// one. It returns the position behind the last row that was taken, or the end. Damaged groups are left out. An error is one of the disk.
 func (f *LogFile) Read(from LogPosition, end int64, use func(LogRow) bool) (LogPosition, error) {
 	at, skip := max(from.Offset, logHeaderBytes), from.Rows
 	window, start := f.buf[:0], at // window holds the file's bytes from start on
@@ -117,20 +117,14 @@ func (f *LogFile) Read(from LogPosition, end int64, use func(LogRow) bool) (LogP
 // useGroup hands the rows of a group from the record skip on to use, and returns how many records lie before the first that was
 // not taken.
 func (f *LogFile) useGroup(records []byte, skip int, use func(LogRow) bool) (taken int, whole bool) {
-	f.rec.begin()
-	for ; len(records) > 0; taken++ {
-		var err error
-		if records, err = f.rec.parse(records); err != nil {
-			return taken, true // the checksum is right: a type of record that only a newer version has
+	whole, err := f.rec.each(records, func() bool {
+		if taken >= skip && f.rec.kind == recordRow && !use(LogRow{f.rec.thing, f.rec.timeMs, f.rec.values}) {
+			return false
 		}
-		if taken < skip || f.rec.kind != recordRow {
-			continue
-		}
-		if !use(LogRow{f.rec.thing, f.rec.timeMs, f.rec.values}) {
-			return taken, false
-		}
-	}
-	return taken, true
+		taken++
+		return true
+	})
+	return taken, whole || err != nil // the checksum is right: a type of record that only a newer version has
 }
 
 // load reads size bytes from the byte at on.

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"flag"
@@ -109,9 +110,9 @@ func sampleSources(t *testing.T, s *Store) {
 // Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
 // were.
 func TestKeptFormats(t *testing.T) {
-	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1", "log-v3"} {
+	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1", "log-v3", "log-v4"} {
 		dir := filepath.Join("testdata", name)
-		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "log-v3" || name == "source-v1"
+		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "log-v3" || name == "log-v4" || name == "source-v1"
 		if _, err := os.Stat(dir); *update && err != nil { // those that are kept are of older versions
 			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10, RetentionTier5m: time.Hour, RetentionTier1h: time.Hour})
 			if err != nil {
@@ -317,9 +318,8 @@ func FuzzFiles(f *testing.F) {
 			check(data[at+blockHeadBytes:])
 		}
 		var rec record
-		for rest, err := data, error(nil); len(rest) > 0 && err == nil; {
-			rest, err = rec.parse(rest)
-		}
+		rec.each(data, func() bool { return true })
+		rec.each(append([]byte{recordPack}, data...), func() bool { return true })
 		var l live
 		l.start()
 		l.loadTwin(data, 100)
@@ -378,23 +378,39 @@ func FuzzGroup(f *testing.F) {
 			}
 		}
 		var before rowsBefore
+		var p packer
 		var rec record
+		check := func(buf []byte) {
+			i := 0
+			_, err := rec.each(buf, func() bool {
+				if want := rows[i]; rec.kind != recordRow || rec.thing != want.thing || rec.timeMs != want.ms || !slices.EqualFunc(rec.values, want.values, sameNumber) {
+					t.Fatalf("row %d is of thing %d at %d: %+v, want %+v", i, rec.thing, rec.timeMs, rec.values, want)
+				}
+				i++
+				return true
+			})
+			if err != nil || i != len(rows) {
+				t.Fatalf("%d rows of %d, %v", i, len(rows), err)
+			}
+		}
 		for range 2 { // the second group knows nothing of the first
 			var buf []byte
 			for _, r := range rows {
 				buf = before.appendRow(buf, r.thing, r.ms, r.values)
 			}
 			before.reset()
-			rec.begin()
-			for i, want := range rows {
-				var err error
-				buf, err = rec.parse(buf)
-				if err != nil || rec.kind != recordRow || rec.thing != want.thing || rec.timeMs != want.ms || !slices.EqualFunc(rec.values, want.values, sameNumber) {
-					t.Fatalf("row %d is %+v, %v, want %+v", i, rec, err, want)
-				}
-			}
-			if len(buf) > 0 {
-				t.Fatalf("%d bytes are left", len(buf))
+			check(buf)
+		}
+		var pending []pendingRow
+		var values []Value
+		for _, r := range rows {
+			pending = append(pending, pendingRow{r.ms, r.thing, uint32(len(r.values)), uint32(len(values))})
+			values = append(values, r.values...)
+		}
+		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.thing, b.thing) })
+		for range 2 {
+			if buf, ok := p.append(nil, pending, values); ok {
+				check(buf)
 			}
 		}
 	})

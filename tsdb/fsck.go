@@ -105,11 +105,7 @@ func (c *checker) pair(name string, data []byte, magic string, load func([]byte)
 func (c *checker) log(name string, number uint64, data []byte) {
 	var rec record
 	scan, err := scanLog(data, number, c.want, func(_ groupHead, payload []byte) error {
-		var err error
-		rec.begin()
-		for len(payload) > 0 && err == nil {
-			payload, err = rec.parse(payload)
-		}
+		_, err := rec.each(payload, func() bool { return true })
 		return err
 	})
 	if err != nil {

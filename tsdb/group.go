@@ -3,6 +3,7 @@ package tsdb
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 )
 
@@ -107,20 +108,21 @@ func (l *rowLog) write(g *group) error {
 	// Entries that the group before brought come once more: then one damaged group costs its rows and no words.
 	names, texts, sources := l.dict.metrics.since(l.repeat.names), l.dict.strings.since(l.repeat.texts), l.dict.sources.since(l.repeat.sources)
 	words := wordCount{l.repeat.names + len(names), l.repeat.texts + len(texts), l.repeat.sources + len(sources)}
-	if len(g.buf) == groupHeadBytes && words == l.logged && (!g.stop || l.file == nil) {
+	if len(g.rows) == 0 && words == l.logged && (!g.stop || l.file == nil) {
 		return nil // but for the last group: even an empty one shows that none is missing before it
 	}
-	records := len(g.buf)
+	l.buf = l.appendRows(slices.Grow(l.buf[:0], groupHeadBytes)[:groupHeadBytes], g)
+	records := len(l.buf)
 	for i, word := range names {
-		g.buf = appendWordRecord(g.buf, recordMetric, l.repeat.names+i, word)
+		l.buf = appendWordRecord(l.buf, recordMetric, l.repeat.names+i, word)
 	}
 	for i, word := range texts {
-		g.buf = appendWordRecord(g.buf, recordString, l.repeat.texts+i, word)
+		l.buf = appendWordRecord(l.buf, recordString, l.repeat.texts+i, word)
 	}
 	for i, key := range sources {
-		g.buf = appendWordRecord(g.buf, recordSource, l.repeat.sources+i, key)
+		l.buf = appendWordRecord(l.buf, recordSource, l.repeat.sources+i, key)
 	}
-	size := len(g.buf) - groupHeadBytes
+	size := len(l.buf) - groupHeadBytes
 	room := groupBytes(size)
 	if l.file != nil && l.end+room > l.fileBytes {
 		l.closeFile()
@@ -130,12 +132,10 @@ func (l *rowLog) write(g *group) error {
 			return err
 		}
 	}
-	for int64(len(g.buf)) < room {
-		g.buf = append(g.buf, zeros[:min(room-int64(len(g.buf)), logSector)]...)
-	}
-	head := groupHead{seq: l.nextGroup, firstRow: g.firstRow, size: uint32(size), wordBytes: uint32(size + groupHeadBytes - records), rows: g.rows}
-	head.put(g.buf[:groupHeadBytes+size], l.header.salt)
-	if _, err := l.file.WriteAt(g.buf, l.end); err != nil {
+	l.buf = append(l.buf, zeros[:room-int64(len(l.buf))]...)
+	head := groupHead{seq: l.nextGroup, firstRow: g.firstRow, size: uint32(size), wordBytes: uint32(size + groupHeadBytes - records), rows: uint32(len(g.rows))}
+	head.put(l.buf[:groupHeadBytes+size], l.header.salt)
+	if _, err := l.file.WriteAt(l.buf, l.end); err != nil {
 		return diskFullOr(err)
 	}
 	if err := l.file.Sync(); err != nil {
@@ -151,6 +151,24 @@ func (l *rowLog) write(g *group) error {
 }
 
 var zeros [logSector]byte
+
+// appendRows encodes the rows of g, packed where they are many.
+func (l *rowLog) appendRows(dst []byte, g *group) []byte {
+	if len(g.rows) >= packLeast && !g.deleted {
+		if packed, ok := l.packer.append(dst, g.rows, g.values); ok {
+			return packed
+		}
+	}
+	l.before.reset()
+	for i := range g.rows {
+		if r := &g.rows[i]; r.count == 0 {
+			dst = appendDeleteRecord(dst, r.thing)
+		} else {
+			dst = l.before.appendRow(dst, r.thing, r.timeMs, g.values[r.from:r.from+r.count])
+		}
+	}
+	return dst
+}
 
 // diskFullOr turns "no space left" and "quota exceeded" into ErrDiskFull and leaves other errors.
 func diskFullOr(err error) error {

@@ -98,7 +98,7 @@ func (s *Store) tend() {
 
 // flushDue says whether rows in memory or their log have grown past a limit, or have been there for long.
 func (s *Store) flushDue() bool {
-	bytes, logBytes := s.live.bytes.Load(), s.log.bytes.Load()
+	bytes := s.live.bytes.Load()
 	if logState(s.log.state.Load()) == logDiskFull {
 		// Sealing shrinks rows to a tenth of their log, but a disk that has no room for it is not asked again and again.
 		fulls := s.log.fulls.Load()
@@ -114,7 +114,7 @@ func (s *Store) flushDue() bool {
 	if s.oldest.IsZero() {
 		s.oldest = now
 	}
-	return bytes >= s.flushBytes || logBytes >= s.opts.LogBytes || now.Sub(s.oldest) >= s.opts.SealAge
+	return s.full() || now.Sub(s.oldest) >= s.opts.SealAge
 }
 
 // doFlush flushes and lets those go on who wait for memory, or for a state that tells them why there is none.

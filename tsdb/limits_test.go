@@ -135,7 +135,7 @@ func TestSealingMakesRoom(t *testing.T) {
 	full := 0
 	for i := int64(0); full < 3 && i < 100_000; i++ {
 		_, err := s.Append(1, i, []tsdb.Value{decimal(m, i%7, 0)}, nil)
-		if err == nil && i%500 == 0 {
+		if err == nil && i%20 == 0 { // groups of a sector and more
 			err = s.Sync(context.Background())
 		}
 		if errors.Is(err, tsdb.ErrDiskFull) {

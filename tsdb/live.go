@@ -41,7 +41,6 @@ type shard struct {
 	row     []byte   // scratch: the row being encoded
 	next    []slot   // scratch: its layout
 	scaled  []int64  // scratch: its mantissas
-	rec     []byte   // scratch: its log record, if it is no row
 	watched watched  // thresholds and crossings
 }
 
@@ -172,39 +171,44 @@ func (t *thing) fits(values []Value) bool {
 
 // insert adds a row to t, which fits it, and sets the last values. The caller holds the shard's lock.
 func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
-	l.place(sh, t, values)
+	same := t.repeats(sh, values)
+	if !same {
+		l.place(sh, t, values)
+	}
 	if t.open.rows == 0 {
 		t.open.minMs, t.open.maxMs = timeMs, timeMs
 	}
 	if t.open.rows%sectionRows == 0 {
 		t.beginSection(timeMs)
 	}
-	sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs)
+	if same {
+		sh.row = t.encode(sh.row[:0], t.layout, sh.scaled, timeMs, t.open.rows%sectionRows > 0)
+	} else {
+		sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs, t.open.rows%sectionRows > 0 && slices.Equal(sh.next, t.layout))
+		t.layout = append(t.layout[:0], sh.next...)
+	}
 	l.push(sh, &t.open, sh.row)
-	t.layout = append(t.layout[:0], sh.next...)
 	t.open.minMs, t.open.maxMs = min(t.open.minMs, timeMs), max(t.open.maxMs, timeMs)
 	t.open.last.minMs, t.open.last.maxMs = min(t.open.last.minMs, timeMs), max(t.open.last.maxMs, timeMs)
 	t.open.lastMs = timeMs
 	t.open.rows++
 	t.open.samples += len(values)
 	l.samples.Add(int64(len(values)))
-	if timeMs < l.minMs.Load() {
-		l.minMs.Store(timeMs)
+	for least := l.minMs.Load(); timeMs < least && !l.minMs.CompareAndSwap(least, timeMs); least = l.minMs.Load() {
 	}
-	if timeMs > l.maxMs.Load() {
-		l.maxMs.Store(timeMs)
+	for most := l.maxMs.Load(); timeMs > most && !l.maxMs.CompareAndSwap(most, timeMs); most = l.maxMs.Load() {
 	}
 	watched := sh.watched.bounds
 	for i := range values {
 		v := &values[i]
-		c := &t.cols[sh.next[i].col]
+		c := &t.cols[t.layout[i].col]
 		if timeMs >= c.lastMs {
 			if int(v.Metric) < len(watched) && watched[v.Metric] != nil {
 				l.watch.see(watched[v.Metric], sh, t, c, v)
 			}
 			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
 		}
-		if bit := uint32(1) << v.Kind; l.kinds[v.Metric].Load()&bit == 0 {
+		if bit := uint32(1) << v.Kind; !same && l.kinds[v.Metric].Load()&bit == 0 {
 			l.kinds[v.Metric].Or(bit)
 		}
 	}
@@ -224,6 +228,22 @@ func (t *thing) beginSection(timeMs int64) {
 	for i := range t.cols {
 		t.cols[i].prev = 0
 	}
+}
+
+// repeats reports whether values have the columns, kinds and exponents of the row before, and fills sh.scaled then.
+func (t *thing) repeats(sh *shard, values []Value) bool {
+	if len(values) != len(t.layout) {
+		return false
+	}
+	sh.scaled = sh.scaled[:0]
+	for i := range values {
+		v, before := &values[i], t.layout[i]
+		if t.metrics[before.col] != v.Metric || v.Kind != before.kind || v.Kind == Decimal && v.Exp != before.exp {
+			return false
+		}
+		sh.scaled = append(sh.scaled, v.Mantissa)
+	}
+	return true
 }
 
 // place finds the columns of values and fills sh.next and sh.scaled: decimals get the exponent of the row before where that

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	// groupCommitBytes ends the wait for more rows: about what an SD card writes in the time of one flush command.
-	groupCommitBytes = 64 << 10
+	// groupCommitBytes, in memory, ends the wait for more rows: 7,000 of eight values, which are packed to some 50 KB, about what an SD
+	// card writes in the time of one flush command.
+	groupCommitBytes = 1 << 20
 	// maxPendingBytes is how far rows may be ahead of the disk before Append waits.
-	maxPendingBytes = 1 << 20
+	maxPendingBytes = groupCommitBytes * 3 / 2
 	// diskProbe is how often a store with a full disk looks for space.
 	diskProbe = time.Second
 )
@@ -83,6 +84,9 @@ type rowLog struct {
 	nextGroup uint64
 	logged    wordCount // dictionary entries that are in the log
 	repeat    wordCount // those of them that are there twice
+	buf       []byte    // the group that is being written
+	packer    packer
+	before    rowsBefore
 
 	filesMu sync.Mutex // guards files
 	files   []logPiece // on disk, oldest first
@@ -106,9 +110,9 @@ type logPiece struct {
 
 // group is what is committed at once.
 type group struct {
-	buf      []byte // room for the head, then records
-	before   rowsBefore
-	rows     uint32
+	rows     []pendingRow
+	values   []Value // of the rows
+	deleted  bool    // some of rows are deletions
 	firstRow uint64
 	waiters  []waiting
 	syncs    []chan synced // told when this group and all before it are done
@@ -130,17 +134,22 @@ type waiting struct {
 }
 
 func (g *group) reset() {
+	if g.bytes() < groupCommitBytes/8 && cap(g.values) > groupCommitBytes/16 { // the flood that made it large is over
+		g.rows, g.values, g.waiters = nil, nil, nil
+	}
 	clear(g.waiters)
 	clear(g.syncs)
-	g.before.reset()
-	g.buf, g.waiters, g.syncs = g.buf[:groupHeadBytes], g.waiters[:0], g.syncs[:0]
-	g.rows, g.firstRow, g.rotate, g.stop, g.hurried, g.begun = 0, 0, false, false, false, false
+	g.rows, g.values, g.waiters, g.syncs = g.rows[:0], g.values[:0], g.waiters[:0], g.syncs[:0]
+	g.deleted, g.firstRow, g.rotate, g.stop, g.hurried, g.begun = false, 0, false, false, false, false
 }
+
+// bytes returns what the rows of g take in memory.
+func (g *group) bytes() int { return len(g.rows)*24 + len(g.values)*16 }
 
 // start makes the log ready. The committer is started by the caller with go l.run().
 func (l *rowLog) start() {
 	l.room = sync.NewCond(&l.mu)
-	l.pending, l.spare = &group{buf: make([]byte, groupHeadBytes, 2*groupCommitBytes)}, &group{buf: make([]byte, groupHeadBytes, 2*groupCommitBytes)}
+	l.pending, l.spare = &group{}, &group{}
 	l.begun, l.urgent, l.done = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 }
 
@@ -150,7 +159,7 @@ func (l *rowLog) admit() error {
 		return err
 	}
 	l.mu.Lock()
-	for len(l.pending.buf) >= maxPendingBytes && logState(l.state.Load()) == logOpen {
+	for l.pending.bytes() >= maxPendingBytes && logState(l.state.Load()) == logOpen {
 		l.room.Wait()
 	}
 	l.mu.Unlock()
@@ -165,33 +174,33 @@ func (l *rowLog) addRow(thing ThingID, timeMs int64, values []Value, w Waiter) (
 		return 0, err
 	}
 	g := l.pending
-	g.buf = g.before.appendRow(g.buf, thing, timeMs, values)
+	g.rows = append(g.rows, pendingRow{timeMs, thing, uint32(len(values)), uint32(len(g.values))})
+	g.values = append(g.values, values...)
 	return l.added(g, w), nil
 }
 
-// addRecord puts another record than that of a row into the pending group and returns its seq.
-func (l *rowLog) addRecord(rec []byte) (uint64, error) {
+// addDeletion puts the deletion of a thing into the pending group and returns its seq.
+func (l *rowLog) addDeletion(thing ThingID) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := logState(l.state.Load()).err(); err != nil {
 		return 0, err
 	}
 	g := l.pending
-	g.buf = append(g.buf, rec...)
+	g.rows, g.deleted = append(g.rows, pendingRow{thing: thing}), true
 	return l.added(g, nil), nil
 }
 
-// added counts a record that was added to the pending group g. The caller holds mu.
+// added counts what was added to the pending group g. The caller holds mu.
 func (l *rowLog) added(g *group, w Waiter) uint64 {
 	l.seq++
-	if g.rows == 0 {
+	if len(g.rows) == 1 {
 		g.firstRow = l.seq
 	}
-	g.rows++
 	if w != nil {
 		g.waiters = append(g.waiters, waiting{w, l.seq})
 	}
-	l.wake(g, len(g.buf) >= groupCommitBytes)
+	l.wake(g, g.bytes() >= groupCommitBytes)
 	return l.seq
 }
 

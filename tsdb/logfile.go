@@ -18,7 +18,7 @@ import (
 const (
 	logMagic        = "MLOG"
 	groupMagic      = "MGRP"
-	logVersion      = 3 // 1 has no label sets; 1 and 2 have each row by itself
+	logVersion      = 4 // 1 has no label sets; 1 and 2 have each row by itself; 1 to 3 have no packs
 	logSector       = 512
 	logHeadBytes    = 36
 	logHeaderBytes  = 2 * logSector

@@ -16,6 +16,7 @@ const (
 	recordSource = 5
 	recordLaid   = 6 // a row and its layout, after the row before in its group
 	recordLike   = 7 // a row of a layout that an earlier one in its group had
+	recordPack   = 8 // many rows (pack.go)
 )
 
 var errRecord = errors.New("the record is cut short or of an unknown type")
@@ -44,11 +45,7 @@ type rowLayout []Value
 // differences are shorter than values. A decimal may get another exponent of the same number, since text such as 12.5 and 13 has
 // one that changes from row to row.
 func (b *rowsBefore) appendRow(dst []byte, thing ThingID, timeMs int64, values []Value) []byte {
-	place := uint32(len(values))
-	for i := range values {
-		place = place*31 + uint32(values[i].Metric)
-	}
-	place = place * 0x9e3779b1 >> 26 // Fibonacci hashing to logLayouts
+	place := layoutPlace(values)
 	l := &b.layouts[place]
 	kind := byte(recordLike)
 	if !l.fits(values) {
@@ -80,6 +77,15 @@ func (b *rowsBefore) appendRow(dst []byte, thing ThingID, timeMs int64, values [
 		p.Mantissa = mantissa
 	}
 	return dst
+}
+
+// layoutPlace returns where a group remembers the layout of values: below logLayouts.
+func layoutPlace(values []Value) uint32 {
+	place := uint32(len(values))
+	for i := range values {
+		place = place*31 + uint32(values[i].Metric)
+	}
+	return place * 0x9e3779b1 >> 26 // Fibonacci hashing
 }
 
 // fits says whether values can be written with the columns, kinds and exponents of l.
@@ -146,8 +152,7 @@ func appendDeleteRecord(dst []byte, thing ThingID) []byte {
 	return binary.AppendUvarint(append(dst, recordDelete), uint64(thing))
 }
 
-// record is one decoded record. Its slices belong to the parser and are valid until the next call. begin stands before the records
-// of each group.
+// record is one decoded record. Its slices belong to the parser and are valid until the next call.
 type record struct {
 	kind   byte // recordRow for all rows
 	thing  ThingID
@@ -157,14 +162,41 @@ type record struct {
 	word   []byte
 
 	before rowsBefore
+	pack   unpacker
+	rows   []pendingRow // of a pack
+	packed []Value      // of these
 }
 
-// begin makes r ready for the records of another group.
-func (r *record) begin() {
+// each hands the records of a group, in order, to use, packed rows one by one, until use does not take one. It reports whether use
+// took all.
+func (r *record) each(src []byte, use func() bool) (whole bool, err error) {
 	r.before.reset()
+	for len(src) > 0 {
+		if src[0] != recordPack {
+			if src, err = r.parse(src); err != nil {
+				return true, err
+			}
+			if !use() {
+				return false, nil
+			}
+			continue
+		}
+		b := reader{src: src[1:]}
+		if r.rows, r.packed = r.pack.append(r.rows[:0], r.packed[:0], &b); b.err != nil {
+			return true, b.err
+		}
+		src = b.src
+		for _, row := range r.rows {
+			r.kind, r.thing, r.timeMs, r.values = recordRow, row.thing, row.timeMs, r.packed[row.from:row.from+row.count]
+			if !use() {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
-// parse decodes the record at the start of src into r and returns the rest.
+// parse decodes the record at the start of src, which is no pack, into r and returns the rest.
 func (r *record) parse(src []byte) ([]byte, error) {
 	b := reader{src: src}
 	r.kind = b.byte()

@@ -19,13 +19,10 @@ const (
 
 var padding [runPadding]byte
 
-// encode appends one row with the layout next to dst and updates the columns' previous mantissas.
-func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64) []byte {
+// encode appends one row with the layout next to dst and updates the columns' previous mantissas. same says that the row before, in the
+// section, has that layout.
+func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64, same bool) []byte {
 	dst = binary.AppendVarint(dst, timeMs-t.open.lastMs)
-	same := len(next) == len(t.layout) && t.open.rows%sectionRows > 0
-	for i := 0; same && i < len(next); i++ {
-		same = next[i] == t.layout[i]
-	}
 	if same {
 		dst = append(dst, 0)
 	} else {

@@ -35,6 +35,7 @@ type Options struct {
 	AckMemory       bool          // Durable comes when a group is about to be written, not when it is on disk
 
 	LogBytes     int64         // of log files; sealing begins at it [64 MiB, less on a small disk]
+	LogSamples   int64         // in log files; sealing begins at it, so that a start takes no longer than to read so many [32 M]
 	LogFileBytes int64         // of one log file [8 MiB, less on a small disk]
 	SealAge      time.Duration // how long rows stay in memory [2 h]
 	ReserveBytes int64         // of free space that rows never take; sealing may [64 MiB, less on a small disk]
@@ -62,6 +63,7 @@ func (o Options) withDefaults() Options {
 	o.CacheBytes = cmp.Or(o.CacheBytes, o.MemoryBytes/8)
 	o.GroupWait = cmp.Or(o.GroupWait, 5*time.Millisecond)
 	o.SealAge = cmp.Or(o.SealAge, 2*time.Hour)
+	o.LogSamples = cmp.Or(o.LogSamples, 32_000_000)
 	o.ClockSettle = cmp.Or(o.ClockSettle, 10*time.Minute)
 	if o.Retire == nil {
 		o.Retire = func(uint64, string) {}
@@ -229,10 +231,15 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 	}
 	s.rows.Add(1)
 	s.samples.Add(uint64(len(values)))
-	if s.live.bytes.Load() >= s.flushBytes || s.log.bytes.Load() >= s.opts.LogBytes {
+	if s.full() {
 		signal(s.kick)
 	}
 	return seq, nil
+}
+
+// full says whether memory or the log have grown past where sealing begins.
+func (s *Store) full() bool {
+	return s.live.bytes.Load() >= s.flushBytes || s.log.bytes.Load() >= s.opts.LogBytes || s.live.samples.Load() >= s.opts.LogSamples
 }
 
 func (s *Store) valid(values []Value) bool {
@@ -277,8 +284,7 @@ func (s *Store) Sync(ctx context.Context) error { return s.log.sync(ctx, false).
 func (s *Store) DeleteThing(thing ThingID) error {
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
-	sh.rec = appendDeleteRecord(sh.rec[:0], thing)
-	_, err := s.log.addRecord(sh.rec)
+	_, err := s.log.addDeletion(thing)
 	if err == nil {
 		s.live.remove(sh, thing)
 	}

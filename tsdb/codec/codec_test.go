@@ -148,3 +148,63 @@ func BenchmarkDecodeInts(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(enc))/float64(len(a)), "bytes/value")
 }
+
+func roundTripBytes(t *testing.T, src []byte) int {
+	t.Helper()
+	var e codec.BytesEncoder
+	var d codec.BytesDecoder
+	size := 0
+	for range 2 {
+		enc := e.Append([]byte("head"), src)
+		size = len(enc) - 4
+		got, rest, err := d.Decode([]byte("old"), append(enc[4:len(enc):len(enc)], "tail"...), len(src))
+		if err != nil || string(rest) != "tail" || string(got) != string(src) || string(enc[:4]) != "head" {
+			t.Fatalf("%d bytes %.20q came back as %d, %.20q, rest %q, %v", len(src), src, len(got), got, rest, err)
+		}
+		if len(src) > 0 {
+			if _, _, err := d.Decode(nil, enc[4:], len(src)-1); err == nil {
+				t.Fatalf("%d bytes past the limit", len(src))
+			}
+		}
+	}
+	return size
+}
+
+// Each way to keep bytes gives them back, and is as short as it should be.
+func TestBytes(t *testing.T) {
+	f := func(n, most int, next func(i int) byte) {
+		t.Helper()
+		src := make([]byte, n)
+		for i := range src {
+			src[i] = next(i)
+		}
+		if size := roundTripBytes(t, src); size > most {
+			t.Fatalf("%d bytes take %d, want at most %d", n, size, most)
+		}
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	noise := func(int) byte { return byte(rng.Uint32()) }
+	few := func(int) byte { return byte(rng.IntN(4)) }
+	seldom := func(int) byte { return byte(max(0, rng.IntN(100)-98)) }
+	for _, n := range []int{0, 1, 2, 47, 48, 1000, 1023, 1024, 5000, 1 << 17, 1<<17 + 1, 1 << 20} {
+		f(n, n+4, noise)
+		f(n, n/3+40, few)
+		f(n, n/8+48, seldom)
+		f(n, 5, func(int) byte { return 7 })
+	}
+}
+
+// What is no encoding is an error.
+func FuzzBytes(f *testing.F) {
+	var e codec.BytesEncoder
+	for _, src := range []string{"", "a", "aaaaaaaa", "some bytes, some other bytes, and some more bytes of text, so that there is a table"} {
+		f.Add(e.Append(nil, []byte(src)), []byte(src))
+	}
+	f.Fuzz(func(t *testing.T, data, src []byte) {
+		var d codec.BytesDecoder
+		if plain, _, err := d.Decode(nil, data, 1<<16); err == nil && len(plain) > 1<<16 {
+			t.Fatalf("%d bytes", len(plain))
+		}
+		roundTripBytes(t, src)
+	})
+}

@@ -132,7 +132,7 @@ func (f *fleet) move(device int, v *[columns]int64) {
 		v[6] = 1 - v[6]
 	}
 	if device%2 == 0 {
-		v[2] += f.walk(2)
+		v[2] = max(1000, v[2]+f.walk(2))
 		if r>>8%3 == 0 {
 			v[3] = max(0, v[3]+f.walk(2))
 			v[4] = v[3] * 10_000 / v[2]

@@ -262,8 +262,11 @@ func (m *measurement) loadFigures(ctx context.Context, t *table) (kept string, e
 	return kept, nil
 }
 
-// fullLog is the log of the start figure.
-const fullLog = 64 << 20
+// A log is sealed when it has one of these, by default (tsdb.Options).
+const (
+	logBytes   = 64 << 20
+	logSamples = 32_000_000
+)
 
 func (m *measurement) startFigures(ctx context.Context, t *table, kept string) error {
 	m.say("starts")
@@ -271,11 +274,11 @@ func (m *measurement) startFigures(ctx context.Context, t *table, kept string) e
 	if err != nil {
 		return err
 	}
-	took, rows, err := m.startWithLog(ctx, dir, fullLog)
+	took, st, err := m.startWithLog(ctx, dir)
 	if err != nil {
 		return err
 	}
-	t.most(fmt.Sprintf("start with 64 MB of log, %d rows", rows), "s", took.Seconds(), 1)
+	t.most(fmt.Sprintf("start with a full log, %.1f M samples in %d MiB", float64(st.Samples)/1e6, st.LogBytes>>20), "s", took.Seconds(), 1)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}

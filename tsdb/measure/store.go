@@ -197,26 +197,28 @@ func (f *feeder) sync(ctx context.Context) error {
 	return nil
 }
 
-// start measures how long a store takes to open: with a log of logBytes and nothing in segments.
-func (m *measurement) startWithLog(ctx context.Context, dir string, logBytes int64) (took time.Duration, rows int, err error) {
-	opts := tsdb.Options{Dir: dir, MemoryBytes: 4 << 30, LogBytes: 4 << 30}
+// startWithLog measures how long a store takes to open with nothing in segments and a log that is as full as it gets before it is
+// sealed: of logSamples, or of logBytes.
+func (m *measurement) startWithLog(ctx context.Context, dir string) (took time.Duration, st tsdb.Stats, err error) {
+	opts := tsdb.Options{Dir: dir, MemoryBytes: 4 << 30, LogBytes: 4 << 30, LogSamples: 1 << 40}
 	s, err := tsdb.Open(opts)
 	if err != nil {
-		return 0, 0, err
+		return 0, st, err
 	}
 	feed, err := newFeeder(s, nil)
 	f := newFleet(0, m.devices, m.seed)
-	for err == nil && s.Stats().LogBytes < logBytes {
+	for err == nil && feed.rows*columns < logSamples && s.Stats().LogBytes < logBytes {
 		err = feed.send(ctx, f.round)
 	}
+	st = s.Stats()
 	if closeErr := s.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, st, err
 	}
 	took, err = m.start(opts)
-	return took, feed.rows, err
+	return took, st, err
 }
 
 // start returns the median time that opening takes.

@@ -1,0 +1,384 @@
+package tsdb
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"muster/tsdb/codec"
+)
+
+// A pack is a record with many rows of a log group, by thing and in columns: of a thing in the order in which they came. Layout:
+// docs/formats/log.md. Nothing in it refers to another group.
+const (
+	// packLeast is how many rows a group has that is packed; fewer are shorter one by one.
+	packLeast = 24
+	// maxPackRows and maxPackBytes bound what the reader of a pack takes.
+	maxPackRows  = 1 << 20
+	maxPackBytes = 128 << 20
+	// packEscape stands for numbers of a small stream that are in the large one.
+	packEscape = math.MaxUint8
+	// packMisses is how many intervals in a row are far from the expected one until it becomes the last of them.
+	packMisses = 3
+)
+
+// pendingRow is one row of a group that is not written yet, or with no values the deletion of a thing.
+type pendingRow struct {
+	timeMs int64
+	thing  ThingID
+	count  uint32 // of values
+	from   uint32 // the first, in the group's values
+}
+
+// packLayout is the columns of some rows of a pack and what their numbers are differences from.
+type packLayout struct {
+	before  rowLayout // the last row: mantissas
+	thing   int64     // of it, -1 if there is none
+	timeMs  int64     // of it
+	firstMs int64     // of the first row of its thing
+	interval
+	times   packStream
+	columns []packStream // of doubles: large has all bytes
+}
+
+// packStream is the numbers of one column: a byte in small for each row that follows one of its thing; in large, as uvarints,
+// those of other rows and, less packEscape, of rows whose byte is packEscape.
+type packStream struct{ small, large []byte }
+
+// interval expects the time from a thing's row to its next.
+type interval struct {
+	ms     int64
+	misses int
+}
+
+// learn takes the interval of a row that follows another one.
+func (x *interval) learn(ms int64, small bool) {
+	switch {
+	case small:
+		x.ms += (ms - x.ms) / 16
+		x.misses = 0
+	case x.misses+1 >= packMisses:
+		x.ms, x.misses = ms, 0
+	default:
+		x.misses++
+	}
+}
+
+func (l *packLayout) reset() {
+	l.thing, l.timeMs, l.firstMs, l.interval = -1, 0, 0, interval{}
+	l.times.reset()
+	l.columns = slices.Grow(l.columns[:0], len(l.before))[:len(l.before)]
+	for i := range l.columns {
+		l.columns[i].reset()
+	}
+}
+
+func (s *packStream) reset() { s.small, s.large = s.small[:0], s.large[:0] }
+
+// put adds a number and reports whether it was small.
+func (s *packStream) put(v int64, follows bool) bool {
+	z := zigzag(v)
+	switch {
+	case !follows:
+		s.large = binary.AppendUvarint(s.large, z)
+	case z < packEscape:
+		s.small = append(s.small, byte(z))
+		return true
+	default:
+		s.small = append(s.small, packEscape)
+		s.large = binary.AppendUvarint(s.large, z-packEscape)
+	}
+	return false
+}
+
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
+
+// packer makes packs. It keeps its buffers. The committer owns it.
+type packer struct {
+	encoder codec.BytesEncoder
+	order   []uint64 // thing and index of each row
+	layouts []packLayout
+	used    int                // of layouts
+	places  [logLayouts]uint32 // index of the layout at each place, plus 1
+	things  []byte             // uvarint difference, uvarint rows less 1 of each
+	kinds   []byte             // uvarint layout of each row
+}
+
+// append encodes rows, none of which is a deletion, and returns dst grown by a pack of them. It leaves dst alone and returns false if a
+// pack would gain nothing.
+func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, bool) {
+	p.order, p.things, p.kinds, p.used = p.order[:0], p.things[:0], p.kinds[:0], 0
+	clear(p.places[:])
+	for i := range rows {
+		p.order = append(p.order, uint64(rows[i].thing)<<32|uint64(i))
+	}
+	slices.Sort(p.order)
+	things, before := 0, uint64(0)
+	for i := 0; i < len(p.order); things++ {
+		thing, start := p.order[i]>>32, i
+		for ; i < len(p.order) && p.order[i]>>32 == thing; i++ {
+			r := &rows[uint32(p.order[i])]
+			p.add(r, values[r.from:r.from+r.count])
+		}
+		p.things = binary.AppendUvarint(p.things, thing-before)
+		p.things = binary.AppendUvarint(p.things, uint64(i-start-1))
+		before = thing
+	}
+	if p.used*packLeast > 4*len(rows) {
+		return dst, false
+	}
+	dst = append(dst, recordPack)
+	dst = binary.AppendUvarint(dst, uint64(len(rows)))
+	dst = binary.AppendUvarint(dst, uint64(things))
+	dst = binary.AppendUvarint(dst, uint64(p.used))
+	for i := range p.layouts[:p.used] {
+		l := &p.layouts[i]
+		dst = binary.AppendUvarint(dst, uint64(len(l.before)))
+		for j := range l.before {
+			dst = l.before[j].appendSlot(dst)
+		}
+	}
+	dst = p.encoder.Append(dst, p.things)
+	dst = p.encoder.Append(dst, p.kinds)
+	for i := range p.layouts[:p.used] {
+		l := &p.layouts[i]
+		dst = p.encoder.Append(p.encoder.Append(dst, l.times.small), l.times.large)
+		for j := range l.columns {
+			dst = p.encoder.Append(p.encoder.Append(dst, l.columns[j].small), l.columns[j].large)
+		}
+	}
+	return dst, true
+}
+
+// add puts one row into the streams of its layout.
+func (p *packer) add(r *pendingRow, values []Value) {
+	place := layoutPlace(values)
+	if at := p.places[place]; at == 0 || !p.layouts[at-1].before.fits(values) {
+		p.begin(place, values)
+	}
+	at := p.places[place] - 1
+	p.kinds = binary.AppendUvarint(p.kinds, uint64(at))
+	l := &p.layouts[at]
+	follows := l.thing == int64(r.thing)
+	if follows {
+		passed := r.timeMs - l.timeMs
+		l.learn(passed, l.times.put(passed-l.ms, true))
+	} else {
+		l.times.put(r.timeMs-l.firstMs, false)
+		l.thing, l.firstMs = int64(r.thing), r.timeMs
+	}
+	l.timeMs = r.timeMs
+	columns, before := l.columns[:len(values)], l.before[:len(values)]
+	for i := range values {
+		v, b, s := &values[i], &before[i], &columns[i]
+		mantissa := v.Mantissa
+		switch {
+		case v.Kind == Float:
+			s.large = binary.LittleEndian.AppendUint64(s.large, uint64(mantissa))
+			continue
+		case v.Exp != b.Exp:
+			mantissa, _ = rescale(mantissa, v.Exp, b.Exp)
+		}
+		s.put(mantissa-b.Mantissa, follows)
+		b.Mantissa = mantissa
+	}
+}
+
+// begin makes a new layout for the rows at a place.
+func (p *packer) begin(place uint32, values []Value) {
+	if p.used == len(p.layouts) {
+		p.layouts = append(p.layouts, packLayout{})
+	}
+	l := &p.layouts[p.used]
+	l.before = l.before[:0]
+	if at := p.places[place]; at > 0 {
+		l.before = append(l.before, p.layouts[at-1].before...)
+	}
+	l.before.lay(values)
+	l.reset()
+	p.used++
+	p.places[place] = uint32(p.used)
+}
+
+// unpacker reads the rows of a pack. It keeps its buffers. Not safe for concurrent use.
+type unpacker struct {
+	decoder codec.BytesDecoder
+	layouts []unpackLayout
+	used    int
+	things  []byte
+	kinds   []byte
+	left    int // bytes that a pack may still have
+}
+
+// unpackLayout is what packLayout was when the rows were written.
+type unpackLayout struct {
+	before  rowLayout
+	thing   int64
+	timeMs  int64
+	firstMs int64
+	interval
+	times   unpackStream
+	columns []unpackStream
+}
+
+type unpackStream struct {
+	small, large     []byte
+	atSmall, atLarge int
+}
+
+// open decodes the streams of the pack in b, whose first byte has been read, and returns how many rows it has.
+func (u *unpacker) open(b *reader) int {
+	u.used, u.left = 0, maxPackBytes
+	rows := int(b.uvarintMax(maxPackRows))
+	b.uvarintMax(uint64(rows)) // things
+	for range b.count() {
+		if u.used == len(u.layouts) {
+			u.layouts = append(u.layouts, unpackLayout{})
+		}
+		l := &u.layouts[u.used]
+		l.before = l.before[:0]
+		for n := b.uvarintMax(MaxRowValues); n > 0 && b.err == nil; n-- {
+			l.before = append(l.before, b.slot())
+		}
+		if len(l.before) == 0 {
+			b.fail()
+			return 0
+		}
+		l.thing, l.timeMs, l.firstMs, l.interval = -1, 0, 0, interval{}
+		l.columns = slices.Grow(l.columns[:0], len(l.before))[:len(l.before)]
+		u.used++
+	}
+	u.things = u.bytes(b, u.things, 2*binary.MaxVarintLen64*rows)
+	u.kinds = u.bytes(b, u.kinds, binary.MaxVarintLen64*rows)
+	for i := range u.layouts[:u.used] {
+		l := &u.layouts[i]
+		u.stream(b, &l.times, rows)
+		for j := range l.columns {
+			u.stream(b, &l.columns[j], rows)
+		}
+	}
+	return rows
+}
+
+func (u *unpacker) stream(b *reader, s *unpackStream, rows int) {
+	s.small, s.atSmall = u.bytes(b, s.small, rows), 0
+	s.large, s.atLarge = u.bytes(b, s.large, binary.MaxVarintLen64*rows), 0
+}
+
+// bytes decodes one string of bytes into dst, which is replaced.
+func (u *unpacker) bytes(b *reader, dst []byte, most int) []byte {
+	if b.err != nil {
+		return dst[:0]
+	}
+	dst, rest, err := u.decoder.Decode(dst, b.src, min(most, u.left))
+	if err != nil {
+		b.fail()
+		return dst[:0]
+	}
+	b.src = rest
+	u.left -= len(dst)
+	return dst
+}
+
+// append decodes all rows of the pack in b into rows and values, which it returns grown.
+func (u *unpacker) append(rows []pendingRow, values []Value, b *reader) ([]pendingRow, []Value) {
+	left := u.open(b)
+	things, kinds := reader{src: u.things}, reader{src: u.kinds}
+	var thing uint64
+	for left > 0 && b.err == nil {
+		if len(things.src) == 0 {
+			b.fail()
+			break
+		}
+		thing += things.uvarintMax(math.MaxUint32)
+		same := int(things.uvarintMax(uint64(left-1))) + 1
+		if things.err != nil || thing > math.MaxUint32 {
+			b.fail()
+			break
+		}
+		left -= same
+		for ; same > 0; same-- {
+			at := kinds.uvarint()
+			if kinds.err != nil || at >= uint64(u.used) {
+				b.fail()
+				return rows, values
+			}
+			l := &u.layouts[at]
+			from := len(values)
+			var ok bool
+			if values, ok = l.append(values, ThingID(thing)); !ok {
+				b.fail()
+				return rows, values
+			}
+			rows = append(rows, pendingRow{l.timeMs, ThingID(thing), uint32(len(l.before)), uint32(from)})
+		}
+	}
+	return rows, values
+}
+
+// append decodes the next row of the layout.
+func (l *unpackLayout) append(values []Value, thing ThingID) ([]Value, bool) {
+	follows := l.thing == int64(thing)
+	d, ok := l.times.next(follows)
+	switch {
+	case !ok:
+		return values, false
+	case follows:
+		small := l.times.small[l.times.atSmall-1] < packEscape
+		passed := l.ms + d
+		l.timeMs += passed
+		l.learn(passed, small)
+	default:
+		l.firstMs += d
+		l.thing, l.timeMs = int64(thing), l.firstMs
+	}
+	if l.timeMs < 0 || l.timeMs >= MaxTimeMs {
+		return values, false
+	}
+	columns := l.columns[:len(l.before)]
+	for i := range l.before {
+		v := &l.before[i]
+		s := &columns[i]
+		if v.Kind == Float {
+			if len(s.large)-s.atLarge < 8 {
+				return values, false
+			}
+			v.Mantissa = int64(binary.LittleEndian.Uint64(s.large[s.atLarge:]))
+			s.atLarge += 8
+			continue
+		}
+		if follows && s.atSmall < len(s.small) && s.small[s.atSmall] < packEscape { // most of them
+			v.Mantissa += unzigzag(uint64(s.small[s.atSmall]))
+			s.atSmall++
+			continue
+		}
+		d, ok := s.next(follows)
+		if !ok {
+			return values, false
+		}
+		v.Mantissa += d
+	}
+	return append(values, l.before...), true
+}
+
+// next returns the next number, of a row that follows one of its thing or not.
+func (s *unpackStream) next(follows bool) (int64, bool) {
+	var base uint64
+	if follows {
+		if s.atSmall == len(s.small) {
+			return 0, false
+		}
+		z := s.small[s.atSmall]
+		s.atSmall++
+		if z < packEscape {
+			return unzigzag(uint64(z)), true
+		}
+		base = packEscape
+	}
+	z, n := binary.Uvarint(s.large[s.atLarge:])
+	if n <= 0 {
+		return 0, false
+	}
+	s.atLarge += n
+	return unzigzag(z + base), true
+}

@@ -1,0 +1,266 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+const (
+	// replayGroups is how many groups of the log are decoded at once, the memory that it takes aside.
+	replayGroups = 16
+	// replayPayload bounds the bytes of such groups: packed rows grow to the twentyfold.
+	replayPayload = 1 << 20
+)
+
+// replayLogs puts the rows of log files that are not in segments back into memory.
+func (s *Store) replayLogs(numbers []uint64) error {
+	r := replay{s: s}
+	var want uint64
+	for _, number := range numbers {
+		name := path.Join(s.opts.Dir, logName(number))
+		if number <= s.logDone {
+			s.opts.Retire(number, name)
+			if err := s.opts.FS.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		last, err := r.file(name, number, want)
+		if err != nil {
+			return fmt.Errorf("log %q: %w", name, err)
+		}
+		if last > 0 {
+			want = last + 1
+			s.log.nextGroup = max(s.log.nextGroup, last+1)
+		}
+	}
+	return nil
+}
+
+// replay reads the log, on all cores: groups are decoded side by side, and their rows put into the shards side by side, those of a
+// shard in the order of the groups.
+type replay struct {
+	s      *Store
+	words  record
+	groups []replayGroup // the first used of them wait to be replayed
+	used   int
+	bytes  int // of their payloads
+}
+
+// replayGroup is one group on its way back into memory.
+type replayGroup struct {
+	head    groupHead
+	payload []byte // records of rows
+	rec     record
+	rows    []pendingRow
+	values  []Value
+	err     error
+
+	// The largest ids: damage may have taken their words.
+	metric, text, source uint32
+	lost                 bool
+}
+
+// file replays one file, cuts its torn tail, and returns its last group, 0 if it has none.
+func (r *replay) file(name string, number, want uint64) (uint64, error) {
+	s := r.s
+	data, err := s.opts.FS.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	scan, err := scanLog(data, number, want, func(g groupHead, payload []byte) error { return r.group(number, g, payload) })
+	r.flush(number)
+	if errors.Is(err, errVersion) {
+		return 0, err
+	}
+	if err != nil {
+		if len(data) <= logHeaderBytes || allZero(data[logHeaderBytes:]) {
+			return 0, s.opts.FS.Remove(name) // the power went while it was made: it never had a group
+		}
+		s.damage.found(logName(number), err)
+		return 0, s.setAside(logName(number))
+	}
+	for _, d := range scan.damage {
+		s.damage.found(logName(number), errors.New(d))
+	}
+	s.log.addFile(number, int64(len(data)))
+	s.log.nextGroup = max(s.log.nextGroup, scan.header.firstGroup)
+	if !scan.torn {
+		return scan.lastSeq, nil
+	}
+	s.opts.Log.Info("torn tail of the log cut: it was never acknowledged", "file", logName(number), "at", scan.end)
+	f, err := s.opts.FS.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	err = f.Truncate(scan.end)
+	if err == nil {
+		err = f.Sync()
+	}
+	return scan.lastSeq, errors.Join(err, f.Close())
+}
+
+// group takes the words of a group at once, and its rows later.
+func (r *replay) group(number uint64, g groupHead, payload []byte) error {
+	rows, words := payload[:g.size-g.wordBytes], payload[g.size-g.wordBytes:]
+	dict := r.s.dict
+	var failed error
+	_, err := r.words.each(words, func() bool {
+		switch rec := &r.words; rec.kind {
+		case recordMetric:
+			failed = dict.metrics.restore(rec.id, string(rec.word))
+		case recordString:
+			failed = dict.strings.restore(rec.id, string(rec.word))
+		case recordSource:
+			failed = dict.sources.restore(rec.id, string(rec.word))
+		}
+		return failed == nil
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	if g.rows > 0 {
+		r.s.log.seq = max(r.s.log.seq, g.firstRow+uint64(g.rows)-1)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if r.used == len(r.groups) {
+		r.groups = append(r.groups, replayGroup{})
+	}
+	x := &r.groups[r.used]
+	x.head, x.payload = g, rows
+	r.used++
+	r.bytes += len(rows)
+	if r.used == replayGroups || r.bytes >= replayPayload {
+		r.flush(number)
+	}
+	return nil
+}
+
+// flush replays the groups that wait.
+func (r *replay) flush(number uint64) {
+	groups := r.groups[:r.used]
+	workers := runtime.GOMAXPROCS(0)
+	sideBySide(min(workers, len(groups)), func(worker int) {
+		for i := worker; i < len(groups); i += workers {
+			groups[i].decode()
+		}
+	})
+	for i := range groups {
+		groups[i].lost = r.s.dict.lacks(groups[i].metric, groups[i].text, groups[i].source)
+	}
+	sideBySide(min(workers, shardCount), func(worker int) {
+		for i := range groups {
+			if groups[i].err == nil {
+				r.s.replayRows(&groups[i], worker, workers)
+			}
+		}
+	})
+	for i := range groups {
+		if err := groups[i].err; err != nil {
+			r.s.damage.found(logName(number), fmt.Errorf("group %d: %w", groups[i].head.seq, err))
+		}
+		groups[i].payload = nil
+	}
+	r.used, r.bytes = 0, 0
+}
+
+// sideBySide calls do with 0 to n-1, each on a goroutine of its own, and waits for all.
+func sideBySide(n int, do func(worker int)) {
+	var others sync.WaitGroup
+	for worker := 1; worker < n; worker++ {
+		others.Go(func() { do(worker) })
+	}
+	if n > 0 {
+		do(0)
+	}
+	others.Wait()
+}
+
+// decode decodes the rows of the group: all, or none of a group that does not decode.
+func (x *replayGroup) decode() {
+	x.rows, x.values = x.rows[:0], x.values[:0]
+	x.decodeRows()
+	x.metric, x.text, x.source = 0, 0, 0
+	for i := range x.rows {
+		if id := x.rows[i].thing; id >= FirstSource {
+			x.source = max(x.source, uint32(id-FirstSource)+1)
+		}
+	}
+	for i := range x.values {
+		v := &x.values[i]
+		x.metric = max(x.metric, uint32(v.Metric))
+		if v.Kind == String {
+			x.text = max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
+		}
+	}
+}
+
+func (x *replayGroup) decodeRows() {
+	if len(x.payload) > 0 && x.payload[0] == recordPack { // alone, but for a version to come: without a copy
+		b := reader{src: x.payload[1:]}
+		x.rows, x.values = x.rec.pack.append(x.rows, x.values, &b)
+		if x.err = b.err; x.err == nil && len(b.src) > 0 {
+			x.err = errRecord
+		}
+		return
+	}
+	_, x.err = x.rec.each(x.payload, func() bool {
+		row := pendingRow{timeMs: x.rec.timeMs, thing: x.rec.thing, from: uint32(len(x.values))}
+		if x.rec.kind == recordRow {
+			row.count = uint32(len(x.rec.values))
+			x.values = append(x.values, x.rec.values...)
+			if row.count == 0 {
+				return true // a row without values is none, and no deletion
+			}
+		}
+		x.rows = append(x.rows, row)
+		return true
+	})
+}
+
+// replayRows puts the rows of a group into the shards of one of workers workers.
+func (s *Store) replayRows(x *replayGroup, worker, workers int) {
+	var t *thing
+	for i := range x.rows {
+		row := &x.rows[i]
+		if int(row.thing%shardCount)%workers != worker {
+			continue
+		}
+		if i == 0 || t == nil || x.rows[i-1].thing != row.thing {
+			t = s.replayThing(x, row.thing)
+		}
+		values := x.values[row.from : row.from+row.count]
+		switch {
+		case t == nil:
+		case row.count == 0:
+			s.live.remove(s.live.shard(row.thing), row.thing)
+			t = nil
+		default:
+			if x.lost {
+				values = slices.DeleteFunc(values, s.dict.lost)
+			}
+			if t.fits(values) && len(values) > 0 {
+				s.live.insert(s.live.shard(row.thing), t, row.timeMs, values)
+			}
+		}
+	}
+}
+
+// replayThing returns the thing that has rows in x, nil if it takes none: it was deleted, or its label set was lost.
+func (s *Store) replayThing(x *replayGroup, id ThingID) *thing {
+	sh := s.live.shard(id)
+	if _, deleted := sh.deleted[id]; deleted {
+		return nil
+	}
+	if id >= FirstSource && (id-FirstSource >= MaxSources || x.lost && s.dict.sources.isLost(uint32(id-FirstSource))) {
+		return nil
+	}
+	return s.live.thing(sh, id)
+}
