@@ -29,6 +29,7 @@ type runPart struct {
 	sections []section
 	rows     int
 	metrics  []MetricID
+	known    *decodedColumn // all of it, where it is a section that the cache has: then there is no data
 }
 
 // points collects the samples of one column from segments and runs, in the order in which later ones win.
@@ -205,7 +206,8 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	for _, r := range t.closed {
 		if from, to := overlapping(r.sections, p.minMs, p.maxMs); from < to {
 			sc.runs = append(sc.runs, runPart{
-				runOwner(thing, r.number), from, r.data[r.sections[from].offset:], r.sections[from:to], r.rows - from*sectionRows, r.metrics,
+				owner: runOwner(thing, r.number), first: from, data: r.data[r.sections[from].offset:], sections: r.sections[from:to],
+				rows: r.rows - from*sectionRows, metrics: r.metrics,
 			})
 		}
 	}
@@ -215,9 +217,17 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	}
 	sc.sections = append(append(sc.sections[:0], o.full...), o.last)
 	if from, to := overlapping(sc.sections, p.minMs, p.maxMs); from < to {
+		if last := len(o.full); from == last && !p.text {
+			d := s.cache.get(columnID{runOwner(thing, t.runs), uint32(last), m})
+			if d != nil && d.rows == o.rows-last*sectionRows {
+				sc.runs = append(sc.runs, runPart{known: d, sections: sc.sections[from:to]})
+				return true
+			}
+		}
 		sc.bytes = o.appendOpen(sc.bytes[:0], int(sc.sections[from].offset))
 		sc.runs = append(sc.runs, runPart{
-			runOwner(thing, t.runs), from, sc.bytes, sc.sections[from:to], o.rows - from*sectionRows, t.metrics[:len(t.metrics):len(t.metrics)],
+			owner: runOwner(thing, t.runs), first: from, data: sc.bytes, sections: sc.sections[from:to],
+			rows: o.rows - from*sectionRows, metrics: t.metrics[:len(t.metrics):len(t.metrics)],
 		})
 	}
 	return true
@@ -382,6 +392,10 @@ func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
 
 // addRun adds the samples of one run.
 func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
+	if r.known != nil {
+		p.addDecoded(r.known)
+		return
+	}
 	col := slices.Index(r.metrics, m)
 	if col < 0 {
 		return

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/strutil"
@@ -30,16 +31,23 @@ type scope struct {
 	lookbackMs int64 // how old a sample of a vector selector may be
 	plain      bool  // no subqueries: vector selectors are evaluated at the steps of the query and nowhere else
 	groupUses  map[selectorID]groupUse
+	calls      map[selectorID]*pushedCall
+	// The times that the text needs, where calls were taken out of it.
+	minMs, maxMs int64
 }
 
 // Querier implements storage.Queryable.
 func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
+	if len(s.calls) > 0 {
+		minMs, maxMs = min(minMs, s.minMs), max(maxMs, s.maxMs)
+	}
 	q := s.querier(minMs, maxMs)
-	q.labelBytes, q.lookbackMs, q.plain, q.groupUses = s.labelBytes, s.lookbackMs, s.plain, s.groupUses
+	q.labelBytes, q.lookbackMs, q.plain, q.groupUses, q.calls = s.labelBytes, s.lookbackMs, s.plain, s.groupUses, s.calls
 	return q, nil
 }
 
-// admit refuses a statement that the engine could not evaluate in bounded memory, and notes its cost.
+// admit refuses a statement that the engine could not evaluate in bounded memory, and notes its cost. It takes the calls out that are
+// evaluated here.
 func (s *scope) admit(stmt parser.Statement) error {
 	eval := stmt.(*parser.EvalStmt)
 	s.lookbackMs, s.plain = eval.LookbackDelta.Milliseconds(), true
@@ -77,6 +85,11 @@ func (s *scope) admit(stmt parser.Statement) error {
 	}
 	if made {
 		s.labelBytes = longest
+	}
+	if !s.engineOnly {
+		s.minMs, s.maxMs = promql.FindMinMaxTime(eval)
+		s.calls = map[selectorID]*pushedCall{}
+		eval.Expr = s.pushDown(eval.Expr, eval)
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ type queryable struct {
 	grouper        Grouper // the same
 	maxSeries      int
 	maxBufferBytes int
+	engineOnly     bool // calls stay with the engine
 	sources        sourceIndex
 }
 
@@ -80,6 +81,7 @@ type querier struct {
 	lookbackMs   int64
 	plain        bool
 	groupUses    map[selectorID]groupUse
+	calls        map[selectorID]*pushedCall
 	ids          []tsdb.ThingID
 	chosen       []tsdb.ThingID
 	grouping     grouping // of the walk
@@ -108,6 +110,15 @@ func (q *querier) Close() error { return nil }
 func (q *querier) Select(
 	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
 ) storage.SeriesSet {
+	if len(matchers) > 0 && q.calls[&matchers[0]] != nil {
+		return q.selectCall(ctx, q.calls[&matchers[0]])
+	}
+	return q.selectSeries(ctx, sortSeries, hints, matchers...)
+}
+
+func (q *querier) selectSeries(
+	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
+) *seriesSet {
 	sel := &selection{q: q, ctx: ctx, minMs: q.minMs, maxMs: q.maxMs}
 	instant, limit := false, 0
 	if hints != nil {
