@@ -23,6 +23,7 @@ import (
 	"muster/pki"
 	"muster/registry"
 	"muster/registry/account"
+	"muster/registry/fleetmetric"
 	"muster/registry/store"
 	"muster/tsdb"
 	"muster/tsdb/intake"
@@ -52,6 +53,7 @@ type gateway struct {
 	intake     *intake.Intake
 	devices    *ingest.Server
 	switches   *admin.Events
+	metering   *fleetmetric.Metrics
 	people     *admin.Server
 
 	backing sync.Mutex // held while a backup is made
@@ -102,7 +104,7 @@ func openGateway(ctx context.Context, s *settings, logTo io.Writer) (_ *gateway,
 		}
 	}
 	for _, open := range []func(context.Context, *bootstrap) error{
-		g.openFolder, g.openRegistry, g.openIdentities, g.openAccounts, g.openTelemetry, g.openDevices, g.openPeople,
+		g.openFolder, g.openRegistry, g.openIdentities, g.openAccounts, g.openTelemetry, g.openDevices, g.openRecords, g.openPeople,
 	} {
 		if err := open(ctx, boot); err != nil {
 			return nil, err
@@ -293,7 +295,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 	g.people, err = admin.Open(admin.Options{
 		Addr: g.settings.httpAddr, LocalSocket: g.path(localSocketName), TLS: g.identities.HTTPConfig(),
 		DataDir: g.settings.dataDir, FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics, Version: version,
-		Accounts: g.accounts, Registry: g.things, Telemetry: g.telemetry, Identity: g.identities,
+		Accounts: g.accounts, Registry: g.things, Telemetry: g.telemetry, Identity: g.identities, FleetMetrics: g.metering,
 		Query: func(ctx context.Context, method, path string, form url.Values) (int, string, []byte) {
 			r := g.queries.Serve(ctx, method, path, form)
 			return r.Status, r.ContentType, r.Body

@@ -40,6 +40,8 @@ type settings struct {
 	pkiUnlockFile, pkiPassphraseFile string
 	pkiLife                          period
 
+	selfRecordEvery period
+
 	awsAccount, awsRegion string
 
 	logLevel, logFormat string
@@ -50,7 +52,7 @@ type settings struct {
 
 // newSettings returns the defaults, with the flags that change them.
 func newSettings(name string) *settings {
-	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour)}
+	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour), selfRecordEvery: period(15 * time.Second)}
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	s.flags = f
 	f.StringVar(&s.config, "config", "", "YAML `file` with any of these settings")
@@ -80,6 +82,7 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.pkiUnlockFile, "pki.unlock-file", "", "`file` with the key that unlocks the CA; <data-dir>/pki/unlock.key if empty")
 	f.StringVar(&s.pkiPassphraseFile, "pki.passphrase-file", "", "`file` with a passphrase that unlocks the CA, instead of pki.unlock-file")
 	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
+	f.Var(&s.selfRecordEvery, "self.record-every", "`time` between the gateway's own figures in its twin store (muster_things_connected ...); 0 records none")
 	f.StringVar(&s.awsAccount, "aws.account-id", "000000000000", "12-digit account `id` shown in ARNs")
 	f.StringVar(&s.awsRegion, "aws.region", "local", "`region` shown in ARNs")
 	f.StringVar(&s.logLevel, "log.level", "info", "`level`: debug, info, warn or error")
@@ -237,6 +240,9 @@ func (s *settings) validate() error {
 	}
 	if s.mqttPerAddress < 1 || s.mqttPerAddress > 100_000 {
 		errs = append(errs, fmt.Errorf("setting mqtt.per-address = %d (%s): want 1 to 100000", s.mqttPerAddress, s.origin["mqtt.per-address"]))
+	}
+	if s.selfRecordEvery != 0 {
+		errs = append(errs, within("self.record-every", time.Duration(s.selfRecordEvery), time.Second, time.Hour))
 	}
 	if s.dataDir == "" {
 		errs = append(errs, errors.New("setting data-dir is empty: name a folder"))

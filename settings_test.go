@@ -57,6 +57,7 @@ func TestSettingsErrors(t *testing.T) {
 	}
 	f("mqtt: {adr: x}", nil, nil, `unknown setting "mqtt.adr"; did you mean "mqtt.addr"?`)
 	f("zzz: 1", nil, nil, "lists them")
+	f("self: {record-every: 100ms}", nil, nil, "setting self.record-every = 100ms")
 	f("mqtt: [1]", nil, nil, `setting "mqtt" must be one value`)
 	f("{", nil, nil, "is not YAML")
 	f("", []string{"--mqtt.adr=x"}, nil, "-mqtt.adr")

@@ -47,8 +47,8 @@ func getMetrics(_ context.Context, s *Server, c *call) (any, error) {
 	return written{}, nil
 }
 
-// residentBytes returns the resident memory of this process, 0 where /proc does not tell.
-func residentBytes() uint64 {
+// ResidentBytes returns the resident memory of this process, 0 where /proc does not tell.
+func ResidentBytes() uint64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return 0

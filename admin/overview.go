@@ -48,7 +48,7 @@ func (s *Server) overview(at, before reading) overview {
 		Things: counts.Things, Connected: counts.Connected, NeverSeen: counts.NeverSeen, ByType: counts.ByType,
 		MessagesTotal: at.traffic.Messages, RefusedTotal: at.traffic.Refused,
 		SamplesTotal: stats.SamplesAppended, Series: stats.Series, BytesOnDisk: stats.DiskBytes,
-		MemoryBytes: residentBytes(), UptimeSeconds: int64(at.at.Sub(s.started) / time.Second), Version: s.opts.Version,
+		MemoryBytes: ResidentBytes(), UptimeSeconds: int64(at.at.Sub(s.started) / time.Second), Version: s.opts.Version,
 	}
 	if o.ByType == nil {
 		o.ByType = map[string]int{}

@@ -30,6 +30,7 @@ import (
 	"muster/admin/audit"
 	"muster/registry"
 	"muster/registry/account"
+	"muster/registry/fleetmetric"
 	"muster/tsdb"
 	"muster/tsdb/intake"
 	"muster/tsdb/vfs"
@@ -67,6 +68,8 @@ type Options struct {
 	Registry  *registry.Registry
 	Telemetry Telemetry
 	Identity  Identity
+	// FleetMetrics are recorded by whoever opened them.
+	FleetMetrics *fleetmetric.Metrics
 	// Query answers a request of the Prometheus HTTP API; path follows /prometheus.
 	Query func(ctx context.Context, method, path string, form url.Values) (status int, contentType string, body []byte)
 	// Intake takes telemetry of other programs; nil: none is taken.
@@ -182,7 +185,7 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes), data: newTable("iot-data", dataRoutes),
+		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes, fleetMetricRoutes), data: newTable("iot-data", dataRoutes),
 	}
 	prefix := make([]byte, 4)
 	if _, err := rand.Read(prefix); err != nil {

@@ -15,6 +15,12 @@ const (
 	MaxAttributeValueLen = 800
 )
 
+// What attribute names and values may have besides letters and digits (AWS IoT).
+const (
+	attributeKeyChars   = "_.,@/:#-"
+	attributeValueChars = "_.,@/:#=[]-"
+)
+
 // Thing is a device's entry in the registry. The caller owns the map of a Thing it got.
 type Thing struct {
 	ID           uint32 // dense, from 1
@@ -61,6 +67,9 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 	var made Thing
 	err = r.submit(ctx, in.Name, func(tx *transaction) error {
 		if rec := r.things[in.Name]; rec != nil {
+			if typ := r.types[in.TypeName]; typ != nil {
+				typ.schema.fill(attributes)
+			}
 			made = rec.thing()
 			if made.TypeName != in.TypeName || made.BillingGroup != in.BillingGroup || !maps.Equal(made.Attributes, attributes) {
 				return refuse(Conflict, "thing %q already exists with another thing type, billing group or other attributes; update or delete it", in.Name)
@@ -69,7 +78,7 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 		}
 		var err error
 		in.Attributes = attributes
-		made, err = r.planCreate(tx, in)
+		made, err = r.planCreate(tx, in, true)
 		return err
 	})
 	if err != nil {
@@ -78,11 +87,20 @@ func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error
 	return made, nil
 }
 
-// planCreate adds a new thing to tx. Its attributes are checked, but for their number, and belong to the result.
-func (r *Registry) planCreate(tx *transaction, in ThingInput) (Thing, error) {
+// planCreate adds a new thing to tx. Its attributes are checked, but for their number and the schema of its type, and
+// belong to the result.
+func (r *Registry) planCreate(tx *transaction, in ThingInput, checked bool) (Thing, error) {
 	typ, err := r.typeForNew(in.TypeName)
 	if err != nil {
 		return Thing{}, err
+	}
+	if typ != nil {
+		typ.schema.fill(in.Attributes)
+		if checked {
+			if err := typ.schema.checkThing(lookUp(in.Attributes)); err != nil {
+				return Thing{}, err
+			}
+		}
 	}
 	billing, err := r.billingFor(in.BillingGroup)
 	if err != nil {
@@ -127,6 +145,13 @@ func (r *Registry) planCreate(tx *transaction, in ThingInput) (Thing, error) {
 	})
 	tx.notices = append(tx.notices, notice{change: &Change{Op: Created, Thing: rec.thing()}})
 	return made, nil
+}
+
+func lookUp(attributes map[string]string) func(string) (string, bool) {
+	return func(key string) (string, bool) {
+		value, ok := attributes[key]
+		return value, ok
+	}
 }
 
 // typeForNew returns the type that a thing is to get, nil for none.
@@ -182,6 +207,14 @@ func (r *Registry) UpdateThing(ctx context.Context, in ThingUpdate) (Thing, erro
 				attributes = nil
 			}
 			if attributes, err = r.checkAttributes(attributes, in.Attributes); err != nil {
+				return err
+			}
+		}
+		if typ != nil && (typ != old.typ || in.Attributes != nil) {
+			if typ != old.typ {
+				typ.schema.fill(attributes)
+			}
+			if err := typ.schema.checkThing(lookUp(attributes)); err != nil {
 				return err
 			}
 		}
@@ -277,7 +310,8 @@ func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string
 			return nil
 		}
 		var err error
-		made, err = r.planCreate(tx, ThingInput{Name: name, TypeName: typeName, Attributes: map[string]string{}})
+		// A device that registers itself has no attributes yet: those that its type requires come with the next update.
+		made, err = r.planCreate(tx, ThingInput{Name: name, TypeName: typeName, Attributes: map[string]string{}}, false)
 		isNew = err == nil
 		return err
 	})
@@ -363,6 +397,9 @@ func (r *Registry) lookupID(id uint32) *record {
 // ThingARN returns arn:aws:iot:<region>:<account>:thing/<name>.
 func (r *Registry) ThingARN(name string) string { return r.arn("thing", name) }
 
+// FleetMetricARN returns the ARN of a fleet metric.
+func (r *Registry) FleetMetricARN(name string) string { return r.arn("fleetmetric", name) }
+
 // ThingTypeARN returns arn:aws:iot:<region>:<account>:thingtype/<name>.
 func (r *Registry) ThingTypeARN(name string) string { return r.arn("thingtype", name) }
 
@@ -403,10 +440,10 @@ func layAttributes(base, change map[string]string, limit int) (map[string]string
 		return nil, refuse(Invalid, "attributes: at most %d at a time, these are %d", limit, len(change))
 	}
 	for key, value := range change {
-		if err := checkText("attribute name", key, 1, MaxAttributeKeyLen, "_.,@/:#-"); err != nil {
+		if err := checkText("attribute name", key, 1, MaxAttributeKeyLen, attributeKeyChars); err != nil {
 			return nil, err
 		}
-		if err := checkText("value of attribute "+key, value, 0, MaxAttributeValueLen, "_.,@/:#=[]-"); err != nil {
+		if err := checkText("value of attribute "+key, value, 0, MaxAttributeValueLen, attributeValueChars); err != nil {
 			return nil, err
 		}
 		if value == "" {

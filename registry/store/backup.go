@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -99,12 +100,12 @@ func check(ctx context.Context, db *sql.DB) (c Contents, err error) {
 			return c, err
 		}
 	}
-	known, err := migrations.ReadDir("migrations")
+	_, versions, err := listMigrations()
 	if err != nil {
 		return c, err
 	}
-	if c.Schema > len(known) {
-		return c, fmt.Errorf("its schema is version %d and this muster knows %d: use the newer binary", c.Schema, len(known))
+	if known := slices.Max(versions); c.Schema > known {
+		return c, fmt.Errorf("its schema is version %d and this muster knows %d: use the newer binary", c.Schema, known)
 	}
 	return c, nil
 }

@@ -107,16 +107,9 @@ func (db *DB) migrate(ctx context.Context) error {
 		return err
 	}
 	rows.Close()
-	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted by name
+	names, versions, err := listMigrations()
 	if err != nil {
 		return err
-	}
-	versions := make([]int, len(names))
-	for i, name := range names {
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		if versions[i], err = strconv.Atoi(number); err != nil {
-			return fmt.Errorf("BUG: migration %q has no number", name)
-		}
 	}
 	if known := slices.Max(versions); newest > known {
 		return fmt.Errorf("its schema is version %d and this muster knows %d: use the newer binary, or restore a backup", newest, known)
@@ -142,4 +135,19 @@ func (db *DB) migrate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listMigrations returns the files of migrations/ in the order of their numbers, and these; a number may be missing.
+func listMigrations() (names []string, versions []int, err error) {
+	if names, err = fs.Glob(migrations, "migrations/*.sql"); err != nil { // sorted by name
+		return nil, nil, err
+	}
+	versions = make([]int, len(names))
+	for i, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		if versions[i], err = strconv.Atoi(number); err != nil {
+			return nil, nil, fmt.Errorf("BUG: migration %q has no number", name)
+		}
+	}
+	return names, versions, nil
 }

@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"strconv"
+
+	"muster/registry"
+	"muster/registry/fleetmetric"
+)
+
+// fleetMetricRoutes are AWS IoT's fleet metrics, which this gateway records as series of its own.
+var fleetMetricRoutes = []route{
+	{method: "PUT", pattern: "/fleet-metric/{metricName}", op: "CreateFleetMetric", scope: fleet, audited: true, handle: awsBody(createFleetMetric)},
+	{method: "GET", pattern: "/fleet-metric/{metricName}", op: "DescribeFleetMetric", scope: read, handle: describeFleetMetric},
+	{method: "PATCH", pattern: "/fleet-metric/{metricName}", op: "UpdateFleetMetric", scope: fleet, audited: true, handle: awsBody(updateFleetMetric)},
+	{method: "DELETE", pattern: "/fleet-metric/{metricName}", op: "DeleteFleetMetric", scope: fleet, audited: true, handle: deleteFleetMetric},
+	{method: "GET", pattern: "/fleet-metrics", op: "ListFleetMetrics", scope: read, handle: listFleetMetrics},
+}
+
+func (s *Server) fleetMetrics() (*fleetmetric.Metrics, error) {
+	if s.opts.FleetMetrics == nil {
+		return nil, notFound("this gateway records no fleet metrics")
+	}
+	return s.opts.FleetMetrics, nil
+}
+
+type aggregationType struct {
+	Name   fleetmetric.Aggregation `json:"name"`
+	Values []string                `json:"values,omitempty"`
+}
+
+// fleetMetricInput is what CreateFleetMetric and UpdateFleetMetric take; of the second, what is nil stays as it is.
+type fleetMetricInput struct {
+	QueryString      *string          `json:"queryString"`
+	AggregationType  *aggregationType `json:"aggregationType"`
+	AggregationField *string          `json:"aggregationField"`
+	Period           *int             `json:"period"`
+	Description      *string          `json:"description"`
+	Unit             *string          `json:"unit"`
+	IndexName        string           `json:"indexName"`
+	QueryVersion     string           `json:"queryVersion"`
+	ExpectedVersion  int64            `json:"expectedVersion"`
+}
+
+func (in *fleetMetricInput) check(s *Server) error {
+	if in.QueryVersion != "" && in.QueryVersion != queryVersion {
+		return invalid("queryVersion must be %s, not %q", queryVersion, short(in.QueryVersion))
+	}
+	if in.IndexName != "" && in.IndexName != thingsIndex {
+		return notFound("fleet metrics are of the index %s; there is no other %q", thingsIndex, short(in.IndexName))
+	}
+	if in.AggregationField != nil {
+		query := indexQuery{AggregationField: *in.AggregationField}
+		if _, err := query.aggregated(); err != nil {
+			return err
+		}
+	}
+	return s.checkIndex("")
+}
+
+// apply puts what is given into m.
+func (in *fleetMetricInput) apply(m *fleetmetric.Metric) {
+	for _, text := range []struct{ from, to *string }{
+		{in.QueryString, &m.Query}, {in.AggregationField, &m.Field}, {in.Description, &m.Description}, {in.Unit, &m.Unit},
+	} {
+		if text.from != nil {
+			*text.to = *text.from
+		}
+	}
+	if in.AggregationType != nil {
+		m.Aggregation, m.Values = in.AggregationType.Name, in.AggregationType.Values
+	}
+	if in.Period != nil {
+		m.PeriodSeconds = *in.Period
+	}
+}
+
+func createFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (any, error) {
+	switch {
+	case in.QueryString == nil:
+		return nil, invalid("queryString is missing; * finds every thing")
+	case in.AggregationType == nil:
+		return nil, invalid(`aggregationType is missing, such as {"name": "Statistics", "values": ["count"]}`)
+	case in.AggregationField == nil:
+		return nil, invalid("aggregationField is missing, such as registry.version")
+	case in.Period == nil:
+		return nil, invalid("period is missing: seconds from one value to the next")
+	}
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	metrics, err := s.fleetMetrics()
+	if err != nil {
+		return nil, err
+	}
+	m := fleetmetric.Metric{Name: c.labels[0], Unit: "None"}
+	in.apply(&m)
+	arn := s.registry.FleetMetricARN(m.Name)
+	if err := metrics.Create(ctx, m); err != nil {
+		return nil, exists(err, m.Name, arn)
+	}
+	return map[string]string{"metricName": m.Name, "metricArn": arn}, nil
+}
+
+func describeFleetMetric(_ context.Context, s *Server, c *call) (any, error) {
+	metrics, err := s.fleetMetrics()
+	if err != nil {
+		return nil, err
+	}
+	m, err := metrics.Metric(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		MetricName       string          `json:"metricName"`
+		MetricARN        string          `json:"metricArn"`
+		QueryString      string          `json:"queryString"`
+		AggregationType  aggregationType `json:"aggregationType"`
+		AggregationField string          `json:"aggregationField"`
+		Period           int             `json:"period"`
+		Description      string          `json:"description,omitempty"`
+		Unit             string          `json:"unit"`
+		IndexName        string          `json:"indexName"`
+		QueryVersion     string          `json:"queryVersion"`
+		CreationDate     epochSeconds    `json:"creationDate"`
+		LastModifiedDate epochSeconds    `json:"lastModifiedDate"`
+		Version          int64           `json:"version"`
+	}{
+		m.Name, s.registry.FleetMetricARN(m.Name), m.Query, aggregationType{m.Aggregation, m.Values}, m.Field, m.PeriodSeconds, m.Description, m.Unit,
+		thingsIndex, queryVersion, epochSeconds(m.CreatedMs), epochSeconds(m.ModifiedMs), m.Version,
+	}, nil
+}
+
+func updateFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (any, error) {
+	if err := in.check(s); err != nil {
+		return nil, err
+	}
+	metrics, err := s.fleetMetrics()
+	if err != nil {
+		return nil, err
+	}
+	return nil, metrics.Update(ctx, c.labels[0], in.ExpectedVersion, in.apply)
+}
+
+func deleteFleetMetric(ctx context.Context, s *Server, c *call) (any, error) {
+	metrics, err := s.fleetMetrics()
+	if err != nil {
+		return nil, err
+	}
+	expected := int64(0)
+	if text := string(c.http.QueryArgs().Peek("expectedVersion")); text != "" {
+		if expected, err = strconv.ParseInt(text, 10, 64); err != nil || expected < 1 {
+			return nil, invalid("expectedVersion must be a whole number from 1")
+		}
+	}
+	return nil, metrics.Delete(ctx, c.labels[0], expected)
+}
+
+func listFleetMetrics(_ context.Context, s *Server, c *call) (any, error) {
+	after, limit, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := s.fleetMetrics()
+	if err != nil {
+		return nil, err
+	}
+	names, more := metrics.List(after, min(limit, registry.MaxPage))
+	type item struct {
+		MetricName string `json:"metricName"`
+		MetricARN  string `json:"metricArn"`
+	}
+	items := make([]item, len(names))
+	for i, name := range names {
+		items[i] = item{name, s.registry.FleetMetricARN(name)}
+	}
+	next := ""
+	if more {
+		next = names[len(names)-1]
+	}
+	return struct {
+		FleetMetrics []item `json:"fleetMetrics"`
+		NextToken    string `json:"nextToken,omitempty"`
+	}{items, pageToken(next)}, nil
+}
