@@ -254,6 +254,14 @@ func (r *Registry) change(f func()) {
 // returned has this number or a lower one, and a query that begins now sees it.
 func (r *Registry) Revision() int64 { return r.revision.Load() }
 
+// Reached refuses, as Stale, a revision that was not given yet. After it, every query sees that revision.
+func (r *Registry) Reached(revision int64) error {
+	if now := r.revision.Load(); revision > now {
+		return refuse(Stale, "minRevision is %d, but this gateway is at revision %d: it has not given that one", revision, now)
+	}
+	return nil
+}
+
 // delta is what a change did, for dynamic groups. Only kept when there is a settle.
 type delta struct {
 	things  []thingDelta

@@ -83,8 +83,8 @@ func (r *Registry) CreateGroup(ctx context.Context, in GroupInput) (Group, error
 		if g := r.groups.byName[in.Name]; g != nil {
 			made = g.group()
 			if made.Parent != in.Parent || made.Description != in.Description || !maps.Equal(made.Attributes, attributes) ||
-				!sameDynamic(made.Dynamic, in.Dynamic) {
-				return refuse(Conflict, "thing group %q already exists with another parent or other properties; update, move or delete it", in.Name)
+				!sameDynamic(made.Dynamic, in.Dynamic) || !maps.Equal(r.tags[groupResource(in.Name)], in.Tags) {
+				return refuse(Conflict, "thing group %q already exists with another parent, other properties or tags; update, move or delete it", in.Name)
 			}
 			return nil
 		}

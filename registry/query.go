@@ -189,8 +189,8 @@ func (r *Registry) planWith(ctx context.Context, in QueryInput, telemetry query.
 	}
 	r.fleet.RLock()
 	defer r.fleet.RUnlock()
-	if now := r.revision.Load(); in.MinRevision > now {
-		return refuse(Stale, "minRevision is %d and this gateway is at revision %d: it is not a revision that this gateway has given", in.MinRevision, now)
+	if err := r.Reached(in.MinRevision); err != nil {
+		return err
 	}
 	return wrongQuery(f(ctx, p))
 }

@@ -29,7 +29,8 @@ type attribute struct{ key, value string }
 type typeRecord struct {
 	name   string
 	typ    ThingType
-	things int // things that have it
+	schema *Schema // of typ.Schema; nil: none. Not changed, but replaced.
+	things int     // things that have it
 }
 
 func newRecord(t Thing, typ *typeRecord, billing *billingRecord) (*record, error) {

@@ -205,7 +205,11 @@ func (r *Registry) load(ctx context.Context) error {
 	var members []Member
 	var bad error
 	marks, err := r.opts.Store.LoadThings(ctx, Loader{
-		Type:         func(t ThingType) { r.types[t.Name] = &typeRecord{name: t.Name, typ: t} },
+		Type: func(t ThingType) {
+			schema, err := parseSchema(t.Schema)
+			bad = errors.Join(bad, err)
+			r.types[t.Name] = &typeRecord{name: t.Name, typ: t, schema: schema}
+		},
 		BillingGroup: func(b BillingGroup) { r.billing[b.Name] = &billingRecord{BillingGroup: b} },
 		Thing: func(t Thing, c Connectivity) {
 			rec, err := r.recordOf(t)

@@ -97,7 +97,7 @@ func (r *Registry) ForgetTags(ctx context.Context, kind, name string) error {
 
 // taggable returns the resource of an ARN. The caller holds mu or is the writing goroutine.
 func (r *Registry) taggable(arn string) (resource string, err error) {
-	resource, ok := strings.CutPrefix(arn, r.arn("", ""))
+	resource, ok := strings.CutPrefix(arn, strings.TrimSuffix(r.arn("", ""), "/"))
 	kind, name, isPair := strings.Cut(resource, "/")
 	if !ok || !isPair {
 		return "", refuse(Invalid, "resourceArn: %q is no ARN of this gateway, such as %s", arn, r.arn("billinggroup", "name"))
@@ -121,6 +121,15 @@ func (r *Registry) taggable(arn string) (resource string, err error) {
 		return "", refuse(NotFound, "resourceArn: there is no %s %q", kind, name)
 	}
 	return strings.Clone(resource), nil
+}
+
+// NameOf returns the name in an ARN of this gateway of a kind such as "thing", "thinggroup" or "billinggroup".
+func (r *Registry) NameOf(kind, arn string) (string, error) {
+	name, ok := strings.CutPrefix(arn, r.arn(kind, ""))
+	if !ok {
+		return "", refuse(Invalid, "%q is no ARN of a %s of this gateway, such as %s", arn, kind, r.arn(kind, "name"))
+	}
+	return name, nil
 }
 
 // planTags adds tags of a resource to tx, checked.

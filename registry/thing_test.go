@@ -194,7 +194,7 @@ func TestThingTypes(t *testing.T) {
 	}
 	in.SearchableAttributes = []string{"site", "city"}
 	f(in, 0, "")
-	conflict := `thing type "lamp" already exists with other properties, and a type cannot be changed`
+	conflict := `thing type "lamp" already exists with other properties; update or delete it`
 	f(registry.ThingTypeInput{Name: "lamp"}, registry.Conflict, conflict)
 	in.SearchableAttributes = []string{"site"}
 	f(in, registry.Conflict, conflict)

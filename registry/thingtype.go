@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +14,7 @@ const (
 	MaxSearchableAttributes = 3
 )
 
-// ThingType is a class of things. It cannot be changed but for its deprecation. The slice belongs to the registry:
-// do not write to it.
+// ThingType is a class of things. Its slices belong to the registry: do not write to them.
 type ThingType struct {
 	Name                 string
 	UUID                 string // AWS: thingTypeId
@@ -40,6 +40,16 @@ type ThingTypeInput struct {
 	Name                 string
 	Description          string
 	SearchableAttributes []string // the order does not matter
+	Propagating          []PropagatingAttribute
+	Tags                 map[string]string // of a new type
+}
+
+// ThingTypeUpdate is what UpdateThingType takes; nil leaves things as they are.
+type ThingTypeUpdate struct {
+	Name                 string
+	Description          *string
+	SearchableAttributes []string               // must be what they are (AWS)
+	Propagating          []PropagatingAttribute // empty: none from now on
 }
 
 // CreateThingType makes a type. The same call again succeeds and returns it; with other properties it is a Conflict.
@@ -51,8 +61,9 @@ func (r *Registry) CreateThingType(ctx context.Context, in ThingTypeInput) (Thin
 	err := r.submit(ctx, "", func(tx *transaction) error {
 		if typ := r.types[in.Name]; typ != nil {
 			made = typ.typ
-			if made.Description != in.Description || !sameSet(made.SearchableAttributes, in.SearchableAttributes) {
-				return refuse(Conflict, "thing type %q already exists with other properties, and a type cannot be changed", in.Name)
+			if made.Description != in.Description || !sameSet(made.SearchableAttributes, in.SearchableAttributes) ||
+				!slices.Equal(made.Propagating, in.Propagating) || !maps.Equal(r.tags[typeResource(in.Name)], in.Tags) {
+				return refuse(Conflict, "thing type %q already exists with other properties; update or delete it", in.Name)
 			}
 			return nil
 		}
@@ -99,9 +110,61 @@ func (r *Registry) planCreateType(tx *transaction, in ThingTypeInput) (ThingType
 	for _, key := range in.SearchableAttributes {
 		made.SearchableAttributes = append(made.SearchableAttributes, strings.Clone(key))
 	}
+	made.Propagating = clonePropagating(in.Propagating)
 	tx.PutTypes = append(tx.PutTypes, made)
+	r.planTags(tx, typeResource(made.Name), in.Tags)
 	tx.memory = append(tx.memory, func() { r.types[made.Name] = &typeRecord{name: made.Name, typ: made} })
 	return made, nil
+}
+
+// clonePropagating copies them with their texts, which may be parts of a request.
+func clonePropagating(list []PropagatingAttribute) (copied []PropagatingAttribute) {
+	for _, p := range list {
+		copied = append(copied, PropagatingAttribute{
+			strings.Clone(p.UserPropertyKey), strings.Clone(p.ThingAttribute), strings.Clone(p.ConnectionAttribute),
+		})
+	}
+	return copied
+}
+
+// UpdateThingType changes the description and what is propagated. Searchable attributes cannot be changed.
+func (r *Registry) UpdateThingType(ctx context.Context, in ThingTypeUpdate) (ThingType, error) {
+	if err := checkName("thingTypeName", in.Name); err != nil {
+		return ThingType{}, err
+	}
+	if in.Description != nil {
+		if err := checkDescription("thingTypeDescription", *in.Description); err != nil {
+			return ThingType{}, err
+		}
+	}
+	if err := checkPropagating(in.Propagating); err != nil {
+		return ThingType{}, err
+	}
+	var changed ThingType
+	err := r.submit(ctx, "", func(tx *transaction) error {
+		typ := r.types[in.Name]
+		if typ == nil {
+			return errNoType(in.Name)
+		}
+		changed = typ.typ
+		if in.SearchableAttributes != nil && !sameSet(in.SearchableAttributes, changed.SearchableAttributes) {
+			return refuse(Invalid, "searchableAttributes: they cannot be changed; send those that thing type %q has, or none", in.Name)
+		}
+		if in.Description != nil {
+			changed.Description = strings.Clone(*in.Description)
+		}
+		if in.Propagating != nil {
+			changed.Propagating = clonePropagating(in.Propagating)
+		}
+		now := changed
+		tx.PutTypes = append(tx.PutTypes, now)
+		tx.memory = append(tx.memory, func() { typ.typ = now })
+		return nil
+	})
+	if err != nil {
+		return ThingType{}, err
+	}
+	return changed, nil
 }
 
 // ThingType returns the type of that name, or NotFound.
@@ -164,10 +227,13 @@ func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
 			return refuse(Invalid, "thing type %q is used by %d things; give them another type or delete them", name, typ.things)
 		}
 		tx.DeleteTypes = append(tx.DeleteTypes, name)
+		r.planForgetTags(tx, typeResource(name))
 		tx.memory = append(tx.memory, func() { delete(r.types, name) })
 		return nil
 	})
 }
+
+func typeResource(name string) string { return "thingtype/" + name }
 
 func errNoType(name string) error { return refuse(NotFound, "thing type %q does not exist", name) }
 
@@ -182,11 +248,38 @@ func checkTypeInput(in ThingTypeInput) error {
 		return refuse(Invalid, "searchableAttributes: at most %d, these are %d", MaxSearchableAttributes, n)
 	}
 	for i, key := range in.SearchableAttributes {
-		if err := checkText("searchableAttributes", key, 1, MaxAttributeKeyLen, "_.,@/:#-"); err != nil {
+		if err := checkText("searchableAttributes", key, 1, MaxAttributeKeyLen, attributeKeyChars); err != nil {
 			return err
 		}
 		if slices.Contains(in.SearchableAttributes[:i], key) {
 			return refuse(Invalid, "searchableAttributes: %q is there twice", key)
+		}
+	}
+	if err := checkTags(in.Tags); err != nil {
+		return err
+	}
+	return checkPropagating(in.Propagating)
+}
+
+// maxPropagating is how many propagating attributes a type may have (AWS).
+const maxPropagating = 20
+
+func checkPropagating(list []PropagatingAttribute) error {
+	if len(list) > maxPropagating {
+		return refuse(Invalid, "propagatingAttributes: at most %d, these are %d", maxPropagating, len(list))
+	}
+	for _, p := range list {
+		if err := checkText("userPropertyKey", p.UserPropertyKey, 1, 128, ":$.-_"); err != nil {
+			return err
+		}
+		if (p.ThingAttribute == "") == (p.ConnectionAttribute == "") {
+			return refuse(Invalid, "propagatingAttributes: %q must have either thingAttribute or connectionAttribute", p.UserPropertyKey)
+		}
+		if err := checkText("thingAttribute", p.ThingAttribute, 0, MaxAttributeKeyLen, attributeKeyChars); err != nil {
+			return err
+		}
+		if err := checkText("connectionAttribute", p.ConnectionAttribute, 0, 128, ":$."); err != nil {
+			return err
 		}
 	}
 	return nil
