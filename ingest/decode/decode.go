@@ -37,7 +37,8 @@ type Row struct {
 // Decoder decodes one payload after the other and reuses its buffers, which stay as large as the largest payload needed.
 // It is not safe for concurrent use.
 type Decoder struct {
-	Thing string // whose payloads come; the names of SenML records lose it. Set it as often as it changes
+	Thing  string  // whose payloads come; the names of SenML records lose it. Set it as often as it changes
+	Schema *Schema // of that thing; nil: none
 
 	dict   *tsdb.Dict
 	keys   keys
@@ -164,6 +165,9 @@ func (d *Decoder) begin() {
 
 // finish ends the row and keeps it if it has a column.
 func (d *Decoder) finish(timeMs int64) fault {
+	if d.Schema != nil {
+		d.shape()
+	}
 	if len(d.values) == d.start {
 		return ok
 	}
