@@ -19,8 +19,10 @@ type Config struct {
 	MaxHandshakes int           // that compute at the same time; 2 per core
 	// Loop says what serves an idle connection: `epoll`, a loop that it shares with others, needs neither goroutine nor buffer, on
 	// Linux only; `goroutine` is two of its own. Default: epoll where there is one. Connections of crypto/tls have goroutines.
-	Loop     string
-	Coalesce time.Duration // what a busy loop lets pass before it looks again; 5 ms, below 0: nothing
+	Loop string
+	// Coalesce is what a busy loop lets pass before it looks again; 20 ms, below 0: nothing. Acknowledgements that wait for the disk
+	// take half of it and a commit; with a store that acknowledges from memory the default is 0.5 ms.
+	Coalesce time.Duration
 	// AddressRate is how many connections per second one address may make, AddressBurst how many at once: 1,000 and 20,000. A
 	// fleet often comes through one address (NAT, a load test); a single-site gateway may want 50 and 500.
 	AddressRate  float64
@@ -33,14 +35,18 @@ type Config struct {
 	Sessions broker.Limits // what sessions may hold; broker.DefaultLimits
 }
 
-// complete fills in the defaults and checks the ranges.
-func (c Config) complete() (Config, error) {
+// complete fills in the defaults and checks the ranges. ackMemory says that acknowledgements do not wait for the disk.
+func (c Config) complete(ackMemory bool) (Config, error) {
+	coalesce := 20 * time.Millisecond
+	if ackMemory {
+		coalesce = 500 * time.Microsecond
+	}
 	setDefault(&c.HelloTimeout, 5*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.MaxConns, 100_000)
 	setDefault(&c.MaxHandshakes, 2*runtime.GOMAXPROCS(0))
 	setDefault(&c.Loop, defaultLoop())
-	setDefault(&c.Coalesce, 5*time.Millisecond)
+	setDefault(&c.Coalesce, coalesce)
 	setDefault(&c.AddressRate, 1000)
 	setDefault(&c.AddressBurst, 20_000)
 	setDefault(&c.Packets, lane.DefaultLimits())

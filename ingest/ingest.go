@@ -80,7 +80,7 @@ type Server struct {
 
 // Open reads the sessions that were kept and binds the listeners. Nothing is accepted before Serve.
 func Open(opts Options) (*Server, error) {
-	cfg, err := opts.Config.complete()
+	cfg, err := opts.Config.complete(opts.Store.AckMemory())
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func Open(opts Options) (*Server, error) {
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
 	env.Seen, env.Bypass = opts.Presence.Seen, cfg.Bypass
 	if cfg.Loop == LoopEpoll {
-		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce})
+		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: opts.Store.Hurry})
 		if err != nil {
 			return nil, err
 		}

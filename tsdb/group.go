@@ -98,6 +98,9 @@ func (g *group) tell(err error) {
 	for _, x := range g.waiters {
 		x.w.Durable(x.seq, err)
 	}
+	for _, ch := range g.told {
+		signal(ch)
+	}
 }
 
 // write puts g on disk. ErrDiskFull means that nothing of g counts and that later groups may succeed.

@@ -115,7 +115,8 @@ type group struct {
 	deleted  bool    // some of rows are deletions
 	firstRow uint64
 	waiters  []waiting
-	syncs    []chan synced // told when this group and all before it are done
+	syncs    []chan synced     // told when this group and all before it are done
+	told     []chan<- struct{} // get a signal once the waiters were told
 	rotate   bool
 	stop     bool
 	hurried  bool // urgent has been signaled
@@ -139,7 +140,8 @@ func (g *group) reset() {
 	}
 	clear(g.waiters)
 	clear(g.syncs)
-	g.rows, g.values, g.waiters, g.syncs = g.rows[:0], g.values[:0], g.waiters[:0], g.syncs[:0]
+	clear(g.told)
+	g.rows, g.values, g.waiters, g.syncs, g.told = g.rows[:0], g.values[:0], g.waiters[:0], g.syncs[:0], g.told[:0]
 	g.deleted, g.firstRow, g.rotate, g.stop, g.hurried, g.begun = false, 0, false, false, false, false
 }
 
@@ -216,7 +218,19 @@ func (l *rowLog) wake(g *group, hurry bool) {
 	}
 }
 
-func signal(ch chan struct{}) {
+// hurry has what is pending committed without waiting for more. done, if something is, gets a signal once its waiters were told.
+func (l *rowLog) hurry(done chan<- struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.pending
+	if !g.begun {
+		return
+	}
+	g.told = append(g.told, done)
+	l.wake(g, true)
+}
+
+func signal(ch chan<- struct{}) {
 	select {
 	case ch <- struct{}{}:
 	default:

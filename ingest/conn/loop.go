@@ -17,8 +17,12 @@ type LoopOptions struct {
 	Metrics *metrics.Set
 	Count   int // of loops: about one per core
 	// Coalesce is what a busy loop lets pass between two waits: all that becomes ready meanwhile, packets and
-	// acknowledgements, is handled in one go. One that was idle does not wait.
+	// acknowledgements, is handled in one go. One that has little to do does not wait, nor one that is never done.
 	Coalesce time.Duration
+	// Commit is called after every round in which clients have read: what they have handed on should become durable without waiting
+	// for more. done is to be told, by who does not wait for it, when that is so and its clients were woken; their acknowledgements
+	// are written then, not after the pause, while the sockets are still in the cache. It must not wait. May be nil.
+	Commit func(done chan<- struct{})
 }
 
 // Loops serve parked connections: a few goroutines for any number of them. See Client.
@@ -32,6 +36,7 @@ type LoopOptions struct {
 type Loops struct {
 	log      *slog.Logger
 	coalesce time.Duration
+	commit   func(done chan<- struct{})
 	began    time.Time
 	loops    []*loop
 	next     atomic.Uint32 // whose turn it is to get a connection
@@ -51,7 +56,7 @@ const maxWorkers = 256
 
 // StartLoops starts the loops; Close ends them.
 func StartLoops(opts LoopOptions) (*Loops, error) {
-	o := &Loops{log: opts.Log, coalesce: opts.Coalesce, began: time.Now(),
+	o := &Loops{log: opts.Log, coalesce: opts.Coalesce, commit: opts.Commit, began: time.Now(),
 		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
 		stalls: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_stalls_total`),
 		handed: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_handovers_total`),
@@ -64,9 +69,10 @@ func StartLoops(opts LoopOptions) (*Loops, error) {
 			}
 			return nil, fmt.Errorf("start connection loops: %w", err)
 		}
-		o.loops = append(o.loops, &loop{owner: o, poller: p})
+		o.loops = append(o.loops, &loop{owner: o, poller: p, committed: make(chan struct{}, 1), pause: time.NewTimer(time.Hour)})
 	}
 	for _, l := range o.loops {
+		l.pause.Stop()
 		l.watch = time.AfterFunc(time.Hour, l.look)
 		l.watch.Stop()
 		o.wg.Go(l.run)
@@ -149,17 +155,24 @@ type loop struct {
 	// turn counts the times that clients' code was called, twice each: it is odd during one. Whoever makes it even, the
 	// goroutine that called or look, is the loop from then on.
 	turn     atomic.Uint64
-	watched  atomic.Bool   // look will run
+	working  atomic.Bool   // clients are being called: look runs again and again
 	lastSeen atomic.Uint64 // turn; of look
 	current  atomic.Pointer[Socket]
-	asleep   atomic.Bool // waits for events, and has to be woken
+	asleep   atomic.Bool  // waits for events, and has to be woken
+	bytes    atomic.Int64 // that clients have read in this round
+
+	committed chan struct{} // is told by Commit; room for one
+	pause     *time.Timer
 
 	// Of the goroutine that is the loop: the batch, and how far it has come.
 	ready [batch]readySocket
 	taken []*Socket // were woken
 	dues  []*Socket // may have a deadline that is over
 	count struct{ ready, taken, dues int }
-	quick int // rounds without a pause that the loop has left
+	next  time.Duration // since Loops.began: when there may be another round
+	round uint32
+	reads int // how many clients were called to read in this round
+	waits int // those of them that had been written to in this round or the one before
 
 	mu    sync.Mutex // guards what follows
 	slots []*Socket
@@ -204,6 +217,11 @@ func (l *loop) push(s *Socket) {
 	l.mu.Lock()
 	l.woken = append(l.woken, s)
 	l.mu.Unlock()
+	l.rouse()
+}
+
+// rouse wakes the loop if it sleeps.
+func (l *loop) rouse() {
 	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
 		l.poller.wake()
 	}
@@ -213,7 +231,7 @@ func (l *loop) push(s *Socket) {
 func (l *loop) run() {
 	w := &worker{buf: make([]byte, readBuffer), scratch: make([]byte, 0, startScratch)}
 	for !l.owner.stopping.Load() {
-		if !l.handle(w) {
+		if !l.handle(w) || !l.rest(w) {
 			return // another goroutine is the loop
 		}
 		l.wait()
@@ -226,6 +244,12 @@ func (l *loop) handle(w *worker) bool {
 		*i--
 		r := l.ready[*i]
 		l.ready[*i].s = nil
+		if r.mask&(eventIn|eventHangup) != 0 {
+			l.reads++
+			if l.round-r.s.flushed <= 1 {
+				l.waits++
+			}
+		}
 		turn := l.begin(r.s)
 		if r.mask&eventOut != 0 && r.s.state.Load()&stateBlocked != 0 {
 			r.s.flush(w)
@@ -241,29 +265,39 @@ func (l *loop) handle(w *worker) bool {
 		}
 	}
 	// What those have woken is written at once; what that wakes comes in the next round.
-	for range 2 {
-		if l.count.taken == len(l.taken) {
-			l.take()
-		}
-		for l.count.taken < len(l.taken) {
-			s := l.taken[l.count.taken]
-			l.count.taken++
-			turn := l.begin(s)
-			old := s.state.And(^uint32(stateQueued))
-			s.flush(w)
-			if old&stateAgain != 0 {
-				s.read(w)
-			}
-			if !l.end(turn) {
-				return false
-			}
-		}
+	if !l.flush(w) || !l.flush(w) {
+		return false
 	}
 	for l.count.dues < len(l.dues) {
 		s := l.dues[l.count.dues]
 		l.count.dues++
 		turn := l.begin(s)
 		s.due(l.owner.Now())
+		if !l.end(turn) {
+			return false
+		}
+	}
+	return true
+}
+
+// flush has those write who were woken. It reports whether the caller is still the loop.
+func (l *loop) flush(w *worker) bool {
+	if l.count.taken == len(l.taken) {
+		l.take()
+	}
+	for l.count.taken < len(l.taken) {
+		s := l.taken[l.count.taken]
+		l.count.taken++
+		s.flushed = l.round
+		again := s.state.And(^uint32(stateQueued))&stateAgain != 0
+		if again {
+			l.reads++
+		}
+		turn := l.begin(s)
+		s.flush(w)
+		if again {
+			s.read(w)
+		}
 		if !l.end(turn) {
 			return false
 		}
@@ -280,7 +314,7 @@ func (l *loop) take() {
 	l.count.taken = 0
 }
 
-// begin and end enclose every call of a client.
+// begin and end enclose every call of a client. What is the loop's is not touched between them: another goroutine may be the loop.
 func (l *loop) begin(s *Socket) (turn uint64) {
 	l.current.Store(s)
 	turn = l.turn.Load() + 1
@@ -290,9 +324,19 @@ func (l *loop) begin(s *Socket) (turn uint64) {
 
 func (l *loop) end(turn uint64) bool { return l.turn.CompareAndSwap(turn, turn+1) }
 
-// look replaces the goroutine of a loop that is held up by a client. It runs as long as the loop has work.
+// watchOver has look run while the loop calls clients.
+func (l *loop) watchOver(working bool) {
+	l.working.Store(working)
+	if working {
+		l.watch.Reset(stallAfter)
+	} else {
+		l.watch.Stop()
+	}
+}
+
+// look replaces the goroutine of a loop that is held up by a client.
 func (l *loop) look() {
-	if l.owner.stopping.Load() {
+	if l.owner.stopping.Load() || !l.working.Load() {
 		return
 	}
 	turn := l.turn.Load()
@@ -305,30 +349,59 @@ func (l *loop) look() {
 		}
 	}
 	l.lastSeen.Store(turn)
-	if l.asleep.Load() {
-		l.watched.Store(false)
-		if l.asleep.Load() || l.watched.Swap(true) {
-			return
-		}
-	}
 	l.watch.Reset(stallAfter)
 }
 
-// wait fills the batch. A loop that is never idle pauses before.
+// rest lets time pass between two rounds of a loop that is never idle. It reports whether the caller is still the loop.
+//
+// Over time, rounds are as far apart as the setting says; but who was idle has saved some, and there is no pause where it would keep work
+// waiting: after a round that brought much, and as far as its clients are such that go on when they are answered.
+func (l *loop) rest(w *worker) bool {
+	o := l.owner
+	if l.reads > 0 && o.commit != nil {
+		o.commit(l.committed)
+	}
+	step := o.coalesce * time.Duration(max(fullRound-l.bytes.Load(), 0)) / fullRound
+	step = step * time.Duration(l.reads-l.waits) / time.Duration(max(l.reads, 1))
+	now := time.Since(o.began)
+	l.next = max(l.next, now-savedRounds*o.coalesce) + step
+	pause := l.next - now
+	l.bytes.Store(0)
+	l.reads, l.waits = 0, 0
+	l.round++
+	l.watchOver(false)
+	if pause <= 0 {
+		return true
+	}
+	l.pause.Reset(pause)
+	for {
+		select {
+		case <-l.committed:
+			l.watchOver(true)
+			if !l.flush(w) {
+				return false
+			}
+			l.watchOver(false)
+		case <-l.pause.C:
+			return true
+		}
+	}
+}
+
+// savedRounds is how many rounds without a pause a loop saves up while it has little to do.
+const savedRounds = 64
+
+// fullRound is how many bytes a round brings after which there is no pause: what a round costs by itself is nothing beside them.
+const fullRound = 64 << 10
+
+// wait fills the batch.
 func (l *loop) wait() {
 	o := l.owner
-	if l.quick > 0 {
-		l.quick--
-	} else if o.coalesce > 0 {
-		time.Sleep(o.coalesce)
-	}
 	n := l.poller.wait(0)
 	if n == 0 {
 		n = l.sleep()
 	}
-	if !l.watched.Swap(true) {
-		l.watch.Reset(stallAfter)
-	}
+	l.watchOver(true)
 	clear(l.dues)
 	l.dues, l.count.dues = l.dues[:0], 0
 	l.mu.Lock()
@@ -344,9 +417,6 @@ func (l *loop) wait() {
 	l.mu.Unlock()
 }
 
-// quickRounds is how many rounds a loop that was idle makes without a pause: enough for a few clients that ask and answer.
-const quickRounds = 16
-
 // sleep waits until something happens.
 func (l *loop) sleep() int {
 	l.asleep.Store(true)
@@ -360,11 +430,7 @@ func (l *loop) sleep() int {
 	if busy || l.owner.stopping.Load() {
 		timeoutMs = 0
 	}
-	began := time.Now()
 	n := l.poller.wait(timeoutMs)
 	l.asleep.Store(false)
-	if time.Since(began) >= 2*l.owner.coalesce {
-		l.quick = quickRounds
-	}
 	return n
 }

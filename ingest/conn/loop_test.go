@@ -13,14 +13,14 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// echo is a Client that sends back what it reads. Some bytes make it misbehave.
+// echo is a Client that sends back what it reads. Some bytes make it misbehave, and one waits to be woken.
 type echo struct {
 	socket  *Socket
 	out     []byte
 	gate    chan struct{}
 	resumed atomic.Int32
 	stalled atomic.Int32
-	over    bool
+	over    atomic.Bool
 	due     atomic.Int32
 	ended   chan struct{}
 }
@@ -32,11 +32,14 @@ func (e *echo) Readable(buf []byte, _ bool) Next {
 			return Drained
 		}
 		if err != nil || n == 0 {
-			e.over = true
+			e.over.Store(true)
 			e.socket.Wake()
 			return Drained
 		}
 		e.out = append(e.out, buf[:n]...)
+		if buf[n-1] == 'd' {
+			continue
+		}
 		e.socket.Wake()
 		switch buf[n-1] {
 		case 'w': // waits, though it must not
@@ -55,7 +58,7 @@ func (e *echo) Resume() {
 }
 
 func (e *echo) Flush(scratch []byte) []byte {
-	if e.over {
+	if e.over.Load() {
 		if e.ended != nil && !e.closed() {
 			e.socket.Close()
 		}
@@ -76,7 +79,7 @@ func (e *echo) Due(int64) int64 {
 func (e *echo) Stalled() { e.stalled.Add(1) }
 
 func (e *echo) Fail() {
-	e.over = true
+	e.over.Store(true)
 	e.socket.Wake()
 }
 
@@ -152,8 +155,10 @@ func TestClientsDoNotHoldUpTheirLoop(t *testing.T) {
 	handed, b := dialEcho(t, loops)
 	exchange(t, handed, "b")
 	exchange(t, honest, "still here")
-	if b.resumed.Load() != 1 {
-		t.Fatalf("resumed %d times", b.resumed.Load())
+	for start := time.Now(); b.resumed.Load() != 1; time.Sleep(time.Millisecond) { // the answer may be there before
+		if time.Since(start) > 5*time.Second {
+			t.Fatalf("resumed %d times", b.resumed.Load())
+		}
 	}
 	_, _ = io.WriteString(handed, "later")
 	broken, p := dialEcho(t, loops)
@@ -246,6 +251,62 @@ func TestDeadlines(t *testing.T) {
 	}
 	if d := time.Since(start); d < 300*time.Millisecond || d > time.Second {
 		t.Fatalf("came after %v", d)
+	}
+	client.Close()
+	<-e.ended
+	if err := loops.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCommitDoesNotWaitForThePause: what a round has handed on is committed at its end, and written when that is done.
+func TestCommitDoesNotWaitForThePause(t *testing.T) {
+	const pause = time.Second
+	commits := make(chan chan<- struct{}, 10)
+	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: pause,
+		Commit: func(done chan<- struct{}) { commits <- done }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, e := dialEcho(t, loops)
+	<-commits // after Park, when it may hold something
+	if _, err := io.WriteString(client, "d"); err != nil {
+		t.Fatal(err)
+	}
+	done := <-commits
+	start := time.Now()
+	e.socket.Wake() // as the store does
+	done <- struct{}{}
+	exchange(t, client, "")
+	got := make([]byte, 1)
+	_ = client.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadFull(client, got); err != nil || got[0] != 'd' {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if d := time.Since(start); d > pause*2/3 {
+		t.Errorf("written %v after the commit, the pause is %v", d, pause)
+	}
+	client.Close()
+	<-e.ended
+	if err := loops.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoPauseForClientsThatWait: who goes on when it is answered does not wait for a pause each time, nor does who brings much.
+func TestNoPauseForClientsThatWait(t *testing.T) {
+	const pause = 500 * time.Millisecond
+	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: pause})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, e := dialEcho(t, loops)
+	start := time.Now()
+	for range 40 {
+		exchange(t, client, "ping")
+	}
+	if d := time.Since(start); d > 6*pause {
+		t.Errorf("40 exchanges took %v, the pause is %v", d, pause)
 	}
 	client.Close()
 	<-e.ended

@@ -45,6 +45,8 @@ type Socket struct {
 	fd     int32
 	slot   int32 // in loop.slots
 	state  atomic.Uint32
+	// flushed is the round in which Flush was last called; of the goroutine that is the loop.
+	flushed uint32
 
 	// Guarded by loop.mu.
 	tick  int64 // of the wheel; 0: not in it
@@ -88,7 +90,11 @@ func (s *Socket) Wake() {
 }
 
 // Read reads what is there; would says that nothing is. At the end of the file n is 0 without an error. Readable only.
-func (s *Socket) Read(b []byte) (n int, would bool, err error) { return readSocket(int(s.fd), b) }
+func (s *Socket) Read(b []byte) (n int, would bool, err error) {
+	n, would, err = readSocket(int(s.fd), b)
+	s.loop.bytes.Add(int64(n))
+	return n, would, err
+}
 
 // Write writes what there is room for. Where that is not all of b, Flush is called once there is room again. Flush only.
 func (s *Socket) Write(b []byte) (n int, err error) {
@@ -112,6 +118,7 @@ func (s *Socket) Schedule(atMs int64) {
 		l.wheel.put(s, tickOf(atMs))
 	}
 	l.mu.Unlock()
+	l.rouse() // it may sleep for longer
 }
 
 // Now returns a time in milliseconds that only goes forward.

@@ -112,16 +112,18 @@ func detach(tcp *net.TCPConn) (fd int, err error) {
 // readSocket and writeSocket never wait: a raw system call is enough, which costs half. would says that the call would have
 // had to wait.
 func readSocket(fd int, b []byte) (n int, would bool, err error) {
-	return transfer(syscall.SYS_READ, fd, b)
+	return transfer(syscall.SYS_RECVFROM, fd, b)
 }
 
 func writeSocket(fd int, b []byte) (n int, would bool, err error) {
-	return transfer(syscall.SYS_WRITE, fd, b)
+	return transfer(syscall.SYS_SENDTO, fd, b)
 }
 
+// transfer makes a call for sockets, which spares what read and write do for files of other kinds.
 func transfer(call uintptr, fd int, b []byte) (n int, would bool, err error) {
+	const flags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
 	for {
-		r, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		r, _, errno := syscall.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
 		switch errno {
 		case 0:
 			return int(r), false, nil
