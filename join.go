@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
+
+	"github.com/bits-and-blooms/bitset"
 
 	"muster/admin"
 	"muster/ingest"
@@ -115,7 +118,7 @@ func retained(r ingest.Retained) admin.Retained {
 	return admin.Retained{Topic: r.Topic, Payload: r.Payload, QoS: r.QoS, AtMs: r.AtMs, User: r.Properties.User}
 }
 
-// directory gives series the names and labels of their things. It implements prom.Directory.
+// directory gives series the names, labels and groups of their things. It implements prom.Directory, prom.Finder and prom.Grouper.
 type directory struct{ things *registry.Registry }
 
 func (d directory) ThingName(id tsdb.ThingID) (string, bool) { return d.things.Name(uint32(id)) }
@@ -129,10 +132,36 @@ func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label 
 	typeName, _ := d.things.Describe(uint32(id), func(key, value string) {
 		dst = append(dst, prom.Label{Name: key, Value: value})
 	})
+	if billing := d.things.BillingGroupOf(uint32(id)); billing != "" {
+		dst = append(dst, prom.Label{Name: "billing_group", Value: billing})
+	}
 	if typeName != "" {
 		dst = append(dst, prom.Label{Name: "thing_type", Value: typeName})
 	}
 	return dst
+}
+
+func (d directory) AppendGroups(dst []string, id tsdb.ThingID) []string {
+	return d.things.AppendGroupNames(dst, uint32(id))
+}
+
+// FindThings implements prom.Finder with the index of fleet queries.
+func (d directory) FindThings(dst *bitset.BitSet, name string, values []string, prefix string) bool {
+	d.things.FindThings(dst, func(field string) bool {
+		switch field {
+		case "thingName":
+			return name == "thing"
+		case "thingTypeName":
+			return name == "thing_type"
+		case "billingGroupName":
+			return name == "billing_group"
+		case "group":
+			return name == "group"
+		}
+		key, ok := strings.CutPrefix(field, "attributes.")
+		return ok && prom.LabelName(key) == name
+	}, values, prefix)
+	return true
 }
 
 // raw hands out samples over HTTP. It implements admin.Raw.
