@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+
+	"muster/registry/standing"
 )
 
 // Store keeps the registry on disk. Implemented by registry/store.
@@ -243,10 +245,8 @@ func (r *Registry) change(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f()
-	if r.settle != nil {
-		r.settle(&r.delta)
-		r.delta.reset()
-	}
+	r.settle(&r.delta)
+	r.delta.reset()
 	r.revision.Add(1)
 }
 
@@ -262,16 +262,40 @@ func (r *Registry) Reached(revision int64) error {
 	return nil
 }
 
-// delta is what a change did, for dynamic groups. Only kept when there is a settle.
+// delta is what a change did, for dynamic groups.
 type delta struct {
 	things  []thingDelta
 	links   []linkDelta
-	members []MembershipChange // of static groups
-	groups  bool               // a group was made, moved or deleted
+	members []memberDelta
+	groups  []groupDelta
+	touched []touch
+	listed  []listing
+	filled  bool // windows have all their values now
+	due     bool // it is time for what changes with time alone
 }
 
 // thingDelta is a thing that was made (old is nil), changed, or deleted (now is nil).
 type thingDelta struct{ old, now *record }
+
+// memberDelta is a thing that entered or left a group, but for what dynamic groups did by themselves.
+type memberDelta struct {
+	id    uint32
+	group *groupRecord
+	cause string
+}
+
+// groupDelta is a group that was made, changed its query, moved or was deleted.
+type groupDelta struct {
+	op    Op
+	group *groupRecord
+	from  *groupRecord // of a group that moved: the parent before
+}
+
+// touch is a thing of which something changed that is not in its record.
+type touch struct {
+	id uint32
+	standing.Change
+}
 
 // linkDelta is a thing that connected or disconnected.
 type linkDelta struct {
@@ -282,7 +306,9 @@ type linkDelta struct {
 func (d *delta) reset() {
 	clear(d.things)
 	clear(d.members)
-	d.things, d.links, d.members, d.groups = d.things[:0], d.links[:0], d.members[:0], false
+	clear(d.groups)
+	clear(d.touched)
+	*d = delta{things: d.things[:0], links: d.links[:0], members: d.members[:0], groups: d.groups[:0], touched: d.touched[:0]}
 }
 
 // noteWrite counts a failed write, and logs the first of a row and the end of it.
@@ -302,6 +328,7 @@ func (r *Registry) noteWrite(err error) {
 // as Busy, as are later ones. Reads keep working.
 func (r *Registry) Close() error {
 	r.closeOnce.Do(func() { close(r.closing) })
+	r.followers.Wait()
 	<-r.stopped
 	if r.presenceErr != nil {
 		return errors.Join(errors.New("close registry: last connectivity is not saved"), r.presenceErr)

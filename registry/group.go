@@ -118,6 +118,11 @@ func (r *Registry) planCreateGroup(tx *transaction, in GroupInput) (Group, error
 	if err := r.checkPlace(parent, 1); err != nil {
 		return Group{}, err
 	}
+	if in.Dynamic != nil {
+		if err := r.checkCircle(r.nextGroupID, in.Name, in.Dynamic); err != nil {
+			return Group{}, err
+		}
+	}
 	uuid, err := newUUID(r.opts.Rand)
 	if err != nil {
 		return Group{}, err
@@ -144,7 +149,7 @@ func (r *Registry) planCreateGroup(tx *transaction, in GroupInput) (Group, error
 		r.groups.add(g, parent)
 		r.groupIndex.AddThing(g.id)
 		r.indexGroup(g, false)
-		r.delta.groups = true
+		r.delta.groups = append(r.delta.groups, groupDelta{op: Created, group: g})
 	})
 	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Created, Group: g.group()}})
 	return made, nil
@@ -213,6 +218,9 @@ func (r *Registry) UpdateGroup(ctx context.Context, in GroupUpdate) (Group, erro
 			}
 		}
 		if in.OfDynamic && in.Dynamic != nil && *in.Dynamic != *g.dynamic {
+			if err := r.checkCircle(g.id, g.name, in.Dynamic); err != nil {
+				return err
+			}
 			updated.Dynamic, updated.Status = in.Dynamic, Rebuilding
 		}
 		updated.Version++
@@ -232,12 +240,14 @@ func (r *Registry) planUpdateGroup(tx *transaction, g *groupRecord, now Group, o
 		r.unindexGroup(g, op == Moved)
 		if g.dynamic != now.Dynamic {
 			g.dynamic, g.status = now.Dynamic, now.Status
-			r.delta.groups = true
+			r.delta.groups = append(r.delta.groups, groupDelta{op: Updated, group: g})
 		}
 		g.description, g.attributes, g.version = now.Description, maps.Clone(now.Attributes), now.Version
+		if op == Moved {
+			r.delta.groups = append(r.delta.groups, groupDelta{op: Moved, group: g, from: g.parent})
+		}
 		place()
 		r.indexGroup(g, op == Moved)
-		r.delta.groups = r.delta.groups || op == Moved
 	})
 	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: op, Group: now}})
 }
@@ -353,7 +363,7 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, expectedVersion
 			r.unindexGroup(g, false)
 			r.groupIndex.RemoveThing(g.id)
 			r.groups.remove(g)
-			r.delta.groups = true
+			r.delta.groups = append(r.delta.groups, groupDelta{op: Deleted, group: g})
 		})
 		tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Deleted, Group: g.group()}})
 		return nil

@@ -161,8 +161,8 @@ func (r *Registry) setMember(g *groupRecord, id uint32, in bool, cause string) b
 	m := MembershipChange{
 		Thing: id, ThingName: r.byID[id].name, Group: g.id, GroupName: g.name, Dynamic: g.dynamic != nil, Entered: in, Cause: cause,
 	}
-	if r.settle != nil && !m.Dynamic {
-		r.delta.members = append(r.delta.members, m)
+	if !r.dynamic.settling {
+		r.delta.members = append(r.delta.members, memberDelta{id, g, cause})
 	}
 	r.notify(notice{membership: &m})
 	return true

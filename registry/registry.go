@@ -118,16 +118,16 @@ type Registry struct {
 	presence presence
 
 	// fleet is held for reading while a query runs and for writing while anything changes that a query may see (not:
-	// last-seen times). It guards index, groupIndex, delta and telemetry, and is taken before mu. Simple reads do without
+	// last-seen times). It guards index, groupIndex, delta, dynamic and telemetry, and is taken before mu. Simple reads do without
 	// it, so that they never wait for a query.
 	fleet      sync.RWMutex
 	index      *index.Index
 	groupIndex *index.Index // of groups, by their ids
 	delta      delta        // of the change that is being made
 	telemetry  query.Telemetry
-	// settle lets the dynamic groups follow a change, at its end, under fleet and mu: it calls setMember and setStatus. It
-	// is set before the first change; nil: there are no dynamic groups. It must not keep the delta.
-	settle func(*delta)
+	dynamic    dynamic
+	// certificates are by thing.
+	certificates map[uint32][]CertificateFacts
 
 	revision atomic.Int64 // written under fleet
 
@@ -154,6 +154,7 @@ type Registry struct {
 	presenceErr error // of the last flush
 
 	writes    chan *write
+	followers sync.WaitGroup // follow and evaluate
 	closing   chan struct{}
 	stopped   chan struct{}
 	closeOnce sync.Once
@@ -161,6 +162,7 @@ type Registry struct {
 
 type gauges struct {
 	commits, writes, writeErrors *metrics.Counter
+	windowsBehind                atomic.Int64 // windows of dynamic groups that wait to be read
 }
 
 // maxID keeps ids in a signed 32-bit column.
@@ -178,6 +180,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 		groups:        newGroupTree(),
 		tags:          make(map[string]map[string]string),
 		taggableKinds: make(map[string]func(string) bool),
+		certificates:  make(map[uint32][]CertificateFacts),
 		news:          news{wake: make(chan struct{}, 1)},
 		writes:        make(chan *write, maxGroup),
 		closing:       make(chan struct{}),
@@ -194,7 +197,10 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	}
 	set.GetOrCreateGauge("muster_registry_things", func() float64 { return float64(r.Count()) })
 	set.GetOrCreateGauge("muster_registry_groups", func() float64 { return float64(r.CountGroups()) })
+	set.GetOrCreateGauge("muster_registry_windows_behind", func() float64 { return float64(r.metrics.windowsBehind.Load()) })
 	set.GetOrCreateGauge("muster_registry_connected_things", func() float64 { return float64(r.presence.connectedCount()) })
+	r.followers.Add(1)
+	go r.follow()
 	go r.run()
 	return r, nil
 }
@@ -245,6 +251,7 @@ func (r *Registry) load(ctx context.Context) error {
 	r.nextID = max(marks.NextID, uint32(len(r.byID)), 1)
 	r.nextGroupID = max(marks.NextGroupID, uint32(len(r.groups.byID)), 1)
 	r.revision.Store(marks.Revision)
+	r.startDynamic()
 	return nil
 }
 

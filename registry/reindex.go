@@ -80,9 +80,7 @@ func (r *Registry) indexTimes(rec *record) {
 
 // reindex brings the index from old to rec; nil is no thing. The caller is in a change.
 func (r *Registry) reindex(old, rec *record) {
-	if r.settle != nil {
-		r.delta.things = append(r.delta.things, thingDelta{old, rec})
-	}
+	r.delta.things = append(r.delta.things, thingDelta{old, rec})
 	x := r.index
 	if rec == nil {
 		x.Remove(old.id, fieldName, old.name)
@@ -92,6 +90,7 @@ func (r *Registry) reindex(old, rec *record) {
 			x.Remove(old.id, fieldAttribute+a.key, a.value)
 		}
 		x.Remove(old.id, fieldBilling, old.billingGroup())
+		r.forgetCertificates(old.id)
 		r.indexLink(old.id, linkOf(r.Connectivity(old.id)), link{})
 		x.RemoveThing(old.id)
 		return
@@ -152,7 +151,7 @@ func (l link) connectedText() string {
 
 // indexLink brings the index from one link of a thing to another. The caller is in a change.
 func (r *Registry) indexLink(id uint32, old, now link) {
-	if r.settle != nil && old != now {
+	if old != now {
 		r.delta.links = append(r.delta.links, linkDelta{id, old, now})
 	}
 	change := func(field, from, to string) {

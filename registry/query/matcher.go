@@ -32,6 +32,7 @@ type Needs struct {
 	Bare    bool     // all fields that a bare word is searched in
 	Columns []Threshold
 	Groups  []*index.Match // memberships in groups with these names, directly or below them
+	Timed   bool           // time alone
 }
 
 // Threshold is a column, and between which numbers of it the answer is the same.
@@ -124,6 +125,7 @@ func (m *Matcher) compileTerm(q *Query, t *Term) part {
 	p := part{kind: inField, field: FieldName(t.Field), match: q.match[t]}
 	if p.match == nil {
 		p.kind, p.lo, p.hi = relative, t.Lo, t.Hi
+		m.needs.Timed = true
 	}
 	m.needs.Fields = append(m.needs.Fields, p.field)
 	if p.field == groupField || p.field == groupNamesField {
@@ -140,7 +142,7 @@ func (m *Matcher) compileNumber(t *Term, c Column) part {
 	p := part{kind: number, column: c, lo: t.Lo, hi: t.Hi}
 	need := Threshold{Column: c}
 	if t.Kind == Range && (isTime(t.Lo) || isTime(t.Hi)) {
-		need.Any = true
+		need.Any, m.needs.Timed = true, true
 	} else {
 		var err error
 		if p.compare, err = comparisons(t, c, 0); err != nil {

@@ -1,0 +1,269 @@
+package standing
+
+import (
+	"slices"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"muster/registry/index"
+	"muster/registry/query"
+)
+
+// SeenField is the field of the index with the time at which a thing was last seen. It changes without a Change: Unseen says who to look at.
+const SeenField = "connectivity.lastSeen"
+
+// Change is what changed of one thing. Cause is a sentence without its full stop.
+type Change struct {
+	All     bool     // everything: it is new
+	Fields  []string // of the index
+	Bare    bool     // among them is one that a bare word is searched in
+	Groups  []string // memberships in groups with these names, and in those above them
+	Columns []query.Column
+	Cause   string
+}
+
+// Apply holds a thing that changed against the rules that may have another answer now.
+func (e *Engine) Apply(id uint32, c Change, nowMs int64) {
+	e.asked.ClearAll()
+	if c.All {
+		e.ask(e.order)
+	}
+	for _, field := range c.Fields {
+		e.ask(e.byField[field])
+	}
+	if c.Bare {
+		e.ask(e.bare)
+	}
+	for _, name := range c.Groups {
+		e.ask(e.whoName(index.Fold(name)))
+	}
+	for _, column := range c.Columns {
+		e.ask(e.byColumn[column])
+	}
+	e.settle(id, c.Cause, nowMs)
+}
+
+func (e *Engine) ask(rules []*rule) {
+	for _, r := range rules {
+		e.asked.Set(uint(r.rank))
+	}
+}
+
+// whoName returns the rules that name a group.
+func (e *Engine) whoName(folded string) []*rule {
+	list, known := e.byGroup[folded]
+	if known {
+		return list
+	}
+	for _, r := range e.naming {
+		if slices.ContainsFunc(r.groups(), func(m *index.Match) bool { return m.MatchesWord(folded) }) {
+			list = append(list, r)
+		}
+	}
+	e.byGroup[folded] = list
+	return list
+}
+
+// settle holds a thing against the rules in asked, in order: what enters or leaves a group may ask more of them, which come later.
+func (e *Engine) settle(id uint32, cause string, nowMs int64) {
+	at, any := e.asked.NextSet(0)
+	if !any {
+		return
+	}
+	d := e.fleet.Document(id)
+	if d == nil {
+		return
+	}
+	clear(e.because)
+	for ; any; at, any = e.asked.NextSet(at + 1) {
+		r := e.order[at]
+		why := cause
+		if followed, ok := e.because[r]; ok {
+			why = followed
+		}
+		if !e.weigh(r, id, d, why, nowMs) {
+			continue
+		}
+		d = e.fleet.Document(id)
+		why = "left " + r.Name
+		if e.fleet.Has(r.Group, id) {
+			why = "entered " + r.Name
+		}
+		for _, next := range e.whoName(r.folded) {
+			if !e.asked.Test(uint(next.rank)) {
+				e.asked.Set(uint(next.rank))
+				e.because[next] = why
+			}
+		}
+	}
+}
+
+// weigh decides whether a thing enters or leaves the group of a rule now, and notes when to ask again. It reports whether it did.
+func (e *Engine) weigh(r *rule, id uint32, d query.Document, cause string, nowMs int64) bool {
+	if !r.begun {
+		return false
+	}
+	in := e.fleet.Has(r.Group, id)
+	wants, untilMs := e.wants(r, id, d, in, nowMs)
+	if wants == in {
+		delete(r.sinceMs, id)
+		e.plan(r, id, untilMs)
+		return false
+	}
+	after := r.EnterAfter
+	if in {
+		after = r.LeaveAfter
+	}
+	if after > 0 {
+		since, waits := r.sinceMs[id]
+		if !waits {
+			since = nowMs
+			r.sinceMs[id] = since
+		}
+		if enough := since + after.Milliseconds(); nowMs < enough {
+			e.plan(r, id, min(untilMs, enough))
+			return false
+		}
+	}
+	delete(r.sinceMs, id)
+	e.fleet.Set(r.Group, id, wants, cause)
+	_, untilMs = e.wants(r, id, d, wants, nowMs) // it is another question now
+	e.plan(r, id, untilMs)
+	return true
+}
+
+// wants says whether a thing that is in the group of a rule, or not, should be in it, and until when that holds.
+func (e *Engine) wants(r *rule, id uint32, d query.Document, in bool, nowMs int64) (wants bool, untilMs int64) {
+	if r.Listed {
+		return r.listed.Test(uint(id)), query.Never
+	}
+	untilMs = query.Never
+	test := func(m *query.Matcher) bool {
+		ok, until := m.Matches(d, nowMs)
+		untilMs = min(untilMs, until)
+		if r.seen {
+			for _, ms := range []int64{nowMs, farMs} {
+				if seen, _ := m.Matches(seenAt{d, ms}, nowMs); seen != ok {
+					r.ifSeen.Set(uint(id))
+				}
+			}
+		}
+		return ok
+	}
+	if r.seen {
+		r.ifSeen.Clear(uint(id))
+	}
+	switch {
+	case r.Leave == nil:
+		wants = test(r.Enter)
+	case in:
+		wants = !test(r.Leave)
+	default:
+		wants = test(r.Enter) && !test(r.Leave)
+	}
+	return wants, untilMs
+}
+
+// farMs is later than all times at which things are seen.
+const farMs = 1 << 52
+
+// seenAt is a document of a thing that was last seen at another time.
+type seenAt struct {
+	query.Document
+	ms int64
+}
+
+func (d seenAt) Values(field string) []index.Value {
+	if field == SeenField {
+		return []index.Value{index.NewNumber(d.ms)}
+	}
+	return d.Document.Values(field)
+}
+
+// Unseen calls f with every thing whose memberships may change when it is seen.
+func (e *Engine) Unseen(f func(id uint32)) {
+	var all bitset.BitSet
+	for _, r := range e.order {
+		if r.seen {
+			all.InPlaceUnion(&r.ifSeen)
+		}
+	}
+	for id := range all.EachSet() {
+		f(uint32(id))
+	}
+}
+
+// Forget drops what is known of a thing that is gone.
+func (e *Engine) Forget(id uint32) {
+	for _, r := range e.order {
+		delete(r.sinceMs, id)
+		delete(r.dueMs, id)
+		if r.seen {
+			r.ifSeen.Clear(uint(id))
+		}
+		if r.Listed {
+			r.listed.Clear(uint(id))
+		}
+	}
+}
+
+// Begin makes the members of a rule what its queries say now, whatever they were and without waiting for EnterAfter and LeaveAfter. matches has
+// the things that match Enter, and Leave if there is one, by the index. Each thing that enters or leaves is held against
+// the rules that name the group.
+func (e *Engine) Begin(group uint32, live, members, enter, leave *bitset.BitSet, cause string, nowMs int64) {
+	r := e.rules[group]
+	if r == nil {
+		return
+	}
+	if r.Listed {
+		r.listed = *enter.Clone()
+	}
+	r.begun = true
+	wanted := enter.Clone()
+	if leave != nil {
+		wanted.InPlaceDifference(leave)
+	}
+	clear(r.sinceMs)
+	clear(r.dueMs)
+	changed := wanted.SymmetricDifference(members)
+	for id := range changed.EachSet() {
+		if !live.Test(id) {
+			continue
+		}
+		in := wanted.Test(id)
+		e.fleet.Set(group, uint32(id), in, cause)
+		if named := e.whoName(r.folded); len(named) > 0 {
+			e.asked.ClearAll()
+			e.ask(named)
+			e.settle(uint32(id), cause, nowMs)
+		}
+	}
+	if r.seen || r.timed() {
+		for id := range live.EachSet() {
+			if d := e.fleet.Document(uint32(id)); d != nil {
+				_, untilMs := e.wants(r, uint32(id), d, wanted.Test(id), nowMs)
+				e.plan(r, uint32(id), untilMs)
+			}
+		}
+	}
+}
+
+// timed says whether the answer of a rule changes with time alone.
+func (r *rule) timed() bool {
+	return slices.ContainsFunc(r.matchers(), func(m *query.Matcher) bool { return m.Needs().Timed })
+}
+
+// List says which things a Listed rule finds, and holds those that this changes against it.
+func (e *Engine) List(group uint32, things *bitset.BitSet, cause string, nowMs int64) {
+	r := e.rules[group]
+	if r == nil || !r.Listed {
+		return
+	}
+	changed := things.SymmetricDifference(&r.listed)
+	r.listed = *things.Clone()
+	for id := range changed.EachSet() {
+		e.asked.ClearAll()
+		e.asked.Set(uint(r.rank))
+		e.settle(uint32(id), cause, nowMs)
+	}
+}
