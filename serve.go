@@ -49,6 +49,7 @@ type gateway struct {
 	accounts   *account.Accounts
 	telemetry  *tsdb.Store
 	forward    *remote.Forwarder // nil: remote.url is not set
+	readings   *typeReadings
 	queries    *prom.API
 	intake     *intake.Intake
 	devices    *ingest.Server
@@ -235,7 +236,10 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
 	g.things.JoinTelemetry(lastValues{g.telemetry})
 	g.startForward(g.telemetry, directory{g.things})
-	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
+	if g.readings, err = openReadings(g.database.Readings(), g.things, g.telemetry.Dict(), g.clock, g.log); err != nil {
+		return err
+	}
+	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Units: g.readings.Units, Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
 	g.intake = intake.New(intake.Options{Store: g.telemetry, Things: g.queries, Clock: g.clock, Log: g.log, Metrics: g.metrics})
 	return nil
 }
@@ -246,7 +250,7 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 		return err
 	}
 	g.devices, err = ingest.Open(ingest.Options{
-		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things}, Things: directory{g.things},
+		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
@@ -301,7 +305,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			return r.Status, r.ContentType, r.Body
 		},
 		Intake: g.intake.Serve, Raw: raw{g.queries},
-		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, Events: g.switches, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, Readings: g.readings, Events: g.switches, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 		Backup: g.backup,
 	})
 	if err != nil {

@@ -19,6 +19,10 @@ var apiRoutes = []route{
 	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read, handle: getThing},
 	{method: "GET", pattern: "/api/things/{thingName}/twin", op: "getTwin", scope: read, handle: getTwin},
 
+	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "getReadings", scope: read, handle: getReadings},
+	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "putReadings", scope: fleet, audited: true, handle: body(putReadings)},
+	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "deleteReadings", scope: fleet, audited: true, handle: deleteReadings},
+
 	{method: "GET", pattern: "/api/allow", op: "listAllowed", scope: identity, handle: listAllowed},
 	{method: "POST", pattern: "/api/allow", op: "allow", scope: identity, audited: true, handle: postAllow},
 	{method: "DELETE", pattern: "/api/allow/{spkiSha256}", op: "removeAllowed", scope: identity, audited: true, handle: deleteAllowed},

@@ -81,6 +81,7 @@ type Options struct {
 	// interface{ ConnectionState() tls.ConnectionState }.
 	MQTT     func(net.Conn)
 	Messages Messages // the devices' broker; nil: none
+	Readings Readings // telemetry schemas of thing types; nil: there are none
 	Events   *Events  // which registry events are announced; nil: DataDir says it
 	// MQTTAddr is the address of the devices' listener, for DescribeEndpoint.
 	MQTTAddr func() net.Addr

@@ -39,6 +39,8 @@ type (
 	Rights = lane.Rights
 	// Presence is told when a thing gets its first connection and when it loses its last.
 	Presence = broker.Presence
+	// Schemas knows what becomes of the columns that things send.
+	Schemas = lane.Schemas
 	// Sample is a malformed payload that was kept.
 	Sample = lane.Sample
 )
@@ -49,6 +51,7 @@ type Options struct {
 	Gate     Gate
 	Presence Presence
 	Things   Things      // for Publish on telemetry topics; nil: there are none
+	Schemas  Schemas     // of telemetry; nil: none
 	TLS      *tls.Config // must require and verify client certificates; nil: no TLS listener
 	Addr     string      // of the TLS listener; port 0: any
 	// PlainAddr is for development and load tests: no TLS, the client id is the thing's name. Empty: none. Addresses other
@@ -90,7 +93,7 @@ func Open(opts Options) (*Server, error) {
 		}
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
-	env.Seen, env.Bypass = opts.Presence.Seen, cfg.Bypass
+	env.Seen, env.Bypass, env.Schemas = opts.Presence.Seen, cfg.Bypass, opts.Schemas
 	if cfg.Loop == LoopEpoll {
 		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: opts.Store.Hurry})
 		if err != nil {

@@ -60,6 +60,9 @@ func NewSchema(dict *tsdb.Dict, rules []Rule, dropUnknown bool) (*Schema, error)
 		if r.scale, r.scaled, err = factor(in.Scale, number{mant: 1}); err != nil {
 			return nil, fmt.Errorf("column %q: scale: %w", in.Column, err)
 		}
+		if !r.scale.float && r.scale.n.mant == 0 && r.scaled {
+			return nil, fmt.Errorf("column %q: scale must not be 0", in.Column)
+		}
 		if r.offset, r.moved, err = factor(in.Offset, number{}); err != nil {
 			return nil, fmt.Errorf("column %q: offset: %w", in.Column, err)
 		}

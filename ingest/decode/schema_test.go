@@ -73,6 +73,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	bad(`column "a" has two rules`, Rule{Column: "a"}, Rule{Column: "b"}, Rule{Column: "a"})
+	bad(`column "a": scale must not be 0`, Rule{Column: "a", Scale: "0.0"})
 	bad(`column "a": scale: "x" is no number`, Rule{Column: "a", Scale: "x"})
 	bad(`column "a": scale: "1.5x" is no number`, Rule{Column: "a", Scale: "1.5x"})
 	bad(`column "a": offset: "1e999" is too large`, Rule{Column: "a", Offset: "1e999"})
@@ -188,9 +189,10 @@ func BenchmarkSchema(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			payload := []byte(streetLight)
 			b.ReportAllocs()
 			for b.Loop() {
-				if rows, err := d.JSON([]byte(streetLight), arrival); err != nil || len(rows) != 1 {
+				if rows, err := d.JSON(payload, arrival); err != nil || len(rows) != 1 {
 					b.Fatal(rows, err)
 				}
 			}

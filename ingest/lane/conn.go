@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"muster/ingest/decode"
 	"muster/tsdb"
 )
 
@@ -66,6 +67,8 @@ type Conn struct {
 	in         []byte
 	grant      Grant
 	prefix     string // dt/<thing>
+	schema     *decode.Schema
+	schemas    uint64 // the epoch that schema is of
 	aliases    []topicName
 	names      []topicName // the last topics, maxNames at most, so that a device's own few cost no allocation
 	nextName   int

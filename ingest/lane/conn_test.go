@@ -12,6 +12,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"muster/ingest/decode"
 	"muster/tsdb"
 	"muster/tsdb/vfs"
 )
@@ -118,6 +119,13 @@ func TestTelemetryDoesNotAllocate(t *testing.T) {
 		},
 	} {
 		env := newTestEnv(t)
+		if version == 5 { // with a schema as well
+			schema, err := decode.NewSchema(env.Store.Dict(), []decode.Rule{{Column: "power_w", Rename: "power_kw", Scale: "0.001"}, {Column: "on", Drop: true}}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			env.Schemas = oneSchema{schema}
+		}
 		raw := &script{in: make(chan []byte), out: make(chan int)}
 		c := New(env, raw)
 		ended := make(chan error)
@@ -148,6 +156,12 @@ func TestTelemetryDoesNotAllocate(t *testing.T) {
 		<-ended
 	}
 }
+
+// oneSchema is that of all things.
+type oneSchema struct{ schema *decode.Schema }
+
+func (s oneSchema) Epoch() uint64                      { return 1 }
+func (s oneSchema) Schema(tsdb.ThingID) *decode.Schema { return s.schema }
 
 // commitAllocs is what the store may allocate for a commit, of many messages: a timer and, in this test, the copies that the
 // file system in memory keeps for its power cuts.

@@ -32,6 +32,14 @@ type Grant struct {
 	Rights    Rights
 }
 
+// Schemas knows what becomes of the columns that things send. Safe for concurrent use.
+type Schemas interface {
+	// Epoch rises after every change of an answer of Schema. It is asked for every message.
+	Epoch() uint64
+	// Schema returns the schema of a thing, nil for none.
+	Schema(thing tsdb.ThingID) *decode.Schema
+}
+
 // Env is what all connections of one server share. All of it is safe for concurrent use.
 type Env struct {
 	Store        *tsdb.Store
@@ -40,8 +48,9 @@ type Env struct {
 	Limits       Limits
 	WriteTimeout time.Duration // a client that reads nothing for so long is cut off
 	// Seen is told of every read that completed a packet, in Unix ms; it must be cheap.
-	Seen func(thing tsdb.ThingID, atMs int64)
-	Bypass bool // telemetry goes to the Handler like any other message
+	Seen    func(thing tsdb.ThingID, atMs int64)
+	Bypass  bool    // telemetry goes to the Handler like any other message
+	Schemas Schemas // nil: none
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
 	// Loops serve the connections that can be parked; nil: each connection has its goroutines.

@@ -194,7 +194,7 @@ const syncTimeout = 30 * time.Second
 func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code byte, reason string, err error) {
 	d := c.env.acquireDecoder()
 	defer c.env.releaseDecoder(d)
-	d.Thing = c.grant.ThingName
+	d.Thing, d.Schema = c.grant.ThingName, c.currentSchema()
 	skipped := d.Skipped()
 	rows, err := d.Decode(p.ContentType, p.Payload, c.arrivalMs)
 	if err != nil {
@@ -217,6 +217,17 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 		}
 	}
 	return first, last, 0, "", nil
+}
+
+// currentSchema returns the schema of the thing, asking again when one may have changed.
+func (c *Conn) currentSchema() *decode.Schema {
+	if c.env.Schemas == nil {
+		return nil
+	}
+	if epoch := c.env.Schemas.Epoch(); epoch != c.schemas {
+		c.schema, c.schemas = c.env.Schemas.Schema(c.grant.Thing), epoch
+	}
+	return c.schema
 }
 
 // malformed counts and keeps a payload that is not telemetry. The connection stays: a v5 client is told, an older one must

@@ -38,6 +38,8 @@ type Options struct {
 	Metrics *metrics.Set // default: one of its own
 	Clock   vfs.Clock    // default: the machine's
 	Version string       // of muster, shown as the build's revision
+	// Units returns the units that a column is known to have, for the metadata; nil: none is known.
+	Units func(column string) []string
 
 	Timeout        time.Duration // of one request, waiting for a slot included; 10 s
 	Lookback       time.Duration // how old a sample may be to count as current; 5 min

@@ -133,7 +133,17 @@ func (a *API) metaParams(form url.Values) (limit int, q *querier, sets [][]*labe
 	return limit, a.queryable.querier(startMs, endMs), sets, nil
 }
 
-// metadata answers /metadata. Nobody declares columns, so a type is a guess from the name: one that ends in _total may
+// units returns the units of a column, one that is empty if none is known.
+func (a *API) units(column string) []string {
+	if a.opts.Units != nil {
+		if known := a.opts.Units(column); len(known) > 0 {
+			return known
+		}
+	}
+	return []string{""}
+}
+
+// metadata answers /metadata. Units are what Options.Units knows. Nobody declares columns, so a type is a guess from the name: one that ends in _total may
 // be a counter and is "unknown", all others are gauges.
 func (a *API) metadata(_ context.Context, form url.Values, dst []byte) ([]byte, annotations.Annotations, error) {
 	limit := -1
@@ -169,11 +179,20 @@ func (a *API) metadata(_ context.Context, form url.Values, dst []byte) ([]byte, 
 		if strings.HasSuffix(name, "_total") {
 			kind = "unknown"
 		}
-		dst = append(dst, `:[{"type":"`...)
-		dst = append(dst, kind...)
-		dst = append(dst, `","help":`...)
-		dst = appendString(dst, help[name])
-		dst = append(dst, `,"unit":""}]`...)
+		dst = append(dst, ':', '[')
+		for i, unit := range a.units(name) { // things of several types may have one column in several units
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, `{"type":"`...)
+			dst = append(dst, kind...)
+			dst = append(dst, `","help":`...)
+			dst = appendString(dst, help[name])
+			dst = append(dst, `,"unit":`...)
+			dst = appendString(dst, unit)
+			dst = append(dst, '}')
+		}
+		dst = append(dst, ']')
 	}
 	return append(dst, '}'), nil, nil
 }
