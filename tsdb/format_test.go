@@ -208,7 +208,7 @@ func FuzzRun(f *testing.F) {
 				one.values = append(one.values, v)
 			}
 			if len(one.values) > 0 {
-				l.insert(sh, th, one.ms, one.values)
+				l.insert(sh, 1, th, one.ms, one.values)
 				rows = append(rows, one)
 			}
 		}

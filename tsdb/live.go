@@ -30,6 +30,9 @@ type live struct {
 	maxMs   atomic.Int64    // of all rows since opening
 	kinds   []atomic.Uint32 // by MetricID: bit 1<<Kind
 	watch   watch
+
+	scanBytes      atomic.Int64 // of dense columns, about
+	scanGeneration atomic.Int64 // rises when all of them are given up
 }
 
 // shard is the part of the things whose id has one remainder. Its lock is held for one row, or for copying one open run.
@@ -42,6 +45,7 @@ type shard struct {
 	next    []slot   // scratch: its layout
 	scaled  []int64  // scratch: its mantissas
 	watched watched  // thresholds and crossings
+	scans   scans    // dense columns of last values
 }
 
 // thing is one device. All of it is guarded by its shard's lock but closed runs, which never change.
@@ -170,7 +174,7 @@ func (t *thing) fits(values []Value) bool {
 }
 
 // insert adds a row to t, which fits it, and sets the last values. The caller holds the shard's lock.
-func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
+func (l *live) insert(sh *shard, id ThingID, t *thing, timeMs int64, values []Value) {
 	same := t.repeats(sh, values)
 	if !same {
 		l.place(sh, t, values)
@@ -198,7 +202,7 @@ func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 	}
 	for most := l.maxMs.Load(); timeMs > most && !l.maxMs.CompareAndSwap(most, timeMs); most = l.maxMs.Load() {
 	}
-	watched := sh.watched.bounds
+	watched, scanned := sh.watched.bounds, sh.scans.columns
 	for i := range values {
 		v := &values[i]
 		c := &t.cols[t.layout[i].col]
@@ -207,6 +211,9 @@ func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
 				l.watch.see(watched[v.Metric], sh, t, c, v)
 			}
 			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
+			if int(v.Metric) < len(scanned) {
+				l.note(sh, id, timeMs, *v)
+			}
 		}
 		if bit := uint32(1) << v.Kind; !same && l.kinds[v.Metric].Load()&bit == 0 {
 			l.kinds[v.Metric].Or(bit)
@@ -369,6 +376,7 @@ func (l *live) remove(sh *shard, id ThingID) {
 	l.things.Add(-1)
 	l.series.Add(-int64(len(t.cols)))
 	delete(sh.things, id)
+	sh.scans.forget(id)
 }
 
 // forget takes runs that are given up out of the counts.

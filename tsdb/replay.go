@@ -247,7 +247,7 @@ func (s *Store) replayRows(x *replayGroup, worker, workers int) {
 				values = slices.DeleteFunc(values, s.dict.lost)
 			}
 			if t.fits(values) && len(values) > 0 {
-				s.live.insert(s.live.shard(row.thing), t, row.timeMs, values)
+				s.live.insert(s.live.shard(row.thing), row.thing, t, row.timeMs, values)
 			}
 		}
 	}

@@ -223,7 +223,7 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 	}
 	seq, err := s.log.addRow(thing, timeMs, values, w)
 	if err == nil {
-		s.live.insert(sh, s.live.thing(sh, thing), timeMs, values)
+		s.live.insert(sh, thing, s.live.thing(sh, thing), timeMs, values)
 	}
 	sh.mu.Unlock()
 	if err != nil {

@@ -148,18 +148,5 @@ func (b *bounds) place(kind Kind, mantissa int64, exp int8) int {
 // EachLast calls f with every thing that has a column, and its last value, in no order; sources are left out. f runs with a lock
 // held: it must be short and must not call the store.
 func (s *Store) EachLast(m MetricID, f func(thing ThingID, kind Kind, number float64)) {
-	for i := range s.live.shards {
-		sh := &s.live.shards[i]
-		sh.mu.Lock()
-		for id, t := range sh.things {
-			if id >= FirstSource {
-				continue
-			}
-			if col := t.find(m); col >= 0 && t.cols[col].lastMs >= 0 {
-				c := &t.cols[col]
-				f(id, c.kind, Value{Mantissa: c.mantissa, Exp: c.exp, Kind: c.kind}.Float())
-			}
-		}
-		sh.mu.Unlock()
-	}
+	s.ScanLast(m, func(id ThingID, _ int64, kind Kind, number float64) { f(id, kind, number) })
 }

@@ -22,6 +22,7 @@ import (
 type Store interface {
 	Metrics() []tsdb.Metric
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
+	ThingsSince(dst []tsdb.ThingID, m tsdb.MetricID, sinceMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
 	Holds(thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) bool
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
@@ -371,7 +372,7 @@ func (q *querier) walk(
 		t := &targets[i]
 		ids := chosen
 		if !restricted {
-			q.ids = q.store.ThingsWith(q.ids[:0], t.id, minMs, maxMs)
+			q.ids = q.store.ThingsSince(q.ids[:0], t.id, minMs)
 			ids = q.ids
 		}
 		for _, id := range ids {
@@ -384,7 +385,7 @@ func (q *querier) walk(
 				continue
 			}
 			var ok bool
-			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs || restricted && last.TimeMs > maxMs && !q.store.Holds(id, t.id, minMs, maxMs) {
+			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs || last.TimeMs > maxMs && !q.store.Holds(id, t.id, minMs, maxMs) {
 				continue
 			}
 			thing := q.things.get(id)
