@@ -182,6 +182,7 @@ func (l *live) loadTwin(src []byte, known int) (twinHead, error) {
 		for range r.count() {
 			id := ThingID(r.uvarintMax(math.MaxUint32))
 			l.shard(id).deleted[id] = struct{}{}
+			l.deleted.Add(1)
 		}
 		for range r.count() {
 			id := ThingID(r.uvarintMax(math.MaxUint32))

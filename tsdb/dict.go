@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -100,7 +101,8 @@ type words struct {
 	bytes int64
 	lost  map[uint32]bool // ids whose word was in a damaged part of the log; recovery alone uses it
 
-	anyLost atomic.Bool // lost is not empty
+	anyLost   atomic.Bool   // lost is not empty
+	forgotten atomic.Uint64 // calls of forget
 }
 
 type wordTable struct {
@@ -212,7 +214,13 @@ func (w *words) restore(id uint32, word string) error {
 	list := *w.list.Load()
 	switch {
 	case int(id) < len(list):
-		if list[id] != word {
+		switch {
+		case list[id] == word || isGone(list[id]):
+		case isGone(word):
+			list = slices.Clone(list)
+			list[id] = word
+			w.list.Store(&list)
+		default:
 			return fmt.Errorf("dictionary entry %d is %.64q and %.64q", id, list[id], word)
 		}
 		return nil

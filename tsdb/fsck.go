@@ -3,8 +3,10 @@ package tsdb
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path"
+	"slices"
 	"strings"
 
 	"muster/tsdb/vfs"
@@ -20,6 +22,8 @@ type Damage struct {
 type Report struct {
 	Files, Blocks, Groups int
 	Samples               int64    // in segments
+	Deleted               int      // things and sources that were ever deleted
+	DeletedBlocks         int      // blocks that still have rows of them: some minutes later they are gone
 	TornTails             []string // log files that end in a group which was never acknowledged: no damage
 	Damage                []Damage
 }
@@ -36,9 +40,13 @@ func Fsck(dir string, fsys vfs.FS) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	c := checker{fs: fsys, dir: dir, report: &r}
+	c := checker{fs: fsys, dir: dir, report: &r, blocks: map[ThingID]int{}}
 	for _, name := range names {
 		c.file(name)
+	}
+	r.Deleted = len(c.deleted)
+	for _, id := range c.deleted {
+		r.DeletedBlocks += c.blocks[id]
 	}
 	return r, lock.Close()
 }
@@ -48,8 +56,11 @@ type checker struct {
 	dir    string
 	report *Report
 	want   uint64 // the log group that should come next
-	block  block
-	dec    blockDecoder
+
+	blocks  map[ThingID]int
+	deleted []ThingID
+	block   block
+	dec     blockDecoder
 }
 
 func (c *checker) damaged(file, format string, args ...any) {
@@ -87,6 +98,10 @@ func (c *checker) file(name string) {
 			var l live
 			l.start()
 			_, err := l.loadTwin(payload, math.MaxInt)
+			c.deleted = c.deleted[:0]
+			for i := range l.shards {
+				c.deleted = slices.AppendSeq(c.deleted, maps.Keys(l.shards[i].deleted))
+			}
 			return err
 		})
 	}
@@ -160,6 +175,7 @@ func (c *checker) segment(name string, t tier, id uint64, data []byte) {
 		}
 		samples += n
 		c.report.Blocks++
+		c.blocks[ref.thing]++
 	}
 	if t == rawTier {
 		c.report.Samples += samples

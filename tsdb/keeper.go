@@ -85,6 +85,9 @@ func (s *Store) tend() {
 	if s.flushDue() {
 		_ = s.doFlush() // has told the state
 	}
+	if s.purgeDue() {
+		_ = s.purge() // has told the state
+	}
 	if err := s.summarize(); err != nil {
 		s.flushFailed("make tiers", err)
 	}

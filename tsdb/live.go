@@ -25,6 +25,7 @@ type live struct {
 	bytes   atomic.Int64 // of runs, what sealing gives back
 	things  atomic.Int64
 	series  atomic.Int64
+	deleted atomic.Int64    // things, ever
 	samples atomic.Int64    // of runs
 	minMs   atomic.Int64    // of rows since the last seal, about
 	maxMs   atomic.Int64    // of all rows since opening
@@ -365,6 +366,9 @@ func (l *live) freeOpen(sh *shard, t *thing) {
 
 // remove forgets a thing for ever. The caller holds the shard's lock.
 func (l *live) remove(sh *shard, id ThingID) {
+	if _, again := sh.deleted[id]; !again {
+		l.deleted.Add(1)
+	}
 	sh.deleted[id] = struct{}{}
 	t := sh.things[id]
 	if t == nil {

@@ -63,6 +63,9 @@ func (s *Store) recover() error {
 	if err := s.replayLogs(logNumbers); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(s.allSegments(), s.holdsDeleted) {
+		s.deletions.Add(1)
+	}
 	s.nextSegment++
 	s.log.number = max(s.log.number, s.logDone)
 	s.log.moveDurable(s.log.number, allOfFile)

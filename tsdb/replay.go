@@ -241,6 +241,10 @@ func (s *Store) replayRows(x *replayGroup, worker, workers int) {
 		case t == nil:
 		case row.count == 0:
 			s.live.remove(s.live.shard(row.thing), row.thing)
+			if row.thing >= FirstSource {
+				s.dict.sources.forget([]uint32{uint32(row.thing - FirstSource)})
+			}
+			s.deletions.Add(1)
 			t = nil
 		default:
 			if x.lost {

@@ -109,12 +109,13 @@ func (l *live) unseal(work []sealing) {
 
 // writeDict makes the dictionary and the label sets durable if they have grown.
 func (s *Store) writeDict() error {
-	if sources := s.dict.sources.count(); sources != s.sourceCount {
+	sources, forgotten := s.dict.sources.count(), s.dict.sources.forgotten.Load()
+	if sources != s.sourceCount || forgotten != s.sourcesForgotten {
 		s.sourceGeneration++
 		if err := writePair(s.opts.FS, s.opts.Dir, sourceBase, sourceMagic, s.sourceGeneration, s.dict.appendSources(nil)); err != nil {
 			return diskFullOr(err)
 		}
-		s.sourceCount = sources
+		s.sourceCount, s.sourcesForgotten = sources, forgotten
 	}
 	words := s.dict.metrics.count() + s.dict.strings.count()
 	if words == s.dictWords {

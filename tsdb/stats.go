@@ -23,6 +23,9 @@ type Stats struct {
 	NewestMs        int64
 	Segments        int
 	Damaged         uint64 // damages found since opening
+	Deleted         int    // things and sources that were ever deleted
+	Deleting        bool   // rows of some may still be in the files
+	PurgedMs        int64  // when rows of deleted ones were last removed from the files, 0: not since opening
 }
 
 // Stats returns the counts. It is cheap enough for every second.
@@ -33,6 +36,7 @@ func (s *Store) Stats() Stats {
 		LogBytes: s.log.bytes.Load(), MemoryBytes: s.live.bytes.Load(), Damaged: s.damaged.Load(),
 		OldestMs: s.live.minMs.Load(), NewestMs: s.live.maxMs.Load(),
 	}
+	st.Deleted, st.Deleting, st.PurgedMs = int(s.live.deleted.Load()), s.deletions.Load() != s.purged.Load(), s.purgedMs.Load()
 	for _, g := range *s.segments.Load() {
 		st.Segments++
 		st.SegmentBytes += g.sizeBytes

@@ -104,6 +104,10 @@ type Store struct {
 	rows    atomic.Uint64
 	samples atomic.Uint64
 
+	deletions atomic.Uint64 // calls of DeleteThings, and what Open found of earlier ones
+	purged    atomic.Uint64 // those of them whose rows are in no file any more
+	purgedMs  atomic.Int64  // when that was so last
+
 	roomMu sync.Mutex // guards nothing but the waiting on room
 	room   *sync.Cond // signaled when memory was given back or the state changed
 
@@ -121,6 +125,8 @@ type Store struct {
 	dictWords        int
 	sourceGeneration uint64
 	sourceCount      int
+	sourcesForgotten uint64
+	deletedAt        time.Time // since when deletions wait to be purged, about
 	oldest           time.Time // since when rows wait to be sealed, about
 	steady           time.Duration
 	fulls            uint64              // of rowLog.fulls, those that sealing has answered
@@ -285,30 +291,6 @@ func (s *Store) wakeAll() {
 
 // Sync waits until all rows that were appended before it are on disk.
 func (s *Store) Sync(ctx context.Context) error { return s.log.sync(ctx, false).err }
-
-// DeleteThing forgets a thing for ever; its id takes no rows any more. It returns when that is on disk; after an error it
-// may be called again.
-func (s *Store) DeleteThing(thing ThingID) error {
-	sh := s.live.shard(thing)
-	sh.mu.Lock()
-	_, err := s.log.addDeletion(thing)
-	if err == nil {
-		s.live.remove(sh, thing)
-	}
-	sh.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return s.log.sync(context.Background(), false).err
-}
-
-func (s *Store) isDeleted(thing ThingID) bool {
-	sh := s.live.shard(thing)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	_, ok := sh.deleted[thing]
-	return ok
-}
 
 // Close commits what was appended, ends the goroutines and gives the folder free. Rows that are not in segments are read from
 // the log at the next start. Closing twice does nothing.

@@ -516,7 +516,7 @@ func TestQueueGivesWay(t *testing.T) {
 		s.open()
 		const n = 12_000
 		for i := int64(1); i <= n; i++ {
-			s.append(1, i, "n", i)
+			s.append(1, i, "n", int64(uint32(i*2_654_435_761))) // noise, which takes space in the log
 			if i%2000 == 0 {
 				if err := s.store.Seal(t.Context()); err != nil {
 					t.Fatal(err)

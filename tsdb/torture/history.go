@@ -126,8 +126,11 @@ func (h *history) step(s *tsdb.Store, fsys *vfs.Mem) error {
 		h.clock.Advance(time.Duration(h.rng.Int64N(int64(20 * time.Second)))) // the keeper looks around, and merges
 		h.jump()
 	case 7:
-		if h.rng.IntN(8) == 0 {
+		switch h.rng.IntN(16) {
+		case 0, 1:
 			return h.model.Delete(s, h.rng)
+		case 2:
+			return s.Purge(context.Background())
 		}
 	case 8:
 		if h.squeezes {
