@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type call struct {
 	target string   // for the audit line
 	shape  shape    // of errors
 }
+
+const revisionHeader = "X-Muster-Revision"
 
 // shape is the form of an error's body.
 type shape uint8
@@ -137,6 +140,10 @@ func (s *Server) run(ctx context.Context, c *call, r *route) error {
 	answer, err := r.handle(ctx, s, c)
 	if err != nil {
 		return err
+	}
+	if r.scope == fleet {
+		// A write that returned is in this revision: queries may ask for it as minRevision.
+		c.http.Response.Header.Set(revisionHeader, strconv.FormatInt(s.registry.Revision(), 10))
 	}
 	switch a := answer.(type) {
 	case written:

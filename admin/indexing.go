@@ -39,7 +39,7 @@ func openIndexing(fsys vfs.FS, folder string) (*indexing, error) {
 	x := &indexing{fs: fsys, path: filepath.Join(folder, indexingFile)}
 	x.config = indexingConfiguration{
 		Things: &thingIndexing{Mode: "REGISTRY", ConnectivityMode: "STATUS", DefenderMode: "OFF", NamedShadowMode: "OFF"},
-		Groups: &groupIndexing{Mode: "OFF"},
+		Groups: &groupIndexing{Mode: "ON"},
 	}
 	text, err := fsys.ReadFile(x.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,6 +62,12 @@ func (x *indexing) on() bool {
 	return x.config.Things.Mode != "OFF"
 }
 
+func (x *indexing) groupsOn() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.config.Groups.Mode != "OFF"
+}
+
 // schema is AWS's name for what is indexed.
 func (x *indexing) schema() string {
 	x.mu.Lock()
@@ -80,6 +86,10 @@ var managedFields = []indexField{
 	{"thingId", "String"}, {"thingName", "String"},
 }
 
+var managedGroupFields = []indexField{
+	{"description", "String"}, {"parentGroupNames", "String"}, {"thingGroupId", "String"}, {"thingGroupName", "String"}, {"version", "Number"},
+}
+
 // current returns the configuration as GetIndexingConfiguration has it.
 func (x *indexing) current() indexingConfiguration {
 	x.mu.Lock()
@@ -87,6 +97,9 @@ func (x *indexing) current() indexingConfiguration {
 	things, groups := *x.config.Things, *x.config.Groups
 	if things.Mode != "OFF" {
 		things.ManagedFields = managedFields
+	}
+	if groups.Mode != "OFF" {
+		groups.ManagedFields = managedGroupFields
 	}
 	return indexingConfiguration{&things, &groups}
 }
@@ -119,9 +132,6 @@ func (x *indexing) update(in indexingConfiguration) error {
 	if g := in.Groups; g != nil {
 		if err := checkMode("thingGroupIndexingMode", &g.Mode, []string{"", "OFF", "ON"}); err != nil {
 			return err
-		}
-		if g.Mode == "ON" {
-			return invalid("thingGroupIndexingMode: this gateway has no index of thing groups; send OFF")
 		}
 		if err := checkFields(g.CustomFields); err != nil {
 			return err

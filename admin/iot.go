@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -95,11 +94,10 @@ type createThingInput struct {
 }
 
 func createThing(ctx context.Context, s *Server, c *call, in createThingInput) (any, error) {
-	if in.BillingGroupName != "" {
-		return nil, invalid("this gateway has no billing groups: leave billingGroupName out")
-	}
 	name := c.labels[0]
-	t, err := s.registry.CreateThing(ctx, registry.ThingInput{Name: name, TypeName: in.ThingTypeName, Attributes: in.AttributePayload.Attributes})
+	t, err := s.registry.CreateThing(ctx, registry.ThingInput{
+		Name: name, TypeName: in.ThingTypeName, BillingGroup: in.BillingGroupName, Attributes: in.AttributePayload.Attributes,
+	})
 	if err != nil {
 		return nil, exists(err, name, s.registry.ThingARN(name))
 	}
@@ -123,7 +121,8 @@ func describeThing(_ context.Context, s *Server, c *call) (any, error) {
 		ThingTypeName   string            `json:"thingTypeName,omitempty"`
 		Attributes      map[string]string `json:"attributes"`
 		Version         int64             `json:"version"`
-	}{t.Name, t.Name, t.UUID, s.registry.ThingARN(t.Name), t.TypeName, orEmpty(t.Attributes), t.Version}, nil
+		BillingGroup    string            `json:"billingGroupName,omitempty"`
+	}{t.Name, t.Name, t.UUID, s.registry.ThingARN(t.Name), t.TypeName, orEmpty(t.Attributes), t.Version, t.BillingGroup}, nil
 }
 
 func orEmpty(attributes map[string]string) map[string]string {
@@ -152,12 +151,9 @@ func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (
 }
 
 func deleteThing(ctx context.Context, s *Server, c *call) (any, error) {
-	expected := int64(0)
-	if text := string(c.http.QueryArgs().Peek("expectedVersion")); text != "" {
-		var err error
-		if expected, err = strconv.ParseInt(text, 10, 64); err != nil || expected < 1 {
-			return nil, invalid("expectedVersion must be a whole number from 1")
-		}
+	expected, err := expectedVersion(c)
+	if err != nil {
+		return nil, err
 	}
 	return empty{}, s.registry.DeleteThing(ctx, c.labels[0], expected)
 }
@@ -196,106 +192,6 @@ func listThings(ctx context.Context, s *Server, c *call) (any, error) {
 		Things    []item `json:"things"`
 		NextToken string `json:"nextToken,omitempty"`
 	}{items, pageToken(next)}, nil
-}
-
-type thingTypeProperties struct {
-	Description          string          `json:"thingTypeDescription,omitempty"`
-	SearchableAttributes []string        `json:"searchableAttributes"`
-	MQTT5                json.RawMessage `json:"mqtt5Configuration,omitempty"`
-}
-
-type thingTypeMetadata struct {
-	Deprecated      bool          `json:"deprecated"`
-	DeprecationDate *epochSeconds `json:"deprecationDate,omitempty"`
-	CreationDate    epochSeconds  `json:"creationDate"`
-}
-
-func typeOut(t registry.ThingType) (thingTypeProperties, thingTypeMetadata) {
-	properties := thingTypeProperties{Description: t.Description, SearchableAttributes: t.SearchableAttributes}
-	if properties.SearchableAttributes == nil {
-		properties.SearchableAttributes = []string{}
-	}
-	metadata := thingTypeMetadata{Deprecated: t.Deprecated, CreationDate: epochSeconds(t.CreatedMs)}
-	if t.Deprecated {
-		at := epochSeconds(t.DeprecatedMs)
-		metadata.DeprecationDate = &at
-	}
-	return properties, metadata
-}
-
-type createThingTypeInput struct {
-	Properties thingTypeProperties `json:"thingTypeProperties"`
-}
-
-func createThingType(ctx context.Context, s *Server, c *call, in createThingTypeInput) (any, error) {
-	if len(in.Properties.MQTT5) > 0 && string(in.Properties.MQTT5) != "null" {
-		return nil, invalid("this gateway does not propagate attributes: leave mqtt5Configuration out")
-	}
-	name := c.labels[0]
-	t, err := s.registry.CreateThingType(ctx, registry.ThingTypeInput{
-		Name: name, Description: in.Properties.Description, SearchableAttributes: in.Properties.SearchableAttributes,
-	})
-	if err != nil {
-		return nil, exists(err, name, s.registry.ThingTypeARN(name))
-	}
-	return struct {
-		ThingTypeName string `json:"thingTypeName"`
-		ThingTypeARN  string `json:"thingTypeArn"`
-		ThingTypeID   string `json:"thingTypeId"`
-	}{t.Name, s.registry.ThingTypeARN(t.Name), t.UUID}, nil
-}
-
-func describeThingType(_ context.Context, s *Server, c *call) (any, error) {
-	t, err := s.registry.ThingType(c.labels[0])
-	if err != nil {
-		return nil, err
-	}
-	properties, metadata := typeOut(t)
-	return struct {
-		ThingTypeName string              `json:"thingTypeName"`
-		ThingTypeID   string              `json:"thingTypeId"`
-		ThingTypeARN  string              `json:"thingTypeArn"`
-		Properties    thingTypeProperties `json:"thingTypeProperties"`
-		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
-	}{t.Name, t.UUID, s.registry.ThingTypeARN(t.Name), properties, metadata}, nil
-}
-
-func listThingTypes(ctx context.Context, s *Server, c *call) (any, error) {
-	after, limit, err := page(c)
-	if err != nil {
-		return nil, err
-	}
-	types, next, err := s.registry.ListThingTypes(ctx, string(c.http.QueryArgs().Peek("thingTypeName")), after, limit)
-	if err != nil {
-		return nil, err
-	}
-	type item struct {
-		ThingTypeName string              `json:"thingTypeName"`
-		ThingTypeARN  string              `json:"thingTypeArn"`
-		Properties    thingTypeProperties `json:"thingTypeProperties"`
-		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
-	}
-	items := make([]item, 0, len(types))
-	for _, t := range types {
-		properties, metadata := typeOut(t)
-		items = append(items, item{t.Name, s.registry.ThingTypeARN(t.Name), properties, metadata})
-	}
-	return struct {
-		ThingTypes []item `json:"thingTypes"`
-		NextToken  string `json:"nextToken,omitempty"`
-	}{items, pageToken(next)}, nil
-}
-
-type deprecateInput struct {
-	Undo bool `json:"undoDeprecate"`
-}
-
-func deprecateThingType(ctx context.Context, s *Server, c *call, in deprecateInput) (any, error) {
-	return empty{}, s.registry.DeprecateThingType(ctx, c.labels[0], in.Undo)
-}
-
-func deleteThingType(ctx context.Context, s *Server, c *call) (any, error) {
-	return empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
 }
 
 // describeEndpoint answers the address as the caller reached it, with the port of the devices' listener. AWS answers a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -15,6 +16,7 @@ import (
 
 const (
 	thingsIndex       = "AWS_Things"
+	groupsIndex       = "AWS_ThingGroups"
 	queryVersion      = "2017-09-30"
 	defaultFound      = 100 // things on a page of SearchIndex
 	defaultBuckets    = 10
@@ -29,6 +31,7 @@ type indexQuery struct {
 	QueryString      string `json:"queryString"`
 	QueryVersion     string `json:"queryVersion"`
 	AggregationField string `json:"aggregationField"`
+	MinRevision      int64  `json:"minRevision"` // that the answer must have seen; AWS has none
 }
 
 // check refuses what no index of this gateway answers.
@@ -39,13 +42,22 @@ func (q *indexQuery) check(s *Server) error {
 	if q.QueryVersion != "" && q.QueryVersion != queryVersion {
 		return invalid("queryVersion must be %s, not %q", queryVersion, short(q.QueryVersion))
 	}
+	if err := s.registry.Reached(q.MinRevision); err != nil {
+		return err
+	}
 	return s.checkIndex(q.IndexName)
 }
 
 func (s *Server) checkIndex(name string) error {
 	switch {
+	case name == groupsIndex:
+		if s.indexing.groupsOn() {
+			return nil
+		}
+		return &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "IndexNotReadyException",
+			message: "the index of thing groups is switched off; switch it on with UpdateIndexingConfiguration, thingGroupIndexingMode ON"}
 	case name != "" && name != thingsIndex:
-		return notFound("this gateway has no index %q; it has %s", short(name), thingsIndex)
+		return notFound("this gateway has no index %q; it has %s and %s", short(name), thingsIndex, groupsIndex)
 	case !s.indexing.on():
 		return &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "IndexNotReadyException",
 			message: "indexing is switched off; switch it on with UpdateIndexingConfiguration, thingIndexingMode REGISTRY"}
@@ -55,11 +67,14 @@ func (s *Server) checkIndex(name string) error {
 
 // aggregated returns the field to aggregate.
 func (q *indexQuery) aggregated() (string, error) {
+	if err := q.onlyThings(); err != nil {
+		return "", err
+	}
 	field := q.AggregationField
 	if field == "" {
 		return defaultAggregated, nil
 	}
-	known := slices.Contains([]string{"thingName", "thingId", "thingTypeName", "thingGroupNames"}, field)
+	known := slices.Contains([]string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "billingGroupName"}, field)
 	for _, root := range []string{"attributes.", "registry.", "connectivity.", "shadow.", "deviceDefender."} {
 		known = known || strings.HasPrefix(field, root)
 	}
@@ -97,10 +112,11 @@ type searchIndexInput struct {
 	MaxResults *int   `json:"maxResults"`
 }
 
-func searchIndex(ctx context.Context, s *Server, _ *call, in searchIndexInput) (any, error) {
+func searchIndex(ctx context.Context, s *Server, c *call, in searchIndexInput) (any, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
+	c.http.Response.Header.Set(revisionHeader, strconv.FormatInt(s.registry.Revision(), 10))
 	limit := defaultFound
 	if in.MaxResults != nil {
 		limit = *in.MaxResults
@@ -111,6 +127,9 @@ func searchIndex(ctx context.Context, s *Server, _ *call, in searchIndexInput) (
 	cursor, err := decodePageToken(in.NextToken)
 	if err != nil {
 		return nil, err
+	}
+	if in.IndexName == groupsIndex {
+		return searchGroups(ctx, s, registry.QueryInput{Text: in.QueryString, Limit: limit, Cursor: cursor})
 	}
 	page, err := s.registry.Query(ctx, registry.QueryInput{Text: in.QueryString, Limit: limit, Cursor: cursor})
 	if err != nil {
@@ -131,6 +150,38 @@ func searchIndex(ctx context.Context, s *Server, _ *call, in searchIndexInput) (
 		Things    []awsThing `json:"things"`
 		NextToken string     `json:"nextToken,omitempty"`
 	}{things, pageToken(page.NextCursor)}, nil
+}
+
+// awsGroup is a thing group in the answer of SearchIndex.
+type awsGroup struct {
+	Name        string            `json:"thingGroupName"`
+	ID          string            `json:"thingGroupId"`
+	Description string            `json:"thingGroupDescription,omitempty"`
+	Attributes  map[string]string `json:"attributes"`
+	Above       []string          `json:"parentGroupNames,omitempty"`
+}
+
+func searchGroups(ctx context.Context, s *Server, in registry.QueryInput) (any, error) {
+	hits, next, err := s.registry.QueryGroups(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]awsGroup, 0, len(hits))
+	for _, h := range hits {
+		groups = append(groups, awsGroup{h.Group.Name, h.Group.UUID, h.Group.Description, orEmpty(h.Group.Attributes), h.Above})
+	}
+	return struct {
+		Groups    []awsGroup `json:"thingGroups"`
+		NextToken string     `json:"nextToken,omitempty"`
+	}{groups, pageToken(next)}, nil
+}
+
+// onlyThings refuses to aggregate over groups (AWS: only AWS_Things).
+func (q *indexQuery) onlyThings() error {
+	if q.IndexName == groupsIndex {
+		return wrongAggregation("indexName: only %s can be aggregated", thingsIndex)
+	}
+	return nil
 }
 
 // finite is a number that JSON can write; AWS, too, leaves out what is beyond a double.
@@ -275,14 +326,19 @@ func getBuckets(ctx context.Context, s *Server, _ *call, in bucketsInput) (any, 
 }
 
 func describeIndex(_ context.Context, s *Server, c *call) (any, error) {
-	if c.labels[0] != thingsIndex || !s.indexing.on() {
-		return nil, notFound("this gateway has no index %q, or it is switched off", short(c.labels[0]))
+	name, schema := c.labels[0], ""
+	switch {
+	case name == thingsIndex && s.indexing.on():
+		schema = s.indexing.schema()
+	case name == groupsIndex && s.indexing.groupsOn(): // AWS gives it no schema
+	default:
+		return nil, notFound("this gateway has no index %q, or it is switched off", short(name))
 	}
 	return struct {
 		IndexName   string `json:"indexName"`
 		IndexStatus string `json:"indexStatus"`
-		Schema      string `json:"schema"`
-	}{thingsIndex, "ACTIVE", s.indexing.schema()}, nil
+		Schema      string `json:"schema,omitempty"`
+	}{name, "ACTIVE", schema}, nil
 }
 
 func listIndices(_ context.Context, s *Server, c *call) (any, error) {
@@ -292,6 +348,9 @@ func listIndices(_ context.Context, s *Server, c *call) (any, error) {
 	names := []string{}
 	if s.indexing.on() {
 		names = append(names, thingsIndex)
+	}
+	if s.indexing.groupsOn() {
+		names = append(names, groupsIndex)
 	}
 	return map[string][]string{"indexNames": names}, nil
 }

@@ -150,16 +150,18 @@ func TestIndexing(t *testing.T) {
 		}
 	}
 	wantConfig(`{"thingIndexingConfiguration":{"thingIndexingMode":"REGISTRY","thingConnectivityIndexingMode":"STATUS","deviceDefenderIndexingMode":"OFF","namedShadowIndexingMode":"OFF","managedFields":[`)
-	wantConfig(`"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"OFF"}`)
+	wantConfig(`"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"ON","managedFields":[{"name":"description","type":"String"},`)
 	if got := g.iot("GET", "/indices/AWS_Things", "").want(200).text; got != `{"indexName":"AWS_Things","indexStatus":"ACTIVE","schema":"REGISTRY_AND_CONNECTIVITY_STATUS"}` {
 		t.Fatal(got)
 	}
-	if got := g.iot("GET", "/indices?maxResults=5", "").want(200).text; got != `{"indexNames":["AWS_Things"]}` {
+	if got := g.iot("GET", "/indices?maxResults=5", "").want(200).text; got != `{"indexNames":["AWS_Things","AWS_ThingGroups"]}` {
 		t.Fatal(got)
 	}
 	g.iot("GET", "/indices/other", "").awsError(404, "ResourceNotFoundException")
 
-	g.iot("POST", "/indexing/config", `{"thingIndexingConfiguration":{"thingIndexingMode":"OFF"}}`).want(200)
+	g.iot("POST", "/indexing/config", `{"thingIndexingConfiguration":{"thingIndexingMode":"OFF"},"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"OFF"}}`).want(200)
+	g.iot("POST", "/indices/search", `{"queryString":"*","indexName":"AWS_ThingGroups"}`).awsError(400, "IndexNotReadyException")
+	wantConfig(`"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"OFF"}`)
 	g.iot("POST", "/indices/search", `{"queryString":"*"}`).awsError(400, "IndexNotReadyException")
 	g.iot("GET", "/indices/AWS_Things", "").awsError(404, "ResourceNotFoundException")
 	if got := g.iot("GET", "/indices", "").want(200).text; got != `{"indexNames":[]}` {
@@ -172,7 +174,7 @@ func TestIndexing(t *testing.T) {
 
 	for _, body := range []string{
 		`{}`, `{"thingIndexingConfiguration":{}}`, `{"thingIndexingConfiguration":{"thingIndexingMode":"ALL"}}`,
-		`{"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"ON"}}`,
+		`{"thingGroupIndexingConfiguration":{"thingGroupIndexingMode":"SOME"}}`,
 		`{"thingIndexingConfiguration":{"thingIndexingMode":"REGISTRY","customFields":[{"name":"a","type":"Text"}]}}`,
 	} {
 		g.iot("POST", "/indexing/config", body).awsError(400, "InvalidRequestException")

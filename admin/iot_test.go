@@ -136,7 +136,7 @@ func TestControlPlane(t *testing.T) {
 	g.iot("POST", "/things/x", `{"attributePayload":{"attributes":{"a b":"1"}}}`).awsError(400, "InvalidRequestException")
 	g.iot("POST", "/things/x", `{"attributePayload":[]}`).awsError(400, "InvalidRequestException")
 	g.iot("POST", "/things/x", `{"thingTypeName":"none"}`).awsError(404, "ResourceNotFoundException")
-	g.iot("POST", "/things/x", `{"billingGroupName":"b"}`).awsError(400, "InvalidRequestException")
+	g.iot("POST", "/things/x", `{"billingGroupName":"b"}`).awsError(404, "ResourceNotFoundException")
 
 	// merge, replace, versions
 	g.iot("PATCH", "/things/site:lamp_1", `{"attributePayload":{"attributes":{"floor":"","room":"7"},"merge":true},"expectedVersion":1}`).want(200)
@@ -162,7 +162,7 @@ func TestControlPlane(t *testing.T) {
 	// types
 	g.iot("POST", "/thing-types/lamp", `{"thingTypeProperties":{"thingTypeDescription":"a lamp","searchableAttributes":["city"]}}`).want(200)
 	g.iot("POST", "/thing-types/lamp", `{"thingTypeProperties":{"thingTypeDescription":"other"}}`).awsError(409, "ResourceAlreadyExistsException")
-	g.iot("POST", "/thing-types/lamp2", `{"thingTypeProperties":{"mqtt5Configuration":{"propagatingAttributes":[]}}}`).awsError(400, "InvalidRequestException")
+	g.iot("POST", "/thing-types/lamp2", `{"thingTypeProperties":{"mqtt5Configuration":{"propagatingAttributes":[{"userPropertyKey":"a b","thingAttribute":"x"}]}}}`).awsError(400, "InvalidRequestException")
 	g.iot("POST", "/things/lamp-1", `{"thingTypeName":"lamp"}`).want(200)
 	g.iot("POST", "/thing-types/lamp/deprecate", `{}`).want(200)
 	var kind struct {

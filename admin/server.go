@@ -186,7 +186,9 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes), iot: newTable("iot", iotRoutes, fleetMetricRoutes), data: newTable("iot-data", dataRoutes),
+		api:  newTable("api", apiRoutes, groupAPIRoutes, schemaRoutes),
+		iot:  newTable("iot", iotRoutes, typeRoutes, groupRoutes, billingRoutes, tagRoutes, fleetMetricRoutes),
+		data: newTable("iot-data", dataRoutes),
 	}
 	prefix := make([]byte, 4)
 	if _, err := rand.Read(prefix); err != nil {

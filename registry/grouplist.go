@@ -167,14 +167,28 @@ func (r *Registry) AddMembersOf(dst *bitset.BitSet, group string, recursive bool
 	return nil
 }
 
-// CountMembers returns how many things are in a group directly.
-func (r *Registry) CountMembers(group string) (int, error) {
+// GroupSize is how much is in a group.
+type GroupSize struct {
+	Groups    int `json:"groups"`    // directly below it
+	Things    int `json:"things"`    // directly in it
+	AllThings int `json:"allThings"` // in it or in a group below it, each once
+}
+
+// GroupSize counts what is in a group, or NotFound.
+func (r *Registry) GroupSize(group string) (GroupSize, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if g := r.groups.byName[group]; g != nil {
-		return g.members.Count(), nil
+	g := r.groups.byName[group]
+	if g == nil {
+		return GroupSize{}, errNoGroup(group)
 	}
-	return 0, errNoGroup(group)
+	size := GroupSize{Groups: len(g.children), Things: g.members.Count(), AllThings: g.members.Count()}
+	if len(g.children) > 0 {
+		all := bitset.MustNew(uint(len(r.byID)))
+		r.addMembers(all, g, true)
+		size.AllThings = int(all.Count())
+	}
+	return size, nil
 }
 
 // ThingsInGroup returns up to limit names of the things in a group, ascending without case, and in the groups below it

@@ -1,0 +1,199 @@
+package admin
+
+import (
+	"context"
+
+	"muster/registry"
+)
+
+// typeRoutes are AWS IoT's thing types.
+var typeRoutes = []route{
+	{method: "POST", pattern: "/thing-types/{thingTypeName}", op: "CreateThingType", scope: fleet, audited: true, handle: awsBody(createThingType)},
+	{method: "GET", pattern: "/thing-types/{thingTypeName}", op: "DescribeThingType", scope: read, handle: describeThingType},
+	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: listThingTypes},
+	{method: "PATCH", pattern: "/thing-types/{thingTypeName}", op: "UpdateThingType", scope: fleet, audited: true, handle: awsBody(updateThingType)},
+	{method: "POST", pattern: "/thing-types/{thingTypeName}/deprecate", op: "DeprecateThingType", scope: fleet, audited: true, handle: awsBody(deprecateThingType)},
+	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: deleteThingType},
+}
+
+// schemaRoutes are the schemas of thing types, which AWS does not have.
+var schemaRoutes = []route{
+	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read, handle: getSchema},
+	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/schema", op: "putSchema", scope: fleet, audited: true, handle: body(putSchema)},
+	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true, handle: deleteSchema},
+	{method: "POST", pattern: "/api/thing-types/{thingTypeName}/schema/check", op: "checkSchema", scope: read, readsByPost: true, handle: body(checkSchema)},
+}
+
+type thingTypeProperties struct {
+	Description          string              `json:"thingTypeDescription,omitempty"`
+	SearchableAttributes []string            `json:"searchableAttributes"`
+	MQTT5                *mqtt5Configuration `json:"mqtt5Configuration,omitempty"`
+}
+
+type mqtt5Configuration struct {
+	Propagating []registry.PropagatingAttribute `json:"propagatingAttributes"`
+}
+
+func (m *mqtt5Configuration) list() []registry.PropagatingAttribute {
+	if m == nil {
+		return nil
+	}
+	return m.Propagating
+}
+
+type thingTypeMetadata struct {
+	Deprecated      bool          `json:"deprecated"`
+	DeprecationDate *epochSeconds `json:"deprecationDate,omitempty"`
+	CreationDate    epochSeconds  `json:"creationDate"`
+}
+
+func typeOut(t registry.ThingType) (thingTypeProperties, thingTypeMetadata) {
+	properties := thingTypeProperties{Description: t.Description, SearchableAttributes: t.SearchableAttributes}
+	if len(t.Propagating) > 0 {
+		properties.MQTT5 = &mqtt5Configuration{t.Propagating}
+	}
+	if properties.SearchableAttributes == nil {
+		properties.SearchableAttributes = []string{}
+	}
+	metadata := thingTypeMetadata{Deprecated: t.Deprecated, CreationDate: epochSeconds(t.CreatedMs)}
+	if t.Deprecated {
+		at := epochSeconds(t.DeprecatedMs)
+		metadata.DeprecationDate = &at
+	}
+	return properties, metadata
+}
+
+type createThingTypeInput struct {
+	Properties thingTypeProperties `json:"thingTypeProperties"`
+	Tags       []tag               `json:"tags"`
+}
+
+func createThingType(ctx context.Context, s *Server, c *call, in createThingTypeInput) (any, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	name := c.labels[0]
+	t, err := s.registry.CreateThingType(ctx, registry.ThingTypeInput{
+		Name: name, Description: in.Properties.Description, SearchableAttributes: in.Properties.SearchableAttributes,
+		Propagating: in.Properties.MQTT5.list(), Tags: tags,
+	})
+	if err != nil {
+		return nil, exists(err, name, s.registry.ThingTypeARN(name))
+	}
+	return struct {
+		ThingTypeName string `json:"thingTypeName"`
+		ThingTypeARN  string `json:"thingTypeArn"`
+		ThingTypeID   string `json:"thingTypeId"`
+	}{t.Name, s.registry.ThingTypeARN(t.Name), t.UUID}, nil
+}
+
+type updateThingTypeInput struct {
+	Properties *struct {
+		Description          *string             `json:"thingTypeDescription"`
+		SearchableAttributes []string            `json:"searchableAttributes"`
+		MQTT5                *mqtt5Configuration `json:"mqtt5Configuration"`
+	} `json:"thingTypeProperties"`
+}
+
+func updateThingType(ctx context.Context, s *Server, c *call, in updateThingTypeInput) (any, error) {
+	update := registry.ThingTypeUpdate{Name: c.labels[0]}
+	if p := in.Properties; p != nil {
+		update.Description, update.SearchableAttributes = p.Description, p.SearchableAttributes
+		if p.MQTT5 != nil {
+			if update.Propagating = p.MQTT5.Propagating; update.Propagating == nil {
+				update.Propagating = []registry.PropagatingAttribute{}
+			}
+		}
+	}
+	_, err := s.registry.UpdateThingType(ctx, update)
+	return empty{}, err
+}
+
+func describeThingType(_ context.Context, s *Server, c *call) (any, error) {
+	t, err := s.registry.ThingType(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	properties, metadata := typeOut(t)
+	return struct {
+		ThingTypeName string              `json:"thingTypeName"`
+		ThingTypeID   string              `json:"thingTypeId"`
+		ThingTypeARN  string              `json:"thingTypeArn"`
+		Properties    thingTypeProperties `json:"thingTypeProperties"`
+		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+	}{t.Name, t.UUID, s.registry.ThingTypeARN(t.Name), properties, metadata}, nil
+}
+
+func listThingTypes(ctx context.Context, s *Server, c *call) (any, error) {
+	after, limit, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	types, next, err := s.registry.ListThingTypes(ctx, string(c.http.QueryArgs().Peek("thingTypeName")), after, limit)
+	if err != nil {
+		return nil, err
+	}
+	type item struct {
+		ThingTypeName string              `json:"thingTypeName"`
+		ThingTypeARN  string              `json:"thingTypeArn"`
+		Properties    thingTypeProperties `json:"thingTypeProperties"`
+		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+	}
+	items := make([]item, 0, len(types))
+	for _, t := range types {
+		properties, metadata := typeOut(t)
+		items = append(items, item{t.Name, s.registry.ThingTypeARN(t.Name), properties, metadata})
+	}
+	return struct {
+		ThingTypes []item `json:"thingTypes"`
+		NextToken  string `json:"nextToken,omitempty"`
+	}{items, pageToken(next)}, nil
+}
+
+type deprecateInput struct {
+	Undo bool `json:"undoDeprecate"`
+}
+
+func deprecateThingType(ctx context.Context, s *Server, c *call, in deprecateInput) (any, error) {
+	return empty{}, s.registry.DeprecateThingType(ctx, c.labels[0], in.Undo)
+}
+
+func deleteThingType(ctx context.Context, s *Server, c *call) (any, error) {
+	return empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
+}
+
+func getSchema(_ context.Context, s *Server, c *call) (any, error) {
+	schema, err := s.registry.SchemaOf(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	if schema == nil {
+		return nil, notFound("thing type %q has no schema", short(c.labels[0]))
+	}
+	return schema, nil
+}
+
+func putSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (any, error) {
+	return in, s.registry.SetSchema(ctx, c.labels[0], &in)
+}
+
+func deleteSchema(ctx context.Context, s *Server, c *call) (any, error) {
+	return nil, s.registry.SetSchema(ctx, c.labels[0], nil)
+}
+
+// checkSchema is the dry run of putSchema: it says which things of the type would break it.
+func checkSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (any, error) {
+	things, violating, examples, err := s.registry.CheckSchema(ctx, c.labels[0], &in)
+	if err != nil {
+		return nil, err
+	}
+	if examples == nil {
+		examples = []registry.Violation{}
+	}
+	return struct {
+		Things    int                  `json:"things"`
+		Violating int                  `json:"violating"`
+		Examples  []registry.Violation `json:"examples"`
+	}{things, violating, examples}, nil
+}
