@@ -34,12 +34,12 @@ func tagMap(list []tag) (map[string]string, error) {
 	return tags, nil
 }
 
-type tagInput struct {
+type tagResourceInput struct {
 	ARN  string `json:"resourceArn"`
 	Tags []tag  `json:"tags"`
 }
 
-func tagResource(ctx context.Context, s *Server, c *call, in tagInput) (any, error) {
+func tagResource(ctx context.Context, s *Server, c *call, in tagResourceInput) (any, error) {
 	c.target = in.ARN
 	tags, err := tagMap(in.Tags)
 	if err != nil {
@@ -51,12 +51,12 @@ func tagResource(ctx context.Context, s *Server, c *call, in tagInput) (any, err
 	return empty{}, s.registry.Tag(ctx, in.ARN, tags)
 }
 
-type untagInput struct {
+type untagResourceInput struct {
 	ARN  string   `json:"resourceArn"`
 	Keys []string `json:"tagKeys"`
 }
 
-func untagResource(ctx context.Context, s *Server, c *call, in untagInput) (any, error) {
+func untagResource(ctx context.Context, s *Server, c *call, in untagResourceInput) (any, error) {
 	c.target = in.ARN
 	if n := len(in.Keys); n < 1 || n > registry.MaxTags {
 		return nil, invalid("tagKeys: 1 to %d, these are %d", registry.MaxTags, n)
