@@ -157,6 +157,10 @@ func (g *gateway) openRegistry(ctx context.Context, _ *bootstrap) (err error) {
 	g.things, err = registry.Open(ctx, registry.Options{
 		Store: g.database, Clock: g.clock, Log: g.log, Metrics: g.metrics,
 		AccountID: g.settings.awsAccount, Region: g.settings.awsRegion,
+		MaxAttributes: g.settings.limits.attributes, MaxTypeAttributes: g.settings.limits.typeAttributes,
+		MaxGroupDepth: g.settings.limits.groupDepth, MaxGroupChildren: g.settings.limits.groupChildren,
+		MaxGroupsPerThing: g.settings.limits.groupsPerThing, MaxGroupsPerHierarchy: g.settings.limits.groupsPerHierarchy,
+		MaxQueryTerms: g.settings.limits.queryTerms,
 	})
 	if err != nil {
 		return err

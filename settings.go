@@ -44,10 +44,37 @@ type settings struct {
 
 	awsAccount, awsRegion string
 
+	limits registryLimits
+
 	logLevel, logFormat string
 
 	origin map[string]string // setting -> "default", "file F", "env NAME" or "flag"
 	flags  *flag.FlagSet
+}
+
+// registryLimits are the limits of the registry that may be wider than AWS IoT's.
+type registryLimits struct {
+	attributes, typeAttributes, queryTerms                        int
+	groupDepth, groupChildren, groupsPerThing, groupsPerHierarchy int
+}
+
+// limit is a setting that is a whole number from 1.
+type limit struct {
+	value          *int
+	name, what     string
+	standard, most int
+}
+
+func (r *registryLimits) all() []limit {
+	return []limit{
+		{&r.attributes, "registry.max-attributes", "attributes of a thing without a thing type; `number` of AWS: 3", 3, 1000},
+		{&r.typeAttributes, "registry.max-type-attributes", "attributes of a thing with a thing type; `number` of AWS: 50", 50, 1000},
+		{&r.groupDepth, "registry.max-group-depth", "thing groups below one another; `number` of AWS: 7", 7, 100},
+		{&r.groupChildren, "registry.max-group-children", "thing groups directly below another; `number` of AWS: 100", 100, 1_000_000},
+		{&r.groupsPerThing, "registry.max-groups-per-thing", "static thing groups that a thing is in; `number` of AWS: 10", 10, 10_000},
+		{&r.groupsPerHierarchy, "registry.max-groups-per-hierarchy", "of these, below the same root; `number` of AWS: 1", 1, 10_000},
+		{&r.queryTerms, "registry.max-query-terms", "terms of a fleet query; `number` of AWS: 12", 512, 10_000},
+	}
 }
 
 // newSettings returns the defaults, with the flags that change them.
@@ -83,6 +110,9 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.pkiPassphraseFile, "pki.passphrase-file", "", "`file` with a passphrase that unlocks the CA, instead of pki.unlock-file")
 	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
 	f.Var(&s.selfRecordEvery, "self.record-every", "`time` between the gateway's own figures in its twin store (muster_things_connected ...); 0 records none")
+	for _, l := range s.limits.all() {
+		f.IntVar(l.value, l.name, l.standard, fmt.Sprintf("%s, 1 to %d", l.what, l.most))
+	}
 	f.StringVar(&s.awsAccount, "aws.account-id", "000000000000", "12-digit account `id` shown in ARNs")
 	f.StringVar(&s.awsRegion, "aws.region", "local", "`region` shown in ARNs")
 	f.StringVar(&s.logLevel, "log.level", "info", "`level`: debug, info, warn or error")
@@ -237,6 +267,11 @@ func (s *settings) validate() error {
 	}
 	if len(s.awsAccount) != 12 || strings.Trim(s.awsAccount, "0123456789") != "" {
 		errs = append(errs, fmt.Errorf("setting aws.account-id = %q (%s): want 12 digits", s.awsAccount, s.origin["aws.account-id"]))
+	}
+	for _, l := range s.limits.all() {
+		if *l.value < 1 || *l.value > l.most {
+			errs = append(errs, fmt.Errorf("setting %s = %d (%s): want 1 to %d", l.name, *l.value, s.origin[l.name], l.most))
+		}
 	}
 	if s.mqttPerAddress < 1 || s.mqttPerAddress > 100_000 {
 		errs = append(errs, fmt.Errorf("setting mqtt.per-address = %d (%s): want 1 to 100000", s.mqttPerAddress, s.origin["mqtt.per-address"]))

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ func TestSettingsOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := loadSettings("serve", []string{"--http.addr=flag:3", "--config", file},
-		[]string{"MUSTER_MQTT_PLAIN_ADDR=env:2", "MUSTER_HTTP_ADDR=env:3", "HOME=/"}, nil)
+		[]string{"MUSTER_MQTT_PLAIN_ADDR=env:2", "MUSTER_REGISTRY_MAX_GROUPS_PER_THING=25", "MUSTER_HTTP_ADDR=env:3", "HOME=/"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +28,8 @@ func TestSettingsOrder(t *testing.T) {
 		{"http.addr", s.httpAddr, "flag:3", "flag"},
 		{"ingest.ack", s.ingestAck, "disk", "default"},
 		{"tsdb.retention", s.tsdbRetention.String(), "30d", "file " + file},
+		{"registry.max-groups-per-thing", strconv.Itoa(s.limits.groupsPerThing), "25", "env MUSTER_REGISTRY_MAX_GROUPS_PER_THING"},
+		{"registry.max-groups-per-hierarchy", strconv.Itoa(s.limits.groupsPerHierarchy), "1", "default"},
 		{"tsdb.disk-limit", s.tsdbDiskLimit.String(), "20000000000", "file " + file},
 	} {
 		if c.got != c.want || s.origin[c.name] != c.origin {
@@ -58,6 +61,8 @@ func TestSettingsErrors(t *testing.T) {
 	f("mqtt: {adr: x}", nil, nil, `unknown setting "mqtt.adr"; did you mean "mqtt.addr"?`)
 	f("zzz: 1", nil, nil, "lists them")
 	f("self: {record-every: 100ms}", nil, nil, "setting self.record-every = 100ms")
+	f("registry: {max-group-depth: 0}", nil, nil, "setting registry.max-group-depth = 0")
+	f("", []string{"--registry.max-query-terms=10001"}, nil, "want 1 to 10000")
 	f("mqtt: [1]", nil, nil, `setting "mqtt" must be one value`)
 	f("{", nil, nil, "is not YAML")
 	f("", []string{"--mqtt.adr=x"}, nil, "-mqtt.adr")

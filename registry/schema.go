@@ -31,10 +31,9 @@ type AttributeRule struct {
 
 // Limits of a schema.
 const (
-	maxSchemaAttributes = 50
-	maxEnum             = 100
-	maxUnitLen          = 32 // characters
-	maxExamples         = 100
+	maxEnum     = 100
+	maxUnitLen  = 32 // characters
+	maxExamples = 100
 )
 
 // Violation is an attribute of a thing that breaks a schema.
@@ -50,7 +49,7 @@ func (r *Registry) SetSchema(ctx context.Context, typeName string, schema *Schem
 	}
 	text := ""
 	if schema != nil {
-		if err := schema.check(); err != nil {
+		if err := schema.check(r.opts.MaxTypeAttributes); err != nil {
 			return err
 		}
 		encoded, err := json.Marshal(schema)
@@ -87,7 +86,7 @@ func (r *Registry) SchemaOf(typeName string) (*Schema, error) {
 
 // CheckSchema says how many things a type has, and how many of them a schema would refuse, with examples.
 func (r *Registry) CheckSchema(ctx context.Context, typeName string, schema *Schema) (things, violating int, examples []Violation, err error) {
-	if err := schema.check(); err != nil {
+	if err := schema.check(r.opts.MaxTypeAttributes); err != nil {
 		return 0, 0, nil, err
 	}
 	if _, err := r.SchemaOf(typeName); err != nil {
@@ -122,10 +121,10 @@ func parseSchema(text string) (*Schema, error) {
 	return &s, nil
 }
 
-// check checks the schema itself.
-func (s *Schema) check() error {
-	if n := len(s.Attributes); n > maxSchemaAttributes {
-		return refuse(Invalid, "attributes: a schema has at most %d, this one has %d", maxSchemaAttributes, n)
+// check checks the schema itself, which may have limit attributes.
+func (s *Schema) check(limit int) error {
+	if n := len(s.Attributes); n > limit {
+		return refuse(Invalid, "attributes: a schema has at most %d, this one has %d", limit, n)
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Attributes)) {
 		rule := s.Attributes[key]
