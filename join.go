@@ -177,6 +177,11 @@ func (r raw) Export(form url.Values) (run func(context.Context, io.Writer) error
 	return run, resp.Status, resp.ContentType, resp.Body
 }
 
+func (r raw) DeleteSeries(ctx context.Context, form url.Values) (status int, contentType string, answer []byte) {
+	resp := r.queries.DeleteSeries(ctx, form)
+	return resp.Status, resp.ContentType, resp.Body
+}
+
 // enrolled makes the thing of a key that enrolls, with its type. It is pki.Options.Enrolled.
 func enrolled(things *registry.Registry) func(ctx context.Context, thingName, thingTypeName string) error {
 	return func(ctx context.Context, thingName, thingTypeName string) error {

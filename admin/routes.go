@@ -49,6 +49,7 @@ var apiRoutes = []route{
 	{method: "POST", pattern: "/influx/write", op: "influxWrite", scope: telemetry, handle: takeTelemetry},
 	{method: "POST", pattern: "/influx/api/v2/write", op: "influxWrite", scope: telemetry, handle: takeTelemetry},
 	{method: "POST", pattern: "/prometheus/api/v1/read", op: "remoteRead", scope: read, readsByPost: true, handle: remoteRead},
+	{method: "POST", pattern: "/prometheus/api/v1/admin/tsdb/delete_series", op: "deleteSeries", scope: fleet, audited: true, handle: deleteSeries},
 	{method: "GET", pattern: "/prometheus/api/v1/export", op: "exportTelemetry", scope: read, handle: exportTelemetry},
 
 	{method: "GET", pattern: "/.well-known/est/cacerts", op: "estCACerts", scope: open, handle: estCACerts},

@@ -19,6 +19,8 @@ type Raw interface {
 	RemoteRead(ctx context.Context, body []byte) (status int, contentType, encoding string, answer []byte)
 	// Export checks the parameters of an export and returns what writes it, or nil and the refusal.
 	Export(form url.Values) (run func(ctx context.Context, w io.Writer) error, status int, contentType string, answer []byte)
+	// DeleteSeries deletes telemetry of other programs, as Prometheus' delete_series does.
+	DeleteSeries(ctx context.Context, form url.Values) (status int, contentType string, answer []byte)
 }
 
 // takesTelemetry says whether a path takes telemetry of other programs, whose bodies may be larger than others.
@@ -64,6 +66,24 @@ func remoteRead(ctx context.Context, s *Server, c *call) (any, error) {
 	c.http.SetContentType(contentType)
 	if encoding != "" {
 		c.http.Response.Header.Set("Content-Encoding", encoding)
+	}
+	c.http.SetBody(answer)
+	return written{}, nil
+}
+
+// deleteSeries deletes what other programs have sent.
+func deleteSeries(ctx context.Context, s *Server, c *call) (any, error) {
+	if s.opts.Raw == nil {
+		return nil, notFound("this gateway takes no telemetry of other programs")
+	}
+	form := formOf(c.http.QueryArgs())
+	for key, value := range c.http.PostArgs().All() {
+		form.Add(string(key), string(value))
+	}
+	status, contentType, answer := s.opts.Raw.DeleteSeries(ctx, form)
+	c.http.SetStatusCode(status)
+	if contentType != "" {
+		c.http.SetContentType(contentType)
 	}
 	c.http.SetBody(answer)
 	return written{}, nil

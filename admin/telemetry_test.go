@@ -43,6 +43,36 @@ func (s samples) Export(form url.Values) (func(context.Context, io.Writer) error
 	return func(ctx context.Context, w io.Writer) error { return errors.Join(run(ctx, w), s.fails) }, 0, "", nil
 }
 
+func (s samples) DeleteSeries(ctx context.Context, form url.Values) (int, string, []byte) {
+	resp := s.api.DeleteSeries(ctx, form)
+	return resp.Status, resp.ContentType, resp.Body
+}
+
+// TestDeleteSeries: operators may delete what other programs sent, which is in the audit log; others may not.
+func TestDeleteSeries(t *testing.T) {
+	store, err := tsdb.Open(tsdb.Options{Dir: "data", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	api := prom.New(store, nobody{}, prom.Options{})
+	in := intake.New(intake.Options{Store: store, Things: api})
+	g := openGateway(t, func(o *admin.Options) { o.Intake, o.Raw = in.Serve, &samples{api: api} }).bootstrap()
+	operator, viewer := g.token(account.Operator), g.token(account.Viewer)
+	const line = `{"metric":{"__name__":"up","job":"node"},"values":[1],"timestamps":[1700000000000]}` + "\n"
+	g.as(operator, "POST", "/prometheus/api/v1/import", line).want(204)
+	const path = "/prometheus/api/v1/admin/tsdb/delete_series?match[]=%7Bjob%3D%22node%22%7D"
+	g.as(viewer, "POST", path, "").want(403)
+	g.as(operator, "POST", path+"&start=1", "").want(400)
+	if store.Stats().Deleted != 0 {
+		t.Fatal("deleted although it was refused")
+	}
+	g.as(operator, "POST", path, "").want(204)
+	if store.Stats().Deleted != 1 {
+		t.Fatalf("%+v", store.Stats())
+	}
+}
+
 // TestTelemetryOfPrograms: operators may bring telemetry, everybody may read it, and bodies are bounded by who sends them and where.
 func TestTelemetryOfPrograms(t *testing.T) {
 	store, err := tsdb.Open(tsdb.Options{Dir: "data", FS: vfs.NewMem()})
