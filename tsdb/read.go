@@ -51,6 +51,8 @@ type points struct {
 
 	// Of a block that lies in the range as a whole, only the smallest or the largest number is wanted.
 	extreme extreme
+
+	cost ReadCost
 }
 
 type extreme uint8
@@ -71,7 +73,7 @@ type point struct {
 
 func (p *points) reset() {
 	p.times, p.numbers, p.ids = p.times[:0], p.numbers[:0], p.ids[:0]
-	p.waits, p.disorder = false, false
+	p.waits, p.disorder, p.cost = false, false, ReadCost{}
 }
 
 // Read fills dst with the numbers of one column between minMs and maxMs, both included. Nothing there is no error. An error is
@@ -94,7 +96,7 @@ func (s *Store) ReadSteps(dst *Samples, thing ThingID, m MetricID, minMs, maxMs,
 			p.times, p.numbers = p.times[:n], p.numbers[:n]
 		}
 	}
-	dst.TimesMs, dst.Values = p.times, p.numbers
+	dst.TimesMs, dst.Values, dst.Cost = p.times, p.numbers, p.cost
 	return err
 }
 
@@ -108,7 +110,7 @@ func (s *Store) ReadExtremes(dst *Samples, thing ThingID, m MetricID, minMs, max
 	sc := s.scratches.Get().(*scratch)
 	defer s.scratches.Put(sc)
 	err := s.collect(&p, sc, thing, m)
-	dst.TimesMs, dst.Values = p.times, p.numbers
+	dst.TimesMs, dst.Values, dst.Cost = p.times, p.numbers, p.cost
 	return err
 }
 
@@ -298,6 +300,7 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 		summary := p.extreme != everything && ref.minMs >= p.minMs && ref.maxMs <= p.maxMs && s.alone(g, i, sc)
 		if cached && !summary {
 			if d := s.cache.get(id); d != nil {
+				p.cost.Cached++
 				p.addDecoded(d)
 				continue
 			}
@@ -310,8 +313,10 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 			continue
 		}
 		if summary && p.addExtreme(&sc.block, m) {
+			p.cost.Headers++
 			continue
 		}
+		p.cost.Blocks++
 		if !cached {
 			if err := p.addBlock(&sc.block, m, &sc.dec); err != nil {
 				g.markBad(i, err, s.damage)
@@ -393,6 +398,7 @@ func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
 // addRun adds the samples of one run.
 func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 	if r.known != nil {
+		p.cost.Cached++
 		p.addDecoded(r.known)
 		return
 	}
@@ -411,6 +417,7 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 		data := r.data[sec.offset-r.sections[0].offset:]
 		if p.text || !s.cache.fits(rows, sec.minMs, sec.maxMs) {
 			var at plainPlace
+			p.cost.Sections++
 			p.addSection(data, rows, col, r, &sc.rd, &at)
 			continue
 		}
@@ -420,6 +427,9 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 		if d == nil || d.rows < rows {
 			d = d.grown(data, rows, col, r, sec, sc)
 			s.cache.put(id, d)
+			p.cost.Sections++
+		} else {
+			p.cost.Cached++
 		}
 		p.addDecoded(d)
 	}

@@ -58,6 +58,15 @@ var (
 type Samples struct {
 	TimesMs []int64
 	Values  []float64
+	Cost    ReadCost // of the read that filled it
+}
+
+// ReadCost is what one read took.
+type ReadCost struct {
+	Blocks   int // read from segments and decoded
+	Headers  int // read from segments and answered by their headers
+	Cached   int // columns of blocks and sections that had been decoded before
+	Sections int // of rows in memory, decoded
 }
 
 // StringSamples are texts of one series: ascending, unique times. The caller reuses it.

@@ -144,6 +144,7 @@ func New(store Store, dir Directory, opts Options) *API {
 		"query_range":        {serve: a.queryRange, post: true, gated: true},
 		"query_exemplars":    {serve: a.queryExemplars, post: true},
 		"format_query":       {serve: a.formatQuery, post: true},
+		"parse_query":        {serve: a.parseQuery, post: true},
 		"series":             {serve: a.series, post: true, gated: true},
 		"labels":             {serve: a.labelNames, post: true, gated: true},
 		"label/values":       {serve: a.labelValues, gated: true},

@@ -32,6 +32,7 @@ type scope struct {
 	plain      bool  // no subqueries: vector selectors are evaluated at the steps of the query and nowhere else
 	groupUses  map[selectorID]groupUse
 	calls      map[selectorID]*pushedCall
+	cost       cost
 	// The times that the text needs, where calls were taken out of it.
 	minMs, maxMs int64
 }
@@ -42,7 +43,7 @@ func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
 		minMs, maxMs = min(minMs, s.minMs), max(maxMs, s.maxMs)
 	}
 	q := s.querier(minMs, maxMs)
-	q.labelBytes, q.lookbackMs, q.plain, q.groupUses, q.calls = s.labelBytes, s.lookbackMs, s.plain, s.groupUses, s.calls
+	q.labelBytes, q.lookbackMs, q.plain, q.groupUses, q.calls, q.cost = s.labelBytes, s.lookbackMs, s.plain, s.groupUses, s.calls, &s.cost
 	return q, nil
 }
 

@@ -101,6 +101,7 @@ func pushed(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
 
 // selectCall is Select for a call.
 func (q *querier) selectCall(ctx context.Context, p *pushedCall) storage.SeriesSet {
+	q.cost.calls.Add(1)
 	set := q.selectSeries(ctx, false, &storage.SelectHints{
 		Start: p.startMs - p.offsetMs - p.rangeMs + 1, End: p.endMs - p.offsetMs, Step: p.stepMs, Range: p.rangeMs, Func: p.call.Func.Name,
 	}, p.matchers...)

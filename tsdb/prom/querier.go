@@ -67,6 +67,7 @@ func (q *queryable) querier(minMs, maxMs int64) *querier {
 		queryable: q,
 		minMs:     max(minMs, q.store.Stats().OldestMs, 0),
 		maxMs:     min(maxMs, tsdb.MaxTimeMs-1),
+		cost:      new(cost),
 		things:    thingCache{dir: q.dir, grouper: q.grouper, store: q.store},
 	}
 }
@@ -83,6 +84,7 @@ type querier struct {
 	plain        bool
 	groupUses    map[selectorID]groupUse
 	calls        map[selectorID]*pushedCall
+	cost         *cost
 	ids          []tsdb.ThingID
 	chosen       []tsdb.ThingID
 	grouping     grouping // of the walk
@@ -155,7 +157,10 @@ func (q *querier) selectSeries(
 		if int64(q.series)*int64(q.labelBytes) > maxLabelBytes {
 			return &limitError{fmt.Sprintf("label_replace or label_join over %d series may make more than %d MiB of labels; aggregate first", q.series, maxLabelBytes>>20)}
 		}
-		s.sel = sel
+		if s.sel = sel; s.single {
+			q.cost.lastValues.Add(1)
+		}
+		q.cost.series.Add(1)
 		repeats = repeats || mayRepeat(s.thing, s.info, thing)
 		s.lset = seriesLabels(&builder, name, thing, s.info, s.text, group)
 		list = append(list, s)

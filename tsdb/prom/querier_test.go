@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -314,6 +315,41 @@ func TestStatus(t *testing.T) {
 	if stats.Data.Stats.Samples["totalQueryableSamples"] != 3 || stats.Data.Stats.Timings["execTotalTime"] <= 0 {
 		t.Errorf("stats: %+v", stats)
 	}
+}
+
+// TestExplain checks what stats=all says of a query.
+func TestExplain(t *testing.T) {
+	api, _, w := openFleet(t, Options{})
+	f := func(query string, want string) {
+		t.Helper()
+		var answer struct {
+			Data struct {
+				Stats struct{ Muster map[string]int }
+			}
+		}
+		resp := api.Serve(context.Background(), "GET", "/api/v1/query", url.Values{"query": {query}, "stats": {"all"}})
+		if err := json.Unmarshal(resp.Body, &answer); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, name := range slices.Sorted(maps.Keys(answer.Data.Stats.Muster)) {
+			if n := answer.Data.Stats.Muster[name]; n > 0 {
+				got = append(got, fmt.Sprint(name, ":", n))
+			}
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%s\n got %s\nwant %s", query, got, want)
+		}
+	}
+	f(`power_w`, "lastValues:3 series:3")
+	f(`rate(energy_total[5m])`, "calls:1 reads:3 samples:90 sectionsDecoded:3 series:3")
+	f(`rate(energy_total[5m])`, "calls:1 columnsFromCache:3 reads:3 samples:90 series:3")
+	if err := w.store.Seal(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	f(`avg_over_time(power_w[5m])`, "blocksRead:3 calls:1 reads:3 samples:90 series:3")
+	f(`max_over_time(power_w[1h])`, "blocksByHeader:3 calls:1 reads:3 samples:3 series:3")
+	f(`vector(1)`, "")
 }
 
 // TestQueriesWhileWriting runs queries beside a writer: for the race detector, and every answer must be whole.

@@ -2,7 +2,6 @@ package prom
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -101,13 +100,11 @@ func (a *API) run(ctx context.Context, q promql.Query, data *scope, form url.Val
 	if err != nil {
 		return dst, nil, err
 	}
-	if form.Get("stats") != "" {
-		text, err := json.Marshal(stats.NewQueryStats(q.Stats()))
+	if asked := form.Get("stats"); asked != "" {
+		dst, err = appendStats(append(dst, `,"stats":`...), stats.NewQueryStats(q.Stats()), &data.cost, asked == "all")
 		if err != nil {
-			return dst, nil, fmt.Errorf("encode the query's statistics: %w", err)
+			return dst, nil, err
 		}
-		dst = append(dst, `,"stats":`...)
-		dst = append(dst, text...)
 	}
 	return append(dst, '}'), notes, nil
 }

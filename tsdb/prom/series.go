@@ -85,6 +85,9 @@ type sampleIterator struct {
 func (it *sampleIterator) reset(s *series) {
 	it.s, it.pos, it.on, it.err = s, -1, false, nil
 	it.spanMs, it.rawFromMs = min(it.spanMs, resetWindowMs), math.MaxInt64
+	if s.sel.extremes {
+		it.spanMs = maxWindowMs // most of it is answered by headers, of whole blocks only
+	}
 	if s.single {
 		it.oneTime[0], it.oneVal[0] = s.last.timeMs, s.last.value
 		it.times, it.values = it.oneTime[:], it.oneVal[:]
@@ -178,6 +181,7 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 			return 0, q.readError(err, s)
 		}
 		n = len(it.texts.TimesMs)
+		q.cost.read(n, tsdb.ReadCost{})
 		it.mark()
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
 		if s.sel.stepMs > 0 {
@@ -193,6 +197,7 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 			return 0, q.readError(err, s)
 		}
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
+		q.cost.read(len(it.times), it.numbers.Cost)
 		if err := it.fill(fromMs, toMs); err != nil {
 			return 0, err
 		}
