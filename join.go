@@ -28,6 +28,7 @@ type gate struct {
 	identities *pki.Authority
 	things     *registry.Registry
 	policy     *policy.Policy // of every device
+	topics     *ingest.Topics // telemetry besides dt/<thing> that devices may publish whatever the policy says; nil: none
 }
 
 // Admit finds the thing of the claim. A thing is made here only for a client CA with autoRegister and on the plain
@@ -44,7 +45,22 @@ func (g *gate) Admit(ctx context.Context, claim ingest.Claim) (ingest.Grant, err
 	rights := policy.Compile([]*policy.Policy{g.policy}, policy.Vars{
 		ClientID: clientID, ThingName: thing.Name, ThingTypeName: thing.TypeName, Attributes: thing.Attributes,
 	})
-	return ingest.Grant{Thing: tsdb.ThingID(thing.ID), ThingName: thing.Name, Rights: rights}, nil
+	grant := ingest.Grant{Thing: tsdb.ThingID(thing.ID), ThingName: thing.Name, Rights: rights}
+	if g.topics != nil {
+		grant.Rights = withTopics{rights, g.topics, thing.Name}
+	}
+	return grant, nil
+}
+
+// withTopics are rights with that to publish telemetry on the topics of ingest.topics.
+type withTopics struct {
+	ingest.Rights
+	topics *ingest.Topics
+	thing  string
+}
+
+func (w withTopics) Publish(topic string) bool {
+	return w.Rights.Publish(topic) || w.topics.Match(topic, w.thing)
 }
 
 func (g *gate) thing(ctx context.Context, claim ingest.Claim) (registry.Thing, error) {

@@ -214,3 +214,21 @@ func TestMessagesAPI(t *testing.T) {
 		t.Fatal(line)
 	}
 }
+
+// TestTopicsSetting: the least-privilege policy lets a device publish telemetry as itself on the topics of ingest.topics, too.
+func TestTopicsSetting(t *testing.T) {
+	g := startGateway(t, t.TempDir(), "--ingest.topics=sensors/{thing}/data")
+	folder, _ := g.enroll("lamp")
+	f := func(topic string, code int) {
+		t.Helper()
+		if got, out := g.mosquittoPub(folder, "-i", "lamp", "-t", topic, "-q", "1", "-m", `{"power_w": 2}`); (got != 0) != (code != 0) {
+			t.Fatalf("publish to %s: exit %d\n%s", topic, got, out)
+		}
+	}
+	f("sensors/lamp/data", 0)
+	if got := g.query("power_w")["lamp"]; got != "2" {
+		t.Fatalf("power_w = %q", got)
+	}
+	f("sensors/fan/data", 1)
+	f("sensors/lamp/other", 1)
+}

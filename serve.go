@@ -253,12 +253,20 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 	if err != nil {
 		return err
 	}
+	topics, err := ingest.ParseTopics(splitNames(g.settings.ingestTopics))
+	if err != nil {
+		return err
+	}
+	entry := &gate{identities: g.identities, things: g.things, policy: rights}
+	if len(boot.DefaultPolicy) == 0 { // the least-privilege policy knows dt/<thing> only
+		entry.topics = topics
+	}
 	g.devices, err = ingest.Open(ingest.Options{
-		Store: g.telemetry, Gate: &gate{g.identities, g.things, rights}, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
+		Store: g.telemetry, Gate: entry, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom,
+		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: topics,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"muster/ingest"
 )
 
 // settings are all settings of `muster serve`. A setting has one name: `mqtt.addr` is the flag --mqtt.addr, the
@@ -30,6 +32,7 @@ type settings struct {
 
 	ingestAck, ingestTLS, ingestLoop string
 	ingestProxyFrom                  prefixes
+	ingestTopics                     string
 
 	tsdbMemory, tsdbDiskLimit                       byteSize
 	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
@@ -95,6 +98,7 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.ingestAck, "ingest.ack", "disk", "when a QoS 1 message is acknowledged: `disk` (after fsync) or memory")
 	f.StringVar(&s.ingestTLS, "ingest.tls", "compact", "what handles TLS 1.3 records after the handshake: `compact`, which takes least memory, or stdlib")
 	f.StringVar(&s.ingestLoop, "ingest.loop", "", "what waits for idle connections: `epoll` or goroutine; epoll where there is one if empty")
+	f.StringVar(&s.ingestTopics, "ingest.topics", "", "further telemetry `topics` besides dt/<thing>, separated by commas: sensors/{thing}/data, v1/devices/me/telemetry, plant/{stream}/{thing}/#")
 	f.Var(&s.ingestProxyFrom, "ingest.proxy-from", "`networks` (10.0.0.0/8, 192.0.2.7) of load balancers: from there device connections begin with a PROXY protocol header, version 2")
 	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
 	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
@@ -278,6 +282,9 @@ func (s *settings) validate() error {
 	}
 	if s.selfRecordEvery != 0 {
 		errs = append(errs, within("self.record-every", time.Duration(s.selfRecordEvery), time.Second, time.Hour))
+	}
+	if _, err := ingest.ParseTopics(splitNames(s.ingestTopics)); err != nil {
+		errs = append(errs, fmt.Errorf("setting ingest.topics (%s): %w", s.origin["ingest.topics"], err))
 	}
 	if s.dataDir == "" {
 		errs = append(errs, errors.New("setting data-dir is empty: name a folder"))

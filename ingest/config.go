@@ -27,6 +27,7 @@ type Config struct {
 	// fleet often comes through one address (NAT, a load test); a single-site gateway may want 50 and 500.
 	AddressRate  float64
 	AddressBurst int
+	Topics       *Topics // telemetry besides dt/<thing>/...; nil: none
 	// ProxyFrom are the addresses of load balancers that speak the PROXY protocol, version 2: from there nothing else is taken.
 	ProxyFrom []netip.Prefix
 	// Bypass sends telemetry through the broker too, as any other message: slower. Tests compare the two ways with it.

@@ -41,9 +41,14 @@ type (
 	Presence = broker.Presence
 	// Schemas knows what becomes of the columns that things send.
 	Schemas = lane.Schemas
+	// Topics are patterns of further topics whose messages are telemetry.
+	Topics = lane.Topics
 	// Sample is a malformed payload that was kept.
 	Sample = lane.Sample
 )
+
+// ParseTopics reads patterns such as sensors/{thing}/data. See Topics.
+func ParseTopics(texts []string) (*Topics, error) { return lane.ParseTopics(texts) }
 
 // Options of Open.
 type Options struct {
@@ -93,7 +98,7 @@ func Open(opts Options) (*Server, error) {
 		}
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
-	env.Seen, env.Bypass, env.Schemas = opts.Presence.Seen, cfg.Bypass, opts.Schemas
+	env.Seen, env.Bypass, env.Schemas, env.Topics = opts.Presence.Seen, cfg.Bypass, opts.Schemas, cfg.Topics
 	if cfg.Loop == LoopEpoll {
 		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: opts.Store.Hurry})
 		if err != nil {

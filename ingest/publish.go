@@ -44,7 +44,7 @@ type Things interface {
 // What the gateway itself publishes (no opts.Origin) goes to no handler and is no telemetry.
 func (s *Server) Publish(topic string, payload []byte, opts PublishOptions) error {
 	forgets := opts.Retain && len(payload) == 0
-	if name, ok := telemetryThing(topic); ok && opts.Origin != "" && !forgets {
+	if name, ok := s.telemetryThing(topic); ok && opts.Origin != "" && !forgets {
 		if err := s.storeFor(name, topic, payload, opts); err != nil {
 			return err
 		}
@@ -52,11 +52,13 @@ func (s *Server) Publish(topic string, payload []byte, opts PublishOptions) erro
 	return s.broker.Publish(topic, payload, opts)
 }
 
-// telemetryThing returns the thing of a topic dt/<thing> or dt/<thing>/....
-func telemetryThing(topic string) (name string, ok bool) {
-	rest, ok := strings.CutPrefix(topic, wire.TelemetryRoot+"/")
-	name, _, _ = strings.Cut(rest, "/")
-	return name, ok
+// telemetryThing returns the thing of a topic dt/<thing> or dt/<thing>/..., or of one by setting.
+func (s *Server) telemetryThing(topic string) (name string, ok bool) {
+	if rest, ok := strings.CutPrefix(topic, wire.TelemetryRoot+"/"); ok {
+		name, _, _ = strings.Cut(rest, "/")
+		return name, true
+	}
+	return s.env.Topics.Thing(topic)
 }
 
 // storeFor stores what was published on a telemetry topic of a thing.

@@ -143,7 +143,7 @@ func Open(opts Options) (*Broker, error) {
 		clock:        opts.Clock,
 		log:          opts.Log,
 		limits:       opts.Limits,
-		index:        newIndex(&opts.Env.Fanout),
+		index:        newIndex(&opts.Env.Fanout, opts.Env.Topics),
 		retained:     newRetainedStore(opts.Limits),
 		refusals:     rate.NewLimiter(5, 20),
 		published:    opts.Metrics.GetOrCreateCounter(`muster_ingest_publishes_out_total`),

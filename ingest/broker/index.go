@@ -8,6 +8,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"muster/ingest/lane"
 )
 
 // subscription is what one session has subscribed to with one filter.
@@ -37,11 +39,12 @@ type index struct {
 	parents     *mqtt.TopicsIndex
 	parentCount atomic.Int64
 	telemetry   *atomic.Int64 // how many subscriptions may match telemetry
+	topics      *lane.Topics  // telemetry besides dt/
 	events      atomic.Int64  // how many may match events of the gateway
 }
 
-func newIndex(telemetry *atomic.Int64) *index {
-	return &index{trie: mqtt.NewTopicsIndex(), parents: mqtt.NewTopicsIndex(), telemetry: telemetry}
+func newIndex(telemetry *atomic.Int64, topics *lane.Topics) *index {
+	return &index{trie: mqtt.NewTopicsIndex(), parents: mqtt.NewTopicsIndex(), telemetry: telemetry, topics: topics}
 }
 
 // add enters a subscription of client; isNew says that the filter is a new one of its.
@@ -56,7 +59,7 @@ func (x *index) add(client string, sub subscription, isNew bool) {
 	if isNew && hasParent {
 		x.parentCount.Add(1)
 	}
-	if isNew && mayMatchTelemetry(sub.filter) {
+	if isNew && x.mayMatchTelemetry(sub.filter) {
 		x.telemetry.Add(1)
 	}
 	if isNew && mayMatchEvents(sub.filter) {
@@ -77,7 +80,7 @@ func (x *index) remove(client, filter string) {
 		x.parents.Unsubscribe(parent, client)
 		x.parentCount.Add(-1)
 	}
-	if mayMatchTelemetry(filter) {
+	if x.mayMatchTelemetry(filter) {
 		x.telemetry.Add(-1)
 	}
 	if mayMatchEvents(filter) {
@@ -88,10 +91,11 @@ func (x *index) remove(client, filter string) {
 // listened says whether somebody may want an event of the gateway. The answer may be old by the time it is used.
 func (x *index) listened() bool { return x.events.Load() > 0 }
 
-// mayMatchTelemetry says whether filter can match a topic under dt/.
-func mayMatchTelemetry(filter string) bool {
-	first, _, _ := strings.Cut(plainFilter(filter), "/")
-	return first == "dt" || first == "+" || first == "#"
+// mayMatchTelemetry says whether filter can match a topic of telemetry.
+func (x *index) mayMatchTelemetry(filter string) bool {
+	plain := plainFilter(filter)
+	first, _, _ := strings.Cut(plain, "/")
+	return first == "dt" || first == "+" || first == "#" || x.topics.MayMatch(plain)
 }
 
 // plainFilter returns the filter of a shared subscription without $share/<group>/, any other as it is.

@@ -55,7 +55,7 @@ func TestIndexAgainstANaiveMatcher(t *testing.T) {
 	for seed := range uint64(30) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		var telemetry atomic.Int64
-		x := newIndex(&telemetry)
+		x := newIndex(&telemetry, nil)
 		subs := make(map[string]map[string]subscription) // by client and filter
 		for range 300 {
 			client := fmt.Sprint("c", rnd.IntN(8))

@@ -72,7 +72,7 @@ func (c *Conn) intern(topic []byte) topicName {
 	}
 	name := string(topic)
 	rest, ok := strings.CutPrefix(name, c.prefix)
-	n := topicName{name: name, telemetry: ok && (rest == "" || rest[0] == '/')}
+	n := topicName{name: name, telemetry: ok && (rest == "" || rest[0] == '/') || c.env.Topics.Match(name, c.grant.ThingName)}
 	if len(c.names) < maxNames {
 		c.names = append(c.names, n)
 		return n
