@@ -12,6 +12,10 @@ const (
 	// mergeRatio is how much larger than the smallest of them the largest may be, so that a row is rewritten
 	// once per factor of mergeWidth that its day grows.
 	mergeRatio = 4
+	// quietWidth and quietRatio are those of a day that is over, with a segment that is no longer new: what is left of the day, and
+	// what comes late, is merged two by two, and a row rewritten once each time that what it is with has grown by half.
+	quietWidth, quietRatio = 2, 2
+	quietAfterMs           = 3 * 60 * 60 * 1000
 )
 
 // compact merges one group of small segments of a day, if there is one.
@@ -22,7 +26,7 @@ func (s *Store) compact() error {
 	if logState(s.log.state.Load()) != logOpen {
 		return nil
 	}
-	sources := mergeable(*s.segments.Load())
+	sources := mergeable(*s.segments.Load(), s.opts.Clock.Now().UnixMilli())
 	for t := tier5m; t < tierCount && sources == nil; t++ {
 		sources = mergeableTier(*s.tiers.Load(), t)
 	}
@@ -67,7 +71,7 @@ func (g *segment) day() int64 {
 }
 
 // mergeable returns the first segments, in order, that are worth merging; list is in order.
-func mergeable(list []*segment) []*segment {
+func mergeable(list []*segment, nowMs int64) []*segment {
 	groups := map[int64][]*segment{}
 	for _, g := range list {
 		day := g.day()
@@ -84,7 +88,11 @@ func mergeable(list []*segment) []*segment {
 			continue
 		}
 		group := groups[day]
-		for len(group) > 0 && !similar(group, g) {
+		quiet := max((day+1)*dayMs, g.head.createdMs)+quietAfterMs < nowMs
+		if quiet && len(group) > 0 && similar(group[len(group)-quietWidth+1:], g, quietRatio) {
+			return append(slices.Clone(group[len(group)-quietWidth+1:]), g)
+		}
+		for len(group) > 0 && !similar(group, g, mergeRatio) {
 			group = group[1:]
 		}
 		group = append(group, g)
@@ -108,7 +116,7 @@ func mergeableTier(list []*segment, t tier) []*segment {
 			continue
 		}
 		group = append(group, g)
-		for len(group) > 0 && (!similar(group[:len(group)-1], g) || spanDays(group) > t.mergedDays()) {
+		for len(group) > 0 && (!similar(group[:len(group)-1], g, mergeRatio) || spanDays(group) > t.mergedDays()) {
 			group = group[1:]
 		}
 		if len(group) == mergeWidth {
@@ -128,12 +136,12 @@ func spanDays(list []*segment) int64 {
 }
 
 // similar says whether g is close enough in size to be merged with group.
-func similar(group []*segment, g *segment) bool {
+func similar(group []*segment, g *segment, ratio int64) bool {
 	total, small, large := g.sizeBytes, g.sizeBytes, g.sizeBytes
 	for _, x := range group {
 		total, small, large = total+x.sizeBytes, min(small, x.sizeBytes), max(large, x.sizeBytes)
 	}
-	return total <= maxSegmentMerge && large <= mergeRatio*max(small, writeBufferBytes)
+	return total <= maxSegmentMerge && large <= ratio*max(small, writeBufferBytes)
 }
 
 // errDamagedSource says that a source has a damaged block: it is left alone, so that what is damaged can be looked at.

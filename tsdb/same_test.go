@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"muster/tsdb"
 	"muster/tsdb/torture"
@@ -129,5 +130,45 @@ func TestMergeKeepsOrder(t *testing.T) {
 	must(t, s.Close())
 	if got := dump(t, open(t, opts), 1, "a"); !strings.HasPrefix(got, "1000=2 2000=1 3000=3 3001=3 3002=3 3003=3 3004=3 4000=4 ") {
 		t.Fatalf("reopened: %s", got)
+	}
+}
+
+// Of a day that is over, what sealing left behind and what comes late is merged two by two, whatever its number; of today, by four.
+func TestMergeOfQuietDays(t *testing.T) {
+	const day = 86_400_000
+	clock := vfs.NewManual(time.UnixMilli(10*day + 1000))
+	opts := small(vfs.NewMem())
+	opts.Clock = clock
+	s := open(t, opts)
+	m := metric(t, s, "a")
+	for i := range int64(3) {
+		for d := range int64(3) { // two days that are over, and today
+			appendRow(t, s, 1, (8+d)*day+i, decimal(m, i+d*100, 0))
+		}
+		must(t, s.Seal(context.Background()))
+	}
+	for range 20 {
+		must(t, tsdb.Compact(s))
+	}
+	if n := s.Stats().Segments; n != 3+3+3 { // all are new
+		t.Fatalf("%d segments", n)
+	}
+	clock.Advance(4 * time.Hour)
+	for range 20 {
+		must(t, tsdb.Compact(s))
+	}
+	if n := s.Stats().Segments; n != 1+1+3 {
+		t.Fatalf("%d segments", n)
+	}
+	appendRow(t, s, 1, 8*day+1, decimal(m, 77, 0)) // late, and again
+	must(t, s.Seal(context.Background()))
+	must(t, tsdb.Compact(s))
+	if n := s.Stats().Segments; n != 2+1+3 { // it is new
+		t.Fatalf("%d segments", n)
+	}
+	clock.Advance(4 * time.Hour)
+	must(t, tsdb.Compact(s))
+	if got := dump(t, s, 1, "a"); s.Stats().Segments != 1+1+3 || !strings.HasPrefix(got, "691200000=0 691200001=77 691200002=2 ") {
+		t.Fatalf("%d segments, %s", s.Stats().Segments, got)
 	}
 }
