@@ -1,10 +1,7 @@
 // Package broker is everything of MQTT that is not plain telemetry: sessions, subscriptions, retained messages, wills and
 // QoS 2, with the rights of each client checked on publish, subscribe and receive.
 //
-// From mochi it takes the trie of topic filters (with what that leaves out, see index.go) and the SUBSCRIBE codec. Sessions
-// are its own, because mochi 2.7.9 numbers both directions of a connection in one map (a SUBSCRIBE or PUBLISH collides with a
-// message in flight), resends in random order, loses its send quota at a client's receive maximum, drops QoS 1 and 2 for a
-// slow reader, and acknowledges before anything could be on disk. Nothing of it runs a loop or a goroutine here.
+// All of it is its own: docs/decisions/0005-sessions-of-our-own.md. Nothing of it runs a loop or a goroutine but the tick.
 //
 // Goroutines: those that serve connections (package lane), and one that ticks every second for expiries, delayed wills and the
 // session log. Lock order: Broker.meeting, Broker.mu, session.mu, then the mutexes of lane, index, retained and journal,
@@ -27,7 +24,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/mochi-mqtt/server/v2/packets"
 	"golang.org/x/time/rate"
 
 	"muster/agent/wire"
@@ -99,6 +95,7 @@ type Broker struct {
 	index    *index
 	retained *retainedStore
 	anon     atomic.Uint64 // client ids made up
+	willSeq  atomic.Uint64 // of the last will; rises over restarts
 	kicks    atomic.Uint64 // calls of Kick: a client that was admitted before one is asked about again
 	refusals *rate.Limiter // of log lines about clients that were refused: they must not fill the disk
 	handlers atomic.Pointer[[]handlerEntry]
@@ -117,7 +114,7 @@ type Broker struct {
 	sessions map[string]*session
 	things   map[string]map[*link]struct{} // the connections of each thing, by name
 	links    int                           // how many those are
-	wills    map[string]*delayedWill       // by client id
+	wills    map[string]*will              // by client id: those whose connection is gone and whose delay is not over
 	closing  error                         // set once: no session may open any more
 	drained  chan struct{}                 // closed when closing is set and no session has a connection
 	closed   bool                          // Close was called: nobody publishes any more
@@ -125,13 +122,6 @@ type Broker struct {
 
 	stop    chan struct{}
 	stopped chan struct{}
-}
-
-// delayedWill is a will whose connection is gone and whose delay is not over.
-type delayedWill struct {
-	m     *message
-	grant lane.Grant
-	at    time.Time
 }
 
 // Open reads the sessions that were kept and starts the broker. The caller closes it.
@@ -152,11 +142,12 @@ func Open(opts Options) (*Broker, error) {
 		droppedLarge: opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="larger than the client takes"}`),
 		sessions:     make(map[string]*session),
 		things:       make(map[string]map[*link]struct{}),
-		wills:        make(map[string]*delayedWill),
+		wills:        make(map[string]*will),
 		drained:      make(chan struct{}),
 		stop:         make(chan struct{}),
 		stopped:      make(chan struct{}),
 	}
+	b.willSeq.Store(uint64(b.clock.Now().UnixNano()))
 	_, err := rand.Read(b.secret[:])
 	if err != nil {
 		return nil, fmt.Errorf("read randomness: %w", err)
@@ -188,7 +179,7 @@ func (b *Broker) restore() {
 		}
 		return s
 	}
-	var deliveries []func()
+	var deliveries, wills []func()
 	b.journal.each(func(key string, value []byte) {
 		kind := key[0]
 		if kind == keyRetained {
@@ -201,6 +192,12 @@ func (b *Broker) restore() {
 		switch {
 		case !ok:
 			bad++
+		case kind == keyWill:
+			wills = append(wills, func() {
+				if !b.restoreWill(client, rest, value) {
+					bad++
+				}
+			})
 		case kind == keySession:
 			if !of(client).decode(value) {
 				bad++
@@ -253,6 +250,9 @@ func (b *Broker) restore() {
 			b.index.add(client, sub, true)
 		}
 	}
+	for _, place := range wills {
+		place()
+	}
 	if bad > 0 {
 		b.log.Error("records of the session log could not be read and were left out", "count", bad)
 	}
@@ -290,20 +290,20 @@ func addrPort(addr net.Addr) netip.AddrPort {
 // session goes on.
 func (b *Broker) attach(l *link, client string, grant lane.Grant, clean bool, expirySec uint32) (present bool, err error) {
 	b.meeting.Lock()
-	present, will, err := b.attachLocked(l, client, grant, clean, expirySec)
+	present, fire, err := b.attachLocked(l, client, grant, clean, expirySec)
 	if err == nil {
 		b.presence.Connected(grant.Thing, b.clock.Now(), l.remote)
 		b.tellConnected(l)
 	}
 	b.meeting.Unlock()
-	if will != nil {
-		b.fireWill(will.m, &will.grant)
+	if fire != nil {
+		b.fireWill(fire)
 	}
 	return present, err
 }
 
-// attachLocked does it; will is one to publish now. Broker.meeting is held.
-func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bool, expirySec uint32) (present bool, will *delayedWill, err error) {
+// attachLocked does it; fire is a will to publish now. Broker.meeting is held.
+func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bool, expirySec uint32) (present bool, fire *will, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.sessions[client]
@@ -313,24 +313,25 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	if s == nil && len(b.sessions) >= b.limits.Sessions {
 		return false, nil, b.refuse(lane.Violation{Code: codeQuota, Return: 0x03, Reason: "too many sessions"})
 	}
+	if fire = b.wills[client]; fire != nil { // one with a delay, or that was left by a crash
+		delete(b.wills, client)
+	}
 	if s != nil {
 		s.mu.Lock()
-		// A will with a delay does not fire when its session goes on in time [MQTT-3.1.3-9].
-		if will = b.wills[client]; will != nil {
-			delete(b.wills, client)
-			if !clean && !s.over(b.clock.Now()) {
-				will = nil
-			}
-		}
+		// A session that ends with its connection ends with the one that is taken over.
+		over := clean || s.over(b.clock.Now()) || s.link != nil && !s.kept()
 		if old := s.link; old != nil {
 			s.link = nil
 			l.id.took = old
 			old.c.End(errTakenOver)
-			if w := old.takeWill(); w != nil && (clean || w.delaySec == 0) {
-				will = &delayedWill{m: w.m, grant: old.grant}
-			}
+			fire = old.takeWill()
 		}
-		if clean || s.over(b.clock.Now()) {
+		// A will with a delay does not fire when its session goes on in time [MQTT-3.1.3-9].
+		if fire != nil && !over && fire.delaySec > 0 {
+			b.forgetWill(fire)
+			fire = nil
+		}
+		if over {
 			s.forget()
 			s.mu.Unlock()
 			s = nil
@@ -343,7 +344,11 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 		s.mu.Lock()
 	}
 	s.thing, s.thingName, s.rights = grant.Thing, grant.ThingName, grant.Rights
-	s.link, s.offSince, s.resent, s.fresh = l, 0, 0, 0
+	s.link, s.offSince, s.fresh = l, 0, 0
+	s.unsent = len(s.flight)
+	for _, d := range s.flight {
+		d.sent = false
+	}
 	for id := range s.received {
 		s.received[id] = false
 	}
@@ -359,6 +364,9 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	}
 	l.session = s
 	s.mu.Unlock()
+	if l.will != nil {
+		b.saveWill(l.will)
+	}
 	conns := b.things[grant.ThingName]
 	if conns == nil {
 		conns = make(map[*link]struct{})
@@ -366,7 +374,7 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	}
 	conns[l] = struct{}{}
 	b.links++
-	return present, will, nil
+	return present, fire, nil
 }
 
 // detach takes the connection l from its session, once, and decides on the session's life and the will.
@@ -379,12 +387,12 @@ func (b *Broker) detach(l *link, will *will, reason error) {
 	}
 	b.meeting.Unlock()
 	if fire != nil {
-		b.fireWill(fire, &l.grant)
+		b.fireWill(fire)
 	}
 }
 
 // detachLocked does it; fire is a will to publish now, last says that the thing has no other connection. Broker.meeting is held.
-func (b *Broker) detachLocked(l *link, will *will) (fire *message, last bool) {
+func (b *Broker) detachLocked(l *link, w *will) (fire *will, last bool) {
 	now := b.clock.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -401,11 +409,13 @@ func (b *Broker) detachLocked(l *link, will *will) (fire *message, last bool) {
 			s.forget()
 		}
 	}
-	if will != nil {
-		if delay := min(will.delaySec, s.expirySec); delay > 0 && b.closing == nil {
-			b.wills[s.client] = &delayedWill{m: will.m, grant: l.grant, at: now.Add(time.Duration(delay) * time.Second)}
+	if w != nil {
+		if delay := min(w.delaySec, s.expirySec); delay > 0 && b.closing == nil {
+			w.at = now.Add(time.Duration(delay) * time.Second)
+			b.wills[s.client] = w
+			b.saveWill(w)
 		} else {
-			fire = will.m
+			fire = w
 		}
 	}
 	conns := b.things[l.grant.ThingName]
@@ -418,19 +428,6 @@ func (b *Broker) detachLocked(l *link, will *will) (fire *message, last bool) {
 		close(b.drained)
 	}
 	return fire, len(conns) == 0
-}
-
-// fireWill publishes a will, if its client still has the right to.
-func (b *Broker) fireWill(m *message, grant *lane.Grant) {
-	if !mayPublish(grant, m.topic, m.retain) {
-		b.env.Refuse("will not allowed any more")
-		return
-	}
-	if m.retain {
-		b.retain(m)
-	}
-	b.route(m)
-	b.hand(m, grant.ThingName, m.origin)
 }
 
 // retain keeps m as the retained message of its topic; false: a quota is full.
@@ -453,8 +450,8 @@ func (b *Broker) retain(m *message) bool {
 // route delivers m to all subscribers. It reports whether some of them are in the journal.
 func (b *Broker) route(m *message) (journaled bool) {
 	var few [4]target
-	for _, t := range b.index.targets(few[:0], m.topic, b.pick) {
-		if s := b.session(t.client); s != nil && s.deliver(m, &t, false) {
+	for _, t := range b.index.targets(few[:0], m.topic, m.origin, b.pick) {
+		if s := b.session(t.client); s != nil && s.deliver(m, &t) {
 			journaled = true
 		}
 	}
@@ -477,26 +474,6 @@ func (b *Broker) sessionCount() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.sessions)
-}
-
-// pick chooses who gets a message of a shared subscription: a connected client with room if there is one, else any.
-// Go's order of maps spreads the choice.
-func (b *Broker) pick(clients map[string]packets.Subscription) string {
-	second := ""
-	for client := range clients {
-		s := b.session(client)
-		if s == nil {
-			continue
-		}
-		s.mu.Lock()
-		l := s.link
-		s.mu.Unlock()
-		if l != nil && l.c.HasRoom() {
-			return client
-		}
-		second = client
-	}
-	return second
 }
 
 // Kick closes the connections of a thing now. The session stays for as long as it would without.
@@ -566,7 +543,7 @@ func (b *Broker) Close() error {
 	<-b.stopped
 	for client, w := range b.wills {
 		delete(b.wills, client)
-		b.fireWill(w.m, &w.grant)
+		b.fireWill(w)
 	}
 	return b.journal.close()
 }
@@ -583,7 +560,7 @@ func (b *Broker) tick() {
 		now := b.clock.Now()
 		b.endSessions(now)
 		for _, w := range b.dueWills(now) {
-			b.fireWill(w.m, &w.grant)
+			b.fireWill(w)
 		}
 		b.endRetained(now)
 		_ = b.journal.syncTo(b.journal.changed()) // logged there; the next second tries again
@@ -609,19 +586,6 @@ func (b *Broker) endRetained(now time.Time) {
 	for _, topic := range b.retained.expired(func(m *message) bool { return m.expired(now) }) {
 		b.journal.delete(retainedKey(topic))
 	}
-}
-
-func (b *Broker) dueWills(now time.Time) []*delayedWill {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var due []*delayedWill
-	for client, w := range b.wills {
-		if !now.Before(w.at) {
-			due = append(due, w)
-			delete(b.wills, client)
-		}
-	}
-	return due
 }
 
 // mayPublish is the one place where a publish is allowed: by the rights, and of the topics that begin with $ only the

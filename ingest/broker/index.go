@@ -1,13 +1,11 @@
 package broker
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
 
 	"muster/ingest/lane"
 )
@@ -22,70 +20,83 @@ type subscription struct {
 	retainAsPublished bool
 }
 
-// target is one session that a message goes to, with all its matching subscriptions taken together.
+// target is one session that a message goes to, with all its matching subscriptions of one kind taken together.
 type target struct {
 	client            string
 	qos               byte
-	noLocal           bool
 	retainAsPublished bool
 	ids               []int
 }
 
-// index finds the subscriptions that match a topic: mochi's trie, with what it leaves out. Safe for concurrent use.
+// subscribers are those of one filter, by client id. It is nil in nodes on the way to others.
+type subscribers struct {
+	plain  table[subscription]
+	shared table[*table[subscription]] // by group
+}
+
+// index finds the subscriptions that match a topic. Safe for concurrent use.
 type index struct {
-	trie *mqtt.TopicsIndex
-	// parents holds x/+ for every filter x/+/#, which by MQTT also matches the level above (v5 section 4.7.1.2); mochi's
-	// trie has that for x/y/# only.
-	parents     *mqtt.TopicsIndex
-	parentCount atomic.Int64
-	telemetry   *atomic.Int64 // how many subscriptions may match telemetry
-	topics      *lane.Topics  // telemetry besides dt/
-	events      atomic.Int64  // how many may match events of the gateway
+	mu        sync.RWMutex // guards filters
+	filters   node[*subscribers]
+	telemetry *atomic.Int64 // how many subscriptions may match telemetry
+	topics    *lane.Topics  // telemetry besides dt/
+	events    atomic.Int64  // how many may match events of the gateway
 }
 
 func newIndex(telemetry *atomic.Int64, topics *lane.Topics) *index {
-	return &index{trie: mqtt.NewTopicsIndex(), parents: mqtt.NewTopicsIndex(), telemetry: telemetry, topics: topics}
+	return &index{telemetry: telemetry, topics: topics}
 }
 
 // add enters a subscription of client; isNew says that the filter is a new one of its.
 func (x *index) add(client string, sub subscription, isNew bool) {
-	entry := packets.Subscription{Filter: sub.filter, Qos: sub.qos, NoLocal: sub.noLocal, RetainAsPublished: sub.retainAsPublished, Identifier: sub.id}
-	x.trie.Subscribe(client, entry)
-	parent, hasParent := parentFilter(sub.filter)
-	if hasParent {
-		entry.Filter = parent
-		x.parents.Subscribe(client, entry)
-	}
-	if isNew && hasParent {
-		x.parentCount.Add(1)
-	}
 	if isNew && x.mayMatchTelemetry(sub.filter) {
 		x.telemetry.Add(1)
 	}
 	if isNew && mayMatchEvents(sub.filter) {
 		x.events.Add(1)
 	}
-}
-
-// parentFilter returns x/+ for x/+/#.
-func parentFilter(filter string) (parent string, ok bool) {
-	parent, ok = strings.CutSuffix(filter, "/#")
-	return parent, ok && (parent == "+" || strings.HasSuffix(parent, "/+"))
+	group, plain := splitFilter(sub.filter)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.filters.make(plain)
+	if n.value == nil {
+		n.value = &subscribers{}
+	}
+	if group == "" {
+		n.value.plain.set(client, sub)
+		return
+	}
+	members, ok := n.value.shared.get(group)
+	if !ok {
+		members = &table[subscription]{}
+		n.value.shared.set(strings.Clone(group), members)
+	}
+	members.set(client, sub)
 }
 
 // remove takes out a filter that client has.
 func (x *index) remove(client, filter string) {
-	x.trie.Unsubscribe(filter, client)
-	if parent, ok := parentFilter(filter); ok {
-		x.parents.Unsubscribe(parent, client)
-		x.parentCount.Add(-1)
-	}
 	if x.mayMatchTelemetry(filter) {
 		x.telemetry.Add(-1)
 	}
 	if mayMatchEvents(filter) {
 		x.events.Add(-1)
 	}
+	group, plain := splitFilter(filter)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.filters.change(plain, func(s **subscribers) {
+		if group == "" {
+			(*s).plain.remove(client)
+		} else if members, ok := (*s).shared.get(group); ok {
+			if members.remove(client); members.size() == 0 {
+				(*s).shared.remove(group)
+			}
+		}
+		if (*s).plain.size()+(*s).shared.size() == 0 {
+			*s = nil
+		}
+	}, func(s **subscribers) bool { return *s == nil })
 }
 
 // listened says whether somebody may want an event of the gateway. The answer may be old by the time it is used.
@@ -100,79 +111,117 @@ func (x *index) mayMatchTelemetry(filter string) bool {
 
 // plainFilter returns the filter of a shared subscription without $share/<group>/, any other as it is.
 func plainFilter(filter string) string {
-	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
-		_, rest, _ = strings.Cut(rest, "/")
-		return rest
-	}
-	return filter
+	_, plain := splitFilter(filter)
+	return plain
 }
 
-// targets appends the sessions that topic goes to. pick chooses one client of a shared subscription.
-func (x *index) targets(dst []target, topic string, pick func(clients map[string]packets.Subscription) string) []target {
-	found := x.trie.Subscribers(topic)
-	for client, sub := range found.Subscriptions { // each client once: nothing to merge with
-		dst = addSubscription(append(dst, target{client: client, noLocal: true}), len(dst), sub)
+// splitFilter returns the group of a shared subscription, "" for any other, and the filter proper.
+func splitFilter(filter string) (group, plain string) {
+	rest, ok := strings.CutPrefix(filter, "$share/")
+	if !ok {
+		return "", filter
 	}
-	found.Subscriptions = nil
-	dst = appendTargets(dst, found, topic, pick)
-	if x.parentCount.Load() > 0 {
-		dst = appendTargets(dst, x.parents.Subscribers(topic), topic, pick)
-	}
-	return dst
+	group, plain, _ = strings.Cut(rest, "/")
+	return group, plain
 }
 
-func appendTargets(dst []target, found *mqtt.Subscribers, topic string, pick func(map[string]packets.Subscription) string) []target {
-	for client, sub := range found.Subscriptions {
-		dst = mergeTarget(dst, client, sub)
-	}
-	for filter, clients := range found.Shared {
-		if hidden(plainFilter(filter), topic) {
+// targets appends the sessions that a message of the client origin to topic goes to: once each for all its own subscriptions, with
+// the highest QoS [MQTT-3.3.4-2] and all identifiers [MQTT-3.3.4-4], and once more for each group of which pick chooses it
+// (v5 section 4.8.2). Subscriptions without local messages count for those of others only [MQTT-3.8.3-3].
+func (x *index) targets(dst []target, topic, origin string, pick func(members []target) int) []target {
+	var few [8]*subscribers
+	var groups [][]target
+	var places map[string]int // of clients in dst
+	x.mu.RLock()
+	for i, s := range x.filters.appendCovering(few[:0], topic) {
+		if s == nil {
 			continue
 		}
-		if client := pick(clients); client != "" {
-			dst = mergeTarget(dst, client, clients[client])
+		known := dst // within one filter each client is there once
+		if i > 0 && len(known) > fewEntries {
+			places = placesOf(known)
+		}
+		s.plain.each(func(client string, sub subscription) {
+			if sub.noLocal && client == origin {
+				return
+			}
+			at := find(known, places, client)
+			if at < 0 {
+				at = len(dst)
+				dst = append(dst, target{client: client})
+			}
+			dst[at].merge(sub)
+		})
+		s.shared.each(func(_ string, members *table[subscription]) {
+			group := make([]target, 0, members.size())
+			members.each(func(client string, sub subscription) {
+				group = append(group, target{client: client})
+				group[len(group)-1].merge(sub)
+			})
+			groups = append(groups, group)
+		})
+	}
+	x.mu.RUnlock()
+	for _, group := range groups {
+		if i := pick(group); i >= 0 {
+			dst = append(dst, group[i])
 		}
 	}
 	return dst
 }
 
-// hidden is [MQTT-4.7.2-1]: a filter that begins with a wildcard does not match a topic that begins with $.
-func hidden(filter, topic string) bool {
-	return topic != "" && topic[0] == '$' && filter != "" && (filter[0] == '+' || filter[0] == '#')
+// find returns where client is in list, or -1. places is used where the list is long.
+func find(list []target, places map[string]int, client string) int {
+	if len(list) > fewEntries {
+		if i, ok := places[client]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(list, func(t target) bool { return t.client == client })
 }
 
-// mergeTarget adds sub to the target of client, which may be there already.
-func mergeTarget(dst []target, client string, sub packets.Subscription) []target {
-	for i := range dst {
-		if dst[i].client == client {
-			return addSubscription(dst, i, sub)
-		}
+func placesOf(list []target) map[string]int {
+	places := make(map[string]int, len(list))
+	for i := range list {
+		places[list[i].client] = i
 	}
-	return addSubscription(append(dst, target{client: client, noLocal: true}), len(dst), sub)
+	return places
 }
 
-// addSubscription adds sub to dst[i]: a message goes to a session once, with the highest QoS [MQTT-3.3.4-2] and all
-// identifiers [MQTT-3.3.4-4].
-func addSubscription(dst []target, i int, sub packets.Subscription) []target {
-	t := &dst[i]
-	t.qos = max(t.qos, sub.Qos)
-	t.noLocal = t.noLocal && sub.NoLocal
-	t.retainAsPublished = t.retainAsPublished || sub.RetainAsPublished
-	if sub.Identifiers == nil && sub.Identifier > 0 {
-		t.ids = append(t.ids, sub.Identifier)
-	}
-	for _, id := range sub.Identifiers {
-		if id > 0 {
-			t.ids = append(t.ids, id)
+// pick chooses which member of a group gets a message: a connected one with room if there is one, else any; -1: nobody.
+func (b *Broker) pick(members []target) int {
+	second := -1
+	first := rand.IntN(len(members))
+	for n := range members {
+		i := (first + n) % len(members)
+		s := b.session(members[i].client)
+		if s == nil {
+			continue
 		}
+		s.mu.Lock()
+		l := s.link
+		s.mu.Unlock()
+		if l != nil && l.c.HasRoom() {
+			return i
+		}
+		second = i
 	}
-	return dst
+	return second
+}
+
+func (t *target) merge(sub subscription) {
+	t.qos = max(t.qos, sub.qos)
+	t.retainAsPublished = t.retainAsPublished || sub.retainAsPublished
+	if sub.id > 0 {
+		t.ids = append(t.ids, sub.id)
+	}
 }
 
 // retainedStore keeps the last retained message of each topic, within quotas. Safe for concurrent use.
 type retainedStore struct {
-	mu       sync.Mutex // guards all; mochi's trie alone is not safe for a scan beside a change
-	trie     *mqtt.TopicsIndex
+	mu       sync.Mutex // guards all
+	topics   node[*message]
 	messages map[string]*message
 	bytes    int
 	byOrigin map[string]int // messages per client id
@@ -180,7 +229,7 @@ type retainedStore struct {
 }
 
 func newRetainedStore(limits Limits) *retainedStore {
-	return &retainedStore{trie: mqtt.NewTopicsIndex(), messages: make(map[string]*message), byOrigin: make(map[string]int), limits: limits}
+	return &retainedStore{messages: make(map[string]*message), byOrigin: make(map[string]int), limits: limits}
 }
 
 // set keeps m, or with an empty payload forgets its topic. It reports whether the quotas had room.
@@ -210,12 +259,9 @@ func (r *retainedStore) set(m *message) bool {
 	r.messages[m.topic] = m
 	r.bytes += m.size()
 	r.byOrigin[m.origin]++
-	// The trie only says which topics there are; it wants a payload.
-	r.trie.RetainMessage(packets.Packet{TopicName: m.topic, Payload: retainedMark})
+	r.topics.make(m.topic).value = m
 	return true
 }
-
-var retainedMark = []byte{1}
 
 func (r *retainedStore) forget(m *message) {
 	delete(r.messages, m.topic)
@@ -223,7 +269,7 @@ func (r *retainedStore) forget(m *message) {
 	if r.byOrigin[m.origin]--; r.byOrigin[m.origin] == 0 {
 		delete(r.byOrigin, m.origin)
 	}
-	r.trie.RetainMessage(packets.Packet{TopicName: m.topic})
+	r.topics.change(m.topic, func(m **message) { *m = nil }, func(m **message) bool { return *m == nil })
 }
 
 // matching returns the retained messages that filter matches.
@@ -231,17 +277,11 @@ func (r *retainedStore) matching(filter string) []*message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []*message
-	collect := func(filter string) {
-		for _, found := range r.trie.Messages(filter) {
-			if m := r.messages[found.TopicName]; m != nil && !hidden(filter, m.topic) {
-				list = append(list, m)
-			}
+	r.topics.eachCovered(filter, func(m *message) {
+		if m != nil {
+			list = append(list, m)
 		}
-	}
-	collect(filter)
-	if parent, ok := strings.CutSuffix(filter, "/#"); ok {
-		collect(parent) // x/# matches x as well; mochi's scan begins below it
-	}
+	})
 	return list
 }
 

@@ -237,7 +237,7 @@ func (b *Broker) Disconnect(client string, endSession, preventWill bool) bool {
 	}
 	if l != nil {
 		if preventWill {
-			l.takeWill()
+			l.discardWill()
 		}
 		l.c.End(errByAPI)
 		return true

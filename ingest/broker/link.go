@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"muster/ingest/lane"
 )
 
@@ -33,6 +31,8 @@ const (
 )
 
 var errNotAuthorized = lane.Violation{Code: codeNotAuthorized, Return: 0x05, Reason: "not authorized"}
+
+var errSmall = lane.Violation{Code: 0x95, Reason: "the client takes only packets that are too small"}
 
 var errSessionsLog = lane.Violation{Code: codeInternal, Reason: "sessions cannot be written to disk"}
 
@@ -60,21 +60,6 @@ type link struct {
 	mu   sync.Mutex // guards what follows
 	will *will
 	gone bool // closed was run
-}
-
-// will is what is published when the connection ends without a word.
-type will struct {
-	m        *message
-	delaySec uint32
-}
-
-// takeWill returns the will, once.
-func (l *link) takeWill() *will {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := l.will
-	l.will = nil
-	return w
 }
 
 // Connect implements lane.Handler.
@@ -112,16 +97,28 @@ func (l *link) Connect(info *lane.Connect) error {
 		return err
 	}
 	expiry := l.sessionExpiry(info)
-	present, err := b.attach(l, client, grant, info.Clean, expiry)
+	connack := l.connack(info, client, expiry)
+	if l.maxPacket > 0 && len(connack) > int(l.maxPacket) { // [MQTT-3.1.2-24]
+		return b.refuse(errSmall)
+	}
+	// A client without an id gets a session that nobody had before [MQTT-3.2.2-16].
+	clean := info.Clean || info.ClientID == ""
+	present, err := b.attach(l, client, grant, clean, expiry)
 	if err != nil {
 		return err
+	}
+	if l.will != nil && b.journal.syncTo(b.journal.changed()) != nil { // logged there
+		return b.refuse(errSessionsLog)
+	}
+	if present {
+		connack[connackFlags(connack)] = 1
 	}
 	if b.kicks.Load() != kicks { // perhaps this client's, when it had no session yet that Kick could find
 		if _, err := b.admit(claim); err != nil {
 			l.c.End(lane.Violation{Code: codeAdministrative, Reason: "no longer admitted"})
 		}
 	}
-	l.sendConnack(info, client, present, expiry)
+	_, _ = l.c.Write(connack) // it only fails when the connection ends
 	l.c.Open(grant, info.Keepalive)
 	l.session.open(l)
 	l.cert = nil // 2.5 KB that nobody needs any more
@@ -146,8 +143,7 @@ func (l *link) takeConnect(info *lane.Connect, client string) error {
 		l.b.env.Refuse("will not allowed")
 		return errNotAuthorized
 	}
-	m, delay := l.b.newMessage(info.Will, client)
-	l.will = &will{m: m, delaySec: delay}
+	l.will = l.b.newWill(info.Will, client, &l.grant)
 	return nil
 }
 
@@ -163,15 +159,10 @@ func (l *link) sessionExpiry(info *lane.Connect) uint32 {
 	return longest
 }
 
-// sendConnack accepts the client and tells a v5 one our limits (v5 section 3.2.2.3).
-func (l *link) sendConnack(info *lane.Connect, client string, present bool, expirySec uint32) {
-	flags := byte(0)
-	if present {
-		flags = 1
-	}
+// connack accepts the client, without a session present, and tells a v5 one our limits (v5 section 3.2.2.3).
+func (l *link) connack(info *lane.Connect, client string, expirySec uint32) []byte {
 	if info.Version < 5 {
-		_, _ = l.c.Write([]byte{2 << 4, 2, flags, 0}) // it only fails when the connection ends
-		return
+		return []byte{2 << 4, 2, 0, 0}
 	}
 	limits := &l.b.env.Limits
 	var props []byte
@@ -186,9 +177,17 @@ func (l *link) sendConnack(info *lane.Connect, client string, present bool, expi
 		props = append(props, client...)
 	}
 	packet := appendVar([]byte{2 << 4}, 2+varLen(len(props))+len(props))
-	packet = append(packet, flags, 0)
-	packet = append(appendVar(packet, len(props)), props...)
-	_, _ = l.c.Write(packet) // it only fails when the connection ends
+	packet = append(packet, 0, 0)
+	return append(appendVar(packet, len(props)), props...)
+}
+
+// connackFlags returns where in a CONNACK the session present flag is: behind the remaining length.
+func connackFlags(packet []byte) int {
+	i := 1
+	for packet[i] >= 128 {
+		i++
+	}
+	return i + 1
 }
 
 // closed ends the link, once: the session goes on without it, the will fires unless the client said goodbye.
@@ -228,19 +227,18 @@ func (l *link) Ended(reason error) {
 
 // Fanout implements lane.Handler.
 func (l *link) Fanout(p *lane.Publish) {
-	m, _ := l.b.newMessage(p, l.session.client)
-	l.b.route(m)
+	l.b.route(l.b.newMessage(p, l.session.client))
 }
 
 // newMessage copies p, which belongs to a connection's buffer.
-func (b *Broker) newMessage(p *lane.Publish, client string) (m *message, delaySec uint32) {
-	m = &message{topic: p.Topic, origin: client, payload: bytes.Clone(p.Payload), qos: p.QoS, retain: p.Retain}
-	props, expirySec, delaySec := lane.ForwardProperties(nil, p.Properties)
+func (b *Broker) newMessage(p *lane.Publish, client string) *message {
+	m := &message{topic: p.Topic, origin: client, payload: bytes.Clone(p.Payload), qos: p.QoS, retain: p.Retain}
+	props, expirySec, _ := lane.ForwardProperties(nil, p.Properties)
 	m.props = props
-	if expirySec > 0 {
-		m.expiresAt = b.clock.Now().Unix() + int64(expirySec)
+	if expirySec >= 0 {
+		m.expiresAt = b.clock.Now().Unix() + expirySec
 	}
-	return m, delaySec
+	return m
 }
 
 // Publish implements lane.Handler.
@@ -255,10 +253,17 @@ func (l *link) Publish(p *lane.Publish) error {
 		return nil
 	}
 	if p.QoS == 2 {
-		again, err := l.session.receiving(p.ID, l.b.env.Limits.InFlight)
-		if err != nil || again {
-			l.answer(p, 0, "")
+		limit := maxReceived
+		if l.c.Version() == 5 {
+			limit = l.b.env.Limits.InFlight
+		}
+		again, err := l.session.receiving(p.ID, limit)
+		if err != nil {
 			return err
+		}
+		if again {
+			l.answer(p, 0, "")
+			return nil
 		}
 	}
 	code, reason, err := l.accept(p)
@@ -278,7 +283,7 @@ func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
 	}
 	wait := false
 	if code == 0 {
-		m, _ := l.b.newMessage(p, l.session.client)
+		m := l.b.newMessage(p, l.session.client)
 		if p.Retain {
 			if !l.b.retain(m) {
 				return l.refusedRetained(p)
@@ -327,11 +332,11 @@ func (l *link) Packet(first byte, body []byte) error {
 		l.session.acknowledged(l, kind, packetID(body), reasonCode(body))
 	case pubrel >> 4:
 		l.released(packetID(body))
-	case packets.Subscribe:
+	case 8:
 		return l.subscribe(body)
-	case packets.Unsubscribe:
+	case 10:
 		return l.unsubscribe(body)
-	case packets.Disconnect:
+	case 14:
 		return l.disconnect(body)
 	}
 	return nil
@@ -358,21 +363,18 @@ func (l *link) released(id uint16) {
 
 // subscribe grants what the rights allow, answers, and sends the retained messages (v5 section 3.8.4).
 func (l *link) subscribe(body []byte) error {
-	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}}
-	if err := pk.SubscribeDecode(bytes.Clone(body)); err != nil { // its strings point into what it is given
-		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "subscribe not decoded"})
-	}
-	codes := make([]byte, len(pk.Filters))
-	existed := make([]bool, len(pk.Filters))
-	subs := make([]subscription, len(pk.Filters))
-	for i, f := range pk.Filters {
-		subs[i] = subscription{filter: f.Filter, id: f.Identifier, qos: f.Qos, retainHandling: f.RetainHandling, noLocal: f.NoLocal, retainAsPublished: f.RetainAsPublished}
+	id, subID, filters := lane.ReadFilters(body, l.c.Version(), true)
+	codes := make([]byte, len(filters))
+	existed := make([]bool, len(filters))
+	subs := make([]subscription, len(filters))
+	for i, f := range filters { // the options are those of v5 section 3.8.3.1; 3.1.1 has the QoS alone
+		subs[i] = subscription{filter: f.Name, id: subID, qos: f.Options & 3, noLocal: f.Options&4 != 0, retainAsPublished: f.Options&8 != 0, retainHandling: f.Options >> 4 & 3}
 		codes[i], existed[i] = l.grantSubscription(subs[i])
 	}
 	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
 		return l.b.refuse(errSessionsLog)
 	}
-	l.sendSubscribed(9<<4, pk.PacketID, codes)
+	l.sendSubscribed(9<<4, id, codes)
 	var granted []string
 	for i, sub := range subs {
 		if codes[i] < 0x80 {
@@ -438,28 +440,16 @@ func (l *link) sendRetained(sub subscription, existed bool) {
 	if sub.retainHandling == 2 || sub.retainHandling == 1 && existed || plainFilter(sub.filter) != sub.filter {
 		return
 	}
-	t := target{qos: sub.qos}
-	if sub.id > 0 {
-		t.ids = []int{sub.id}
-	}
-	now := l.b.clock.Now()
-	for _, m := range l.b.retained.matching(sub.filter) {
-		if !m.expired(now) {
-			l.session.deliver(m, &t, true)
-		}
-	}
+	l.session.deliverRetained(l.b.retained.matching(sub.filter), sub)
 }
 
 func (l *link) unsubscribe(body []byte) error {
-	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}}
-	if err := pk.UnsubscribeDecode(bytes.Clone(body)); err != nil { // its strings point into what it is given
-		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "unsubscribe not decoded"})
-	}
-	codes := make([]byte, len(pk.Filters))
+	id, _, filters := lane.ReadFilters(body, l.c.Version(), false)
+	codes := make([]byte, len(filters))
 	var dropped []string
-	for i, f := range pk.Filters {
-		if codes[i] = l.dropSubscription(f.Filter); codes[i] == 0 {
-			dropped = append(dropped, f.Filter)
+	for i, f := range filters {
+		if codes[i] = l.dropSubscription(f.Name); codes[i] == 0 {
+			dropped = append(dropped, f.Name)
 		}
 	}
 	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
@@ -468,7 +458,7 @@ func (l *link) unsubscribe(body []byte) error {
 	if l.c.Version() < 5 {
 		codes = nil // v3.1.1 section 3.11.3: no payload
 	}
-	l.sendSubscribed(11<<4, pk.PacketID, codes)
+	l.sendSubscribed(11<<4, id, codes)
 	l.tellTopics("unsubscribed", dropped)
 	return nil
 }
@@ -488,12 +478,7 @@ func (l *link) dropSubscription(filter string) (code byte) {
 
 // disconnect handles the client's goodbye (v5 section 3.14). With a reason code other than 0 its will is published.
 func (l *link) disconnect(body []byte) error {
-	pk := packets.Packet{ProtocolVersion: l.c.Version(), FixedHeader: packets.FixedHeader{Type: packets.Disconnect, Remaining: len(body)}}
-	if err := pk.DisconnectDecode(bytes.Clone(body)); err != nil {
-		return l.b.refuse(lane.Violation{Code: 0x81, Reason: "disconnect not decoded"})
-	}
-	if pk.Properties.SessionExpiryIntervalFlag {
-		expiry := pk.Properties.SessionExpiryInterval
+	if expiry, ok := lane.ReadDisconnect(body, l.c.Version()); ok {
 		if expiry > 0 && !l.wantsExpiry {
 			return l.b.refuse(lane.Violation{Code: 0x82, Reason: "session expiry set at disconnect"}) // v5 section 3.14.2.2.2
 		}
@@ -501,6 +486,10 @@ func (l *link) disconnect(body []byte) error {
 	}
 	if len(body) > 0 && body[0] != 0 {
 		return errGoodbye
+	}
+	// From here on nothing publishes it, neither a takeover before this connection has ended nor a crash [MQTT-3.14.4-3].
+	if l.discardWill() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
+		return l.b.refuse(errSessionsLog)
 	}
 	return lane.ErrDisconnected
 }

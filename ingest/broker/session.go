@@ -30,7 +30,8 @@ type session struct {
 	fresh      int             // how many of received are true
 	pending    []*delivery     // not sent yet, in order
 	flight     []*delivery     // sent and not acknowledged, in order
-	resent     int             // flight[:resent] were sent on this connection
+	unsent     int             // how many of flight were not sent on this connection
+	backlog    []retained      // to be sent when nothing else waits
 	queueBytes int
 	lastSeq    uint64
 	lastID     uint16
@@ -45,6 +46,7 @@ type delivery struct {
 	qos      byte
 	retain   bool
 	released bool // QoS 2: PUBREC came, PUBREL was sent
+	sent     bool // on this connection
 	subIDs   []int
 }
 
@@ -61,15 +63,21 @@ func (s *session) isKept() bool {
 	return s.kept()
 }
 
+// retained is a retained message that a new subscription is to get.
+type retained struct {
+	m   *message
+	sub subscription
+}
+
 // deliver sends m to the session or queues it. It reports whether the journal has something new that the acknowledgement
 // of m should wait for.
-func (s *session) deliver(m *message, t *target, retained bool) (journaled bool) {
+func (s *session) deliver(m *message, t *target) (journaled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || t.noLocal && m.origin == s.client || s.rights != nil && !s.rights.Receive(m.topic) {
+	if s.ended || s.rights != nil && !s.rights.Receive(m.topic) || m.expired(s.b.clock.Now()) {
 		return false
 	}
-	d := &delivery{m: m, qos: min(m.qos, t.qos), retain: retained || m.retain && t.retainAsPublished, subIDs: t.ids}
+	d := &delivery{m: m, qos: min(m.qos, t.qos), retain: m.retain && t.retainAsPublished, subIDs: t.ids}
 	if d.qos == 0 {
 		s.sendQoS0(d)
 		return false
@@ -81,15 +89,68 @@ func (s *session) deliver(m *message, t *target, retained bool) (journaled bool)
 		s.b.droppedQueue.Inc()
 		return false
 	}
+	s.queue(d)
+	s.pump()
+	return s.kept()
+}
+
+// queue puts d behind what waits. The mutex is held.
+func (s *session) queue(d *delivery) {
 	s.lastSeq++
 	d.seq = s.lastSeq
-	s.queueBytes += m.size()
+	s.queueBytes += d.m.size()
 	s.pending = append(s.pending, d)
 	if s.kept() {
 		s.b.journal.put(queueKey(s.client, d.seq), encodeDelivery(d))
 	}
+}
+
+// deliverRetained sends the retained messages of a new subscription, as fast as the client reads (v5 section 3.3.1.3). What the client
+// leaves unread costs no copy, so the limits of the queue do not count; a message that is replaced meanwhile is left out.
+func (s *session) deliverRetained(list []*message, sub subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.backlog = slices.DeleteFunc(s.backlog, func(r retained) bool { return r.sub.filter == sub.filter })
+	for _, m := range list {
+		if len(s.backlog) >= s.b.limits.Retained {
+			s.b.droppedQueue.Inc()
+			continue
+		}
+		s.backlog = append(s.backlog, retained{m, sub})
+	}
 	s.pump()
-	return s.kept()
+}
+
+// nextRetained moves one message of the backlog on; false: there is none, or no room. The mutex is held.
+func (s *session) nextRetained() bool {
+	if len(s.backlog) == 0 || len(s.pending) > 0 || s.unsent > 0 || !s.link.c.HasRoom() {
+		return false
+	}
+	m, sub := s.backlog[0].m, s.backlog[0].sub
+	qos := min(m.qos, sub.qos)
+	if qos > 0 && len(s.flight) >= s.link.window {
+		return false
+	}
+	s.backlog[0] = retained{}
+	if s.backlog = s.backlog[1:]; len(s.backlog) == 0 {
+		s.backlog = nil
+	}
+	if _, ok := s.subs[sub.filter]; !ok || !s.rights.Receive(m.topic) || m.expired(s.b.clock.Now()) || s.b.retained.get(m.topic) != m {
+		return true
+	}
+	d := &delivery{m: m, qos: qos, retain: true}
+	if sub.id > 0 {
+		d.subIDs = []int{sub.id}
+	}
+	if qos == 0 {
+		s.send(d, false)
+	} else {
+		s.queue(d)
+	}
+	return true
 }
 
 // sendQoS0 sends at once or not at all: a client that is away or slow misses it.
@@ -107,23 +168,50 @@ func (s *session) pump() {
 	if s.link == nil || !s.link.ready {
 		return
 	}
-	for s.resent < len(s.flight) && s.link.c.HasRoom() { // after a reconnect [MQTT-4.4.0-1]
-		d := s.flight[s.resent]
-		s.resent++
-		if d.released {
-			s.answer(pubrel, d.id, 0)
-		} else {
-			s.send(d, true)
-		}
+	s.resend()
+	s.sendPending()
+	for s.nextRetained() {
+		s.sendPending()
 	}
-	for s.resent == len(s.flight) && len(s.flight) < s.link.window && len(s.pending) > 0 && s.link.c.HasRoom() {
+}
+
+// resend repeats, after a reconnect, what was not acknowledged [MQTT-4.4.0-1]. Releases do not wait for the receive maximum
+// [MQTT-3.3.4-10], which may be smaller than that of the connection before.
+func (s *session) resend() {
+	used := len(s.flight) - s.unsent
+	for i := 0; s.unsent > 0 && i < len(s.flight) && s.link.c.HasRoom(); i++ {
+		d := s.flight[i]
+		switch {
+		case d.sent || !d.released && used >= s.link.window:
+			continue
+		case d.released:
+			s.answer(pubrel, d.id, 0)
+		case !s.send(d, true):
+			s.done(i)
+			i--
+			continue
+		}
+		s.noteSent(d)
+		used++
+	}
+}
+
+func (s *session) noteSent(d *delivery) {
+	if !d.sent {
+		d.sent = true
+		s.unsent--
+	}
+}
+
+func (s *session) sendPending() {
+	for s.unsent == 0 && len(s.flight) < s.link.window && len(s.pending) > 0 && s.link.c.HasRoom() {
 		d := s.pending[0]
 		s.pending[0] = nil
 		if s.pending = s.pending[1:]; len(s.pending) == 0 {
 			s.pending = nil
 		}
 		s.flight = append(s.flight, d)
-		s.resent++
+		d.sent = true
 		d.id = s.nextID()
 		// The rights may have changed while it waited, or were not known after a start.
 		if d.m.expired(s.b.clock.Now()) || !s.rights.Receive(d.m.topic) || !s.send(d, false) {
@@ -177,8 +265,8 @@ func (s *session) inFlight(id uint16) int {
 func (s *session) done(i int) {
 	d := s.flight[i]
 	s.flight = slices.Delete(s.flight, i, i+1)
-	if i < s.resent {
-		s.resent--
+	if !d.sent {
+		s.unsent--
 	}
 	s.queueBytes -= d.m.size()
 	if s.kept() {
@@ -204,6 +292,7 @@ func (s *session) acknowledged(l *link, kind byte, id uint16, code byte) {
 	case kind == pubrec>>4 && s.flight[i].qos == 2:
 		d := s.flight[i]
 		d.released = true
+		s.noteSent(d)
 		if s.kept() {
 			s.b.journal.put(stateKey(s.client, d.seq), encodeState(d))
 		}
@@ -212,8 +301,9 @@ func (s *session) acknowledged(l *link, kind byte, id uint16, code byte) {
 	s.pump()
 }
 
-// maxReceived bounds the QoS 2 packet ids that a client leaves unreleased over several connections.
-const maxReceived = 1000
+// maxReceived bounds the QoS 2 packet ids that a client leaves unreleased: a 3.1.1 client knows no receive maximum, and a v5 client may
+// leave some on each of several connections.
+const maxReceived = 10_000
 
 // receiving says whether a QoS 2 packet id is a repetition of a message that was delivered [MQTT-4.3.3-10], or that the
 // client has more open than it may.
@@ -289,7 +379,7 @@ func (s *session) forget() {
 	for filter := range s.subs {
 		s.b.index.remove(s.client, filter)
 	}
-	s.subs, s.flight, s.pending, s.received, s.queueBytes = nil, nil, nil, nil, 0
+	s.subs, s.flight, s.pending, s.backlog, s.received, s.queueBytes, s.unsent = nil, nil, nil, nil, nil, 0, 0
 }
 
 // unsave removes the session's records but keeps it in memory: its client connects anew and wants no expiry.
@@ -355,6 +445,7 @@ const (
 	keyState        = 'p'
 	keyReceived     = 'i'
 	keyRetained     = 'r'
+	keyWill         = 'w'
 )
 
 func clientKey(kind byte, client string) []byte {

@@ -88,14 +88,16 @@ func appendDisconnect(dst []byte, code byte, reason string) []byte {
 }
 
 // appendRefusal appends the CONNACK that refuses a CONNECT, if the version has one for it (v5 section 3.2.2, v3.1.1 table 3.1).
-func appendRefusal(dst []byte, version byte, v Violation) []byte {
+func appendRefusal(dst []byte, version, code, returnCode byte, reason string) []byte {
+	reason = reason[:min(len(reason), maxReason)]
 	switch {
+	case version == 5 && reason == "":
+		return append(dst, typeConnack<<4, 3, 0, code, 0)
 	case version == 5:
-		reason := v.Reason[:min(len(v.Reason), maxReason)]
-		dst = append(dst, typeConnack<<4, byte(6+len(reason)), 0, v.Code, byte(3+len(reason)), propReasonString, 0, byte(len(reason)))
+		dst = append(dst, typeConnack<<4, byte(6+len(reason)), 0, code, byte(3+len(reason)), propReasonString, 0, byte(len(reason)))
 		return append(dst, reason...)
-	case version == 4 && v.Return != 0:
-		return append(dst, typeConnack<<4, 2, 0, v.Return)
+	case version == 4 && returnCode != 0:
+		return append(dst, typeConnack<<4, 2, 0, returnCode)
 	}
 	return dst
 }

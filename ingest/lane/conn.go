@@ -21,7 +21,8 @@ import (
 
 // Handler answers what the lane does not do itself. Connect, Publish, Fanout and Packet are called by who reads, one at a
 // time, Room by who writes. The bytes that they are given are valid during the call only. An error ends the connection; a
-// Violation tells a v5 client why. Connect, Publish, and Packet for SUBSCRIBE and UNSUBSCRIBE, may wait; the others hold up a loop.
+// Violation tells a v5 client why. Connect, Publish, and Packet for SUBSCRIBE, UNSUBSCRIBE and DISCONNECT, may wait; the others hold up a
+// loop.
 type Handler interface {
 	// Connect opens the session of a screened CONNECT: it queues the CONNACK and calls Open.
 	Connect(info *Connect) error
@@ -82,7 +83,8 @@ type Conn struct {
 
 	// Set by who reads before Open, read by all after it.
 	keepaliveSec uint16
-	problemInfo  bool
+	problemInfo  bool   // the client wants reason strings on acknowledgements, and takes packets large enough for any
+	maxPacket    uint32 // that the client takes; 0: any
 	version      byte
 
 	durable atomic.Uint64 // rows up to this seq are on disk
@@ -305,15 +307,22 @@ func (c *Conn) appendReady(dst []byte) (buf []byte, last bool) {
 // appendFarewell appends what tells the client why the connection ends.
 func (c *Conn) appendFarewell(dst []byte) []byte {
 	v, ok := c.cause.(Violation)
-	switch {
-	case !ok || v.Code == 0:
+	if !ok || v.Code == 0 {
 		return dst
-	case !c.answered:
-		return appendRefusal(dst, c.version, v)
-	case c.version == 5:
-		return appendDisconnect(dst, v.Code, v.Reason)
 	}
-	return dst // 3.1.1 has no DISCONNECT of a server
+	before := len(dst)
+	for _, reason := range []string{v.Reason, ""} { // without it where the client would not take so much [MQTT-3.14.2-3]
+		switch {
+		case !c.answered:
+			dst = appendRefusal(dst[:before], c.version, v.Code, v.Return, reason)
+		case c.version == 5: // 3.1.1 has no DISCONNECT of a server
+			dst = appendDisconnect(dst[:before], v.Code, reason)
+		}
+		if c.maxPacket == 0 || len(dst)-before <= int(c.maxPacket) {
+			return dst
+		}
+	}
+	return dst[:before]
 }
 
 // lost makes the reason of a broken connection; the text of the network error would only repeat the addresses.
@@ -386,7 +395,8 @@ func (c *Conn) packet(first byte, body []byte) error {
 	case typeConnect:
 		info, v := screenConnect(body, lim)
 		c.mu.Lock()
-		c.version, c.problemInfo = info.Version, info.ProblemInfo
+		c.version, c.maxPacket = info.Version, info.MaxPacketBytes
+		c.problemInfo = info.ProblemInfo && (info.MaxPacketBytes == 0 || info.MaxPacketBytes > maxReason+10)
 		c.mu.Unlock()
 		if v.bad() {
 			return c.refuse(v)
@@ -402,7 +412,7 @@ func (c *Conn) packet(first byte, body []byte) error {
 	case kind == typePingreq:
 		_, err := c.Write(pingResponse)
 		return err
-	case c.hurried && (kind == typeSubscribe || kind == typeUnsubscribe):
+	case c.hurried && (kind == typeSubscribe || kind == typeUnsubscribe || kind == typeDisconnect):
 		return errWait
 	}
 	return c.h.Packet(first, body)

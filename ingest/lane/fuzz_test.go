@@ -89,7 +89,7 @@ func checkPublish(t *testing.T, version, first byte, body []byte, p *Publish, to
 		t.Fatalf("forwarded properties %x: %v", forward, err)
 	}
 	want := pk.Properties
-	if expiry != want.MessageExpiryInterval || got.ContentType != want.ContentType || got.ResponseTopic != want.ResponseTopic ||
+	if max(expiry, 0) != int64(want.MessageExpiryInterval) || got.ContentType != want.ContentType || got.ResponseTopic != want.ResponseTopic ||
 		!bytes.Equal(got.CorrelationData, want.CorrelationData) || len(got.User) != len(want.User) || got.TopicAliasFlag || got.MessageExpiryInterval != 0 {
 		t.Fatalf("forwarded %+v of %+v", got, want)
 	}

@@ -46,15 +46,16 @@ func parsePublish(first, version byte, body []byte, lim *Limits) (p Publish, top
 
 // ForwardProperties appends to dst those of the screened PUBLISH or will properties raw that go on to subscribers: all but
 // topic alias, message expiry and will delay, unaltered and in order [MQTT-3.3.2-15] to [MQTT-3.3.2-20].
-// expirySec is the message expiry, or 0; delaySec the will delay.
-func ForwardProperties(dst, raw []byte) (out []byte, expirySec, delaySec uint32) {
+// expirySec is the message expiry, or -1; delaySec the will delay.
+func ForwardProperties(dst, raw []byte) (out []byte, expirySec int64, delaySec uint32) {
 	r := reader{b: raw}
+	expirySec = -1
 	for r.left() > 0 {
 		from := r.i
 		id, _ := r.varInt()
 		switch id {
 		case propMessageExpiry:
-			expirySec = r.u32()
+			expirySec = int64(r.u32())
 		case propWillDelay:
 			delaySec = r.u32()
 		case propTopicAlias:

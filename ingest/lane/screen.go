@@ -354,8 +354,6 @@ func checkFilter(filter []byte, lim *Limits) (shared bool, v Violation) {
 			return true, bad
 		}
 		filter, shared = after, true
-	} else if len(filter) >= 6 && bytes.EqualFold(filter[:6], sharePrefix[:6]) && (len(filter) == 6 || filter[6] == '/') {
-		return false, bad // the index below takes $SHARE for $share; MQTT knows the lower case only
 	}
 	if len(filter) == 0 {
 		return shared, bad // [MQTT-4.7.3-1]
