@@ -347,7 +347,8 @@ func moveGroup(ctx context.Context, s *Server, c *call, in moveInput) (any, erro
 	return map[string]any{"parentGroupName": g.Parent, "version": g.Version}, nil
 }
 
-// getGroups answers the groups directly below one, or the roots, with how much is in them: the levels of a tree.
+// getGroups answers the groups directly below one, or the roots, with how much is in them: the levels of a tree. With
+// below=true it answers all levels at once.
 func getGroups(_ context.Context, s *Server, c *call) (any, error) {
 	limit, err := intArg(c, "limit", defaultPage, 1, registry.MaxPage)
 	if err != nil {
@@ -355,7 +356,9 @@ func getGroups(_ context.Context, s *Server, c *call) (any, error) {
 	}
 	arg := func(name string) string { return string(c.http.QueryArgs().Peek(name)) }
 	filter := registry.GroupFilter{Parent: arg("parent"), Prefix: arg("prefix")}
-	filter.Roots = filter.Parent == "" && filter.Prefix == ""
+	below := arg("below") == "true"
+	filter.Roots = filter.Parent == "" && filter.Prefix == "" && !below
+	filter.Below = filter.Parent != "" && below
 	groups, next, err := s.registry.ListGroups(filter, arg("cursor"), limit)
 	if err != nil {
 		return nil, err

@@ -267,6 +267,10 @@ func TestMoveGroup(t *testing.T) {
 	if fmt.Sprint(tree.Groups) != "[{c b 0 1 1}]" {
 		t.Fatal(tree.Groups)
 	}
+	g.as(adminToken, "GET", "/api/groups?below=true", "").want(200).json(&tree)
+	if fmt.Sprint(tree.Groups) != "[{a  0 0 0} {b d 1 0 1} {c b 0 1 1} {d  1 0 1}]" {
+		t.Fatal(tree.Groups)
+	}
 	// a revision that a write returned is reached; a later one is not
 	search := func(min string) reply {
 		return g.iot("POST", "/indices/search", `{"queryString":"group:d","minRevision":`+min+`}`)
