@@ -39,6 +39,9 @@ func fsckCommand(_ context.Context, args []string, out, _ io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%d files, %d blocks, %d samples, %d log groups\n", report.Files, report.Blocks, report.Samples, report.Groups)
+	if report.Deleted > 0 {
+		fmt.Fprintf(out, "%d deleted things and sources; %d blocks of them are left, which a running gateway removes within minutes\n", report.Deleted, report.DeletedBlocks)
+	}
 	for _, file := range report.TornTails {
 		fmt.Fprintf(out, "%s: ends in a group that was never acknowledged, which is what a power cut leaves; the next start cuts it off\n", file)
 	}
