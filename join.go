@@ -183,9 +183,11 @@ func (d directory) FindThings(dst *bitset.BitSet, name string, values []string, 
 // raw hands out samples over HTTP. It implements admin.Raw.
 type raw struct{ queries *prom.API }
 
-func (r raw) RemoteRead(ctx context.Context, body []byte) (status int, contentType, encoding string, answer []byte) {
-	resp, encoding := r.queries.RemoteRead(ctx, body)
-	return resp.Status, resp.ContentType, encoding, resp.Body
+func (r raw) RemoteRead(
+	ctx context.Context, body []byte,
+) (run func(context.Context, io.Writer) error, status int, contentType, encoding string, answer []byte) {
+	run, resp, encoding := r.queries.RemoteRead(ctx, body)
+	return run, resp.Status, resp.ContentType, encoding, resp.Body
 }
 
 func (r raw) Export(form url.Values) (run func(context.Context, io.Writer) error, status int, contentType string, answer []byte) {

@@ -15,8 +15,8 @@ import (
 
 // Raw hands out samples as they are stored; the bodies are not JSON documents as those of Query are.
 type Raw interface {
-	// RemoteRead answers a Prometheus remote read.
-	RemoteRead(ctx context.Context, body []byte) (status int, contentType, encoding string, answer []byte)
+	// RemoteRead answers a Prometheus remote read: with answer, or where run is not nil with what run writes.
+	RemoteRead(ctx context.Context, body []byte) (run func(ctx context.Context, w io.Writer) error, status int, contentType, encoding string, answer []byte)
 	// Export checks the parameters of an export and returns what writes it, or nil and the refusal.
 	Export(form url.Values) (run func(ctx context.Context, w io.Writer) error, status int, contentType string, answer []byte)
 	// DeleteSeries deletes telemetry of other programs, as Prometheus' delete_series does.
@@ -61,7 +61,11 @@ func remoteRead(ctx context.Context, s *Server, c *call) (any, error) {
 	if s.opts.Raw == nil {
 		return nil, notFound("this gateway answers no queries")
 	}
-	status, contentType, encoding, answer := s.opts.Raw.RemoteRead(ctx, c.http.PostBody())
+	run, status, contentType, encoding, answer := s.opts.Raw.RemoteRead(ctx, c.http.PostBody())
+	if run != nil {
+		s.stream(c, contentType, "a remote read", run)
+		return written{}, nil
+	}
 	c.http.SetStatusCode(status)
 	c.http.SetContentType(contentType)
 	if encoding != "" {
@@ -102,22 +106,27 @@ func exportTelemetry(_ context.Context, s *Server, c *call) (any, error) {
 		c.http.SetBody(answer)
 		return written{}, nil
 	}
+	s.stream(c, "application/stream+json", "an export", run)
+	return written{}, nil
+}
+
+// stream answers with what run writes, for as long as the client reads it.
+func (s *Server) stream(c *call, contentType, what string, run func(ctx context.Context, w io.Writer) error) {
 	conn, id := c.http.Conn(), c.id
-	c.http.SetContentType("application/stream+json")
+	c.http.SetContentType(contentType)
 	c.http.SetBodyStreamWriter(func(w *bufio.Writer) {
-		// The deadline that fasthttp set is for a whole answer; here it is for one line.
-		err := run(s.streams, writerFunc(func(line []byte) (int, error) {
+		// The deadline that fasthttp set is for a whole answer; here it is for one line or frame.
+		err := run(s.streams, writerFunc(func(part []byte) (int, error) {
 			if err := conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)); err != nil {
 				return 0, err
 			}
-			return w.Write(line)
+			return w.Write(part)
 		}))
 		if err != nil {
-			s.log.Warn("an export ended early", "request", id, "err", err)
+			s.log.Warn(what+" ended early", "request", id, "err", err)
 			conn.Close()
 		}
 	})
-	return written{}, nil
 }
 
 // writerFunc makes an io.Writer of a function.

@@ -30,9 +30,9 @@ type samples struct {
 	fails error // of exports, behind their first line
 }
 
-func (s samples) RemoteRead(ctx context.Context, body []byte) (int, string, string, []byte) {
-	resp, encoding := s.api.RemoteRead(ctx, body)
-	return resp.Status, resp.ContentType, encoding, resp.Body
+func (s samples) RemoteRead(ctx context.Context, body []byte) (func(context.Context, io.Writer) error, int, string, string, []byte) {
+	run, resp, encoding := s.api.RemoteRead(ctx, body)
+	return run, resp.Status, resp.ContentType, encoding, resp.Body
 }
 
 func (s samples) Export(form url.Values) (func(context.Context, io.Writer) error, int, string, []byte) {

@@ -67,6 +67,7 @@ type API struct {
 	routes    map[string]route
 
 	exports atomic.Int32 // running
+	streams atomic.Int32 // the same, of remote reads
 
 	errors  func(kind string) *metrics.Counter
 	reads   *metrics.Counter // remote ones

@@ -32,7 +32,7 @@ func (a *API) Thing(name string) (tsdb.ThingID, []tsdb.Label, bool) {
 	if !ok {
 		return 0, nil, false
 	}
-	things := thingCache{dir: a.queryable.dir}
+	things := thingCache{dir: a.queryable.dir, grouper: a.queryable.grouper}
 	state := things.get(id)
 	list := make([]tsdb.Label, 0, len(state.labels))
 	for _, l := range state.labels {

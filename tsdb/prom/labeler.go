@@ -9,5 +9,9 @@ func ThingLabels(dst []Label, dir Directory, id tsdb.ThingID) ([]Label, bool) {
 	if !ok || name == "" {
 		return dst[:0], false
 	}
-	return cleanLabels(dir.AppendLabels(append(dst[:0], Label{thingLabel, name}), id)), true
+	dst = cleanLabels(dir.AppendLabels(append(dst[:0], Label{thingLabel, name}), id))
+	if _, ok := dir.(Grouper); ok {
+		dst = reserveGroup(dst)
+	}
+	return dst, true
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"slices"
 
@@ -32,35 +33,67 @@ type readQuery struct {
 	matchers       []*labels.Matcher
 }
 
+// maxStreams is how many streamed reads run at once: each may take as long as its client reads.
+const maxStreams = 4
+
 // RemoteRead answers POST /api/v1/read [Prometheus remote read]: raw samples, as a snappy block of prometheus.ReadResponse, or, for clients that prefer
-// it, as frames of prometheus.ChunkedReadResponse with XOR chunks. body is a snappy block of prometheus.ReadRequest. It takes a
-// slot and has the time, the bytes and the memory of a query. encoding is the Content-Encoding of the answer.
-func (a *API) RemoteRead(ctx context.Context, body []byte) (resp Response, encoding string) {
+// it, as frames of prometheus.ChunkedReadResponse with XOR chunks. body is a snappy block of prometheus.ReadRequest. encoding is
+// the Content-Encoding of the answer. The block takes a slot and has the time, the bytes and the memory of a query. Frames are as many as there are: run,
+// which must be called once where it is not nil, writes them, and holds one frame and the buffers of one series; it ends with ctx or with the first
+// error of w. resp has no body then.
+func (a *API) RemoteRead(ctx context.Context, body []byte) (run func(ctx context.Context, w io.Writer) error, resp Response, encoding string) {
 	a.reads.Inc()
 	queries, streamed, err := a.parseRead(body)
 	if err != nil {
-		return a.refuse(err), ""
+		return nil, a.refuse(err), ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.opts.Timeout)
 	defer cancel()
 	if err := a.gate.enter(ctx); err != nil {
-		return a.refuse(err), ""
+		return nil, a.refuse(err), ""
 	}
 	defer a.gate.leave()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	defer watch(end, a.opts.MaxMemoryBytes)()
-	out := readAnswer{maxBytes: a.opts.MaxResultBytes, streamed: streamed}
+	found := make([]*seriesSet, len(queries))
 	for i, rq := range queries {
-		q := a.queryable.querier(rq.startMs, rq.endMs)
-		if err := out.query(i, q.Select(ctx, true, nil, rq.matchers...)); err != nil {
-			return a.refuse(causeOf(ctx, err)), ""
+		found[i] = a.queryable.querier(rq.startMs, rq.endMs).selectSeries(ctx, true, nil, rq.matchers...)
+		if err := found[i].err; err != nil {
+			return nil, a.refuse(causeOf(ctx, err)), ""
 		}
 	}
 	if streamed {
-		return Response{http.StatusOK, streamedType, out.body}, ""
+		return a.stream(found)
 	}
-	return Response{http.StatusOK, sampledType, snappy.Encode(nil, out.body)}, "snappy"
+	out := readAnswer{maxBytes: a.opts.MaxResultBytes}
+	for i := range found {
+		if err := out.query(i, found[i]); err != nil {
+			return nil, a.refuse(causeOf(ctx, err)), ""
+		}
+	}
+	return nil, Response{http.StatusOK, sampledType, snappy.Encode(nil, out.body)}, "snappy"
+}
+
+// stream returns what writes the samples of series as frames.
+func (a *API) stream(found []*seriesSet) (run func(ctx context.Context, w io.Writer) error, resp Response, encoding string) {
+	if a.streams.Add(1) > maxStreams {
+		a.streams.Add(-1)
+		return nil, a.refuse(&apiError{http.StatusTooManyRequests, "unavailable", fmt.Sprintf("%d streamed reads are running; try again when one has ended", maxStreams)}), ""
+	}
+	return func(ctx context.Context, w io.Writer) error {
+		defer a.streams.Add(-1)
+		out := readAnswer{maxBytes: a.opts.MaxResultBytes, streamed: true, w: w}
+		for i, set := range found {
+			if len(set.list) > 0 {
+				set.list[0].sel.ctx = ctx // the request's own has ended
+			}
+			if err := out.query(i, set); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, Response{Status: http.StatusOK, ContentType: streamedType}, ""
 }
 
 // parseRead decodes a ReadRequest. Hints are ignored: they allow to leave out what is not needed, and demand nothing.
@@ -162,9 +195,10 @@ type readAnswer struct {
 	body     []byte
 	maxBytes int
 	streamed bool
-	result   []byte // of one query, sampled
-	series   []byte // one series, in either form
-	frame    []byte // a ChunkedReadResponse
+	w        io.Writer // takes what is streamed
+	result   []byte    // of one query, sampled
+	series   []byte    // one series, in either form
+	frame    []byte    // a ChunkedReadResponse
 	one      []byte
 	it       chunkenc.Iterator
 }
@@ -185,7 +219,9 @@ func (r *readAnswer) query(index int, found storage.SeriesSet) error {
 		}
 	}
 	if r.streamed {
-		r.endFrame(index)
+		if err := r.endFrame(index); err != nil {
+			return err
+		}
 	} else {
 		r.body = pb.AppendBytes(r.body, 1, r.result)
 	}
@@ -251,7 +287,9 @@ func (r *readAnswer) chunks(index int, lset labels.Labels) error {
 		if len(r.series) >= frameBytes && more {
 			r.frame = pb.AppendBytes(r.frame, 1, r.series)
 			r.series = r.series[:head]
-			r.endFrame(index)
+			if err := r.endFrame(index); err != nil {
+				return err
+			}
 		}
 		if err := r.bound(); err != nil {
 			return err
@@ -261,21 +299,26 @@ func (r *readAnswer) chunks(index int, lset labels.Labels) error {
 		r.frame = pb.AppendBytes(r.frame, 1, r.series)
 	}
 	if len(r.frame) >= frameBytes {
-		r.endFrame(index)
+		if err := r.endFrame(index); err != nil {
+			return err
+		}
 	}
 	return r.it.Err()
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// endFrame appends the frame: uvarint size, crc32c (big-endian), message.
-func (r *readAnswer) endFrame(index int) {
+// endFrame writes the frame: uvarint size, crc32c (big-endian), message.
+func (r *readAnswer) endFrame(index int) error {
 	if len(r.frame) == 0 {
-		return
+		return nil
 	}
 	r.frame = pb.AppendVarint(r.frame, 2, int64(index))
-	r.body = binary.AppendUvarint(r.body, uint64(len(r.frame)))
+	r.body = binary.AppendUvarint(r.body[:0], uint64(len(r.frame)))
 	r.body = binary.BigEndian.AppendUint32(r.body, crc32.Checksum(r.frame, castagnoli))
 	r.body = append(r.body, r.frame...)
 	r.frame = r.frame[:0]
+	_, err := r.w.Write(r.body)
+	r.body = r.body[:0]
+	return err
 }

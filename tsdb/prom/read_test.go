@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -112,6 +113,23 @@ func streamed(t *testing.T, resp Response, encoding string) (string, int) {
 	return b.String(), frames
 }
 
+// readAll is a remote read with all that it streams. most is the largest piece.
+func readAll(api *API, body []byte) (resp Response, encoding string, most int, err error) {
+	run, resp, encoding := api.RemoteRead(context.Background(), body)
+	if run != nil {
+		err = run(context.Background(), writerFunc(func(part []byte) (int, error) {
+			most = max(most, len(part))
+			resp.Body = append(resp.Body, part...)
+			return len(part), nil
+		}))
+	}
+	return resp, encoding, most, err
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 // TestRemoteRead asks as Prometheus does, for both forms of the answer, and decodes them with Prometheus' own code.
 func TestRemoteRead(t *testing.T) {
 	api, _, w := openFleet(t, Options{})
@@ -129,18 +147,22 @@ func TestRemoteRead(t *testing.T) {
 0 {__name__="power_w", city="Oslo", thing="lamp-2", thing_type="street-light"} 11 1772366300000 20 1772366400000 20
 1 {__name__="noise", job="long"} 200000 1772366200000 0 1772366399999 66666.33333333333
 `
-	resp, encoding := api.RemoteRead(context.Background(), readRequest(t, nil, queries...))
+	resp, encoding, _, _ := readAll(api, readRequest(t, nil, queries...))
 	if got := sampled(t, resp, encoding); got != want {
 		t.Errorf("sampled\n got %s\nwant %s", got, want)
 	}
-	resp, encoding = api.RemoteRead(context.Background(), readRequest(t, []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS, prompb.ReadRequest_SAMPLES}, queries...))
+	stream := readRequest(t, []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS, prompb.ReadRequest_SAMPLES}, queries...)
+	resp, encoding, _, err := readAll(api, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
 	got, frames := streamed(t, resp, encoding)
 	if got != want || frames < 3 {
 		t.Errorf("streamed in %d frames\n got %s\nwant %s", frames, got, want)
 	}
 	f := func(status int, want string, body []byte) {
 		t.Helper()
-		resp, _ := api.RemoteRead(context.Background(), body)
+		resp, _, _, _ := readAll(api, body)
 		if resp.Status != status || !strings.Contains(string(resp.Body), want) {
 			t.Errorf("%d %s, want %d %s", resp.Status, resp.Body, status, want)
 		}
@@ -153,11 +175,29 @@ func TestRemoteRead(t *testing.T) {
 	f(400, "more than 64 queries", readRequest(t, nil, slices.Repeat(queries[2:], 65)...))
 	f(400, "larger than 1024 KiB", snappy.Encode(nil, make([]byte, 2<<20)))
 	small := New(w.store, directory(), Options{MaxResultBytes: 1 << 20})
-	for _, types := range [][]prompb.ReadRequest_ResponseType{nil, {prompb.ReadRequest_STREAMED_XOR_CHUNKS}} {
-		resp, _ := small.RemoteRead(context.Background(), readRequest(t, types, queries...))
-		if resp.Status != 422 || !strings.Contains(string(resp.Body), "query.max-result") {
-			t.Errorf("%d %.200s", resp.Status, resp.Body)
+	if resp, _, _, _ := readAll(small, readRequest(t, nil, queries...)); resp.Status != 422 || !strings.Contains(string(resp.Body), "query.max-result") {
+		t.Errorf("%d %.200s", resp.Status, resp.Body)
+	}
+	// What is streamed has no end, but a frame has.
+	resp, encoding, most, err := readAll(small, stream)
+	if got, _ := streamed(t, resp, encoding); err != nil || got != want || len(resp.Body) < 1<<20 || most > frameBytes+frameBytes/4 {
+		t.Errorf("%d bytes, at most %d at once, %v: %.300s", len(resp.Body), most, err, got)
+	}
+	// A client that reads nothing more ends it, and gives its place back.
+	for range maxStreams + 1 {
+		run, resp, _ := api.RemoteRead(context.Background(), stream)
+		if run == nil {
+			t.Fatalf("%s", resp.Body)
 		}
+		if err := run(context.Background(), writerFunc(func([]byte) (int, error) { return 0, io.ErrClosedPipe })); err != io.ErrClosedPipe {
+			t.Errorf("a stream whose client has gone ended with %v", err)
+		}
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	run, _, _ := api.RemoteRead(context.Background(), stream)
+	if err := run(ended, io.Discard); err != context.Canceled {
+		t.Errorf("a stream that was canceled ended with %v", err)
 	}
 }
 
@@ -169,7 +209,7 @@ func FuzzRemoteRead(f *testing.F) {
 	raw, _ := (&prompb.ReadRequest{Queries: []*prompb.Query{{EndTimestampMs: now.UnixMilli(), Matchers: []*prompb.LabelMatcher{equal("__name__", "on")}}}}).Marshal()
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if resp, _ := api.RemoteRead(context.Background(), snappy.Encode(nil, raw)); resp.Status == 500 {
+		if resp, _, _, err := readAll(api, snappy.Encode(nil, raw)); resp.Status == 500 || err != nil {
 			t.Fatalf("%s", resp.Body)
 		}
 	})
