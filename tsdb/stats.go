@@ -77,6 +77,8 @@ func (s *Store) register(set *metrics.Set) {
 	gauge("muster_tsdb_memory_bytes", func() float64 { return float64(s.live.bytes.Load()) })
 	gauge("muster_tsdb_things", func() float64 { return float64(s.live.things.Load()) })
 	gauge("muster_tsdb_series", func() float64 { return float64(s.live.series.Load()) })
+	gauge("muster_tsdb_deleted", func() float64 { return float64(s.live.deleted.Load()) })
+	gauge("muster_tsdb_purged_seconds", func() float64 { return float64(s.purgedMs.Load()) / 1000 })
 	gauge("muster_tsdb_ready", func() float64 {
 		if s.Ready() != nil {
 			return 0
