@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -49,6 +50,8 @@ type Door struct {
 	opts   Options
 	rates  *addressRates
 	hands  chan struct{} // a token per handshake that computes
+	begun  chan struct{} // a token per handshake whose client has said hello and is not slow
+	paused atomic.Int64  // what clients take after their hello, in ns: a mean of the last ones
 	total  *metrics.Counter
 	panics *metrics.Counter
 	wg     sync.WaitGroup
@@ -66,6 +69,7 @@ func New(opts Options) *Door {
 		opts:   opts,
 		rates:  newAddressRates(opts.AddressRate, opts.AddressBurst),
 		hands:  make(chan struct{}, opts.MaxHandshakes),
+		begun:  make(chan struct{}, maxBegun),
 		total:  opts.Metrics.GetOrCreateCounter(`muster_ingest_connections_total`),
 		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
 		conns:  make(map[net.Conn]struct{}),
@@ -258,6 +262,12 @@ const (
 	maxHandshake = time.Minute
 	// minFirstPacket is left for the first packet however slow the handshake was.
 	minFirstPacket = time.Second
+	// maxBegun bounds how many handshakes are under way. When a whole fleet comes at once, the first are through before the last begin,
+	// whose clients wait for our first word; with all under way all would end together, at the end, and clients would give up.
+	maxBegun = 256
+	// A client that pauses for so long in its handshake is slow: others begin theirs beside it, so that those who say hello and nothing
+	// else stop nobody. It is four times what clients take that come to an end, within these bounds.
+	minSlow, maxSlow = 250 * time.Millisecond, 3 * time.Second
 )
 
 // helloConn is a connection during its handshake. It holds one of the tokens that bound how many handshakes compute, but not
@@ -267,6 +277,10 @@ type helloConn struct {
 	door *Door
 	left time.Duration
 	over bool
+
+	greeted bool          // the client has said something
+	paused  time.Duration // since then
+	counts  atomic.Bool   // it holds a token of begun
 }
 
 // finish makes the handshake, in a goroutine of its own: the deep stack that it needs goes with it. A panic there becomes one of the
@@ -289,6 +303,8 @@ func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certifica
 		conn, state, err = shake(ctx, c)
 		if len(state.PeerCertificates) > 0 {
 			cert = state.PeerCertificates[0]
+			mean := c.door.paused.Load()
+			c.door.paused.Store(mean + (int64(c.paused)-mean)/8) // two at once may count as one
 		}
 	}()
 	if p := <-finished; p != nil {
@@ -306,6 +322,14 @@ func (c *helloConn) acquire() { c.door.hands <- struct{}{} }
 func (c *helloConn) done() {
 	<-c.door.hands
 	c.over = true
+	c.uncount()
+}
+
+// uncount gives the token of begun back, once.
+func (c *helloConn) uncount() {
+	if c.counts.CompareAndSwap(true, false) {
+		<-c.door.begun
+	}
 }
 
 func (c *helloConn) Read(b []byte) (int, error) {
@@ -318,8 +342,20 @@ func (c *helloConn) Read(b []byte) (int, error) {
 	if err := c.Conn.SetDeadline(start.Add(c.left)); err != nil {
 		return 0, err
 	}
+	if c.greeted {
+		slow := time.AfterFunc(min(max(time.Duration(4*c.door.paused.Load()), minSlow), maxSlow), c.uncount)
+		defer slow.Stop()
+	}
 	n, err := c.Conn.Read(b)
-	c.left -= time.Since(start)
+	took := time.Since(start)
+	c.left -= took
+	if c.greeted {
+		c.paused += took
+	} else if n > 0 {
+		c.greeted = true
+		c.door.begun <- struct{}{}
+		c.counts.Store(true)
+	}
 	return n, err
 }
 

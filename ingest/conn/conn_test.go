@@ -83,3 +83,62 @@ func TestPanicInHandshake(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowHandshakesStopNobody: more clients than may be under way say hello and nothing else; who comes then does not wait for them.
+func TestSlowHandshakesStopNobody(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	d := New(Options{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Refused: func(string) {}, CompactTLS: true,
+		HelloTimeout: 20 * time.Second, MaxConns: 1000, MaxHandshakes: 2, AddressRate: 10_000, AddressBurst: 10_000,
+		Serve: func(conn net.Conn, cert *x509.Certificate, _ func()) bool {
+			_, _ = conn.Write(cert.SerialNumber.Bytes()) // read by the test
+			conn.Close()
+			return false
+		}})
+	l, err := d.Listen("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go l.Accept()
+	here, there := net.Pipe()
+	hello := make([]byte, 16<<10)
+	go tls.Client(here, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	n, err := there.Read(hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.Close()
+	for range maxBegun + 20 {
+		raw, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		if _, err := raw.Write(hello[:n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	conn.Close()
+	if err != nil || !bytes.Equal(got, []byte{1}) {
+		t.Fatalf("served %x, %v", got, err)
+	}
+	if took := time.Since(start); took > 8*time.Second {
+		t.Errorf("an honest client waited %v", took)
+	}
+	d.Close()
+	d.Abort()
+}
