@@ -73,16 +73,15 @@ func (b *bootstrap) allowed() ([]pki.Allowed, error) {
 	return all, nil
 }
 
-// devicePolicy is the policy of devices that nobody gave another: the file's, else the least-privilege one.
-func (b *bootstrap) devicePolicy() (*policy.Policy, error) {
+// devicePolicy is the document for devices to which no policy is attached: the file's, else the least-privilege one.
+func (b *bootstrap) devicePolicy() (string, error) {
 	if len(b.DefaultPolicy) == 0 {
-		return policy.Parse([]byte(policy.DefaultDocument))
+		return policy.DefaultDocument, nil
 	}
-	p, err := policy.Parse(b.DefaultPolicy)
-	if err != nil {
-		return nil, fmt.Errorf("bootstrap file: defaultPolicy: %w", err)
+	if _, err := policy.Parse(b.DefaultPolicy); err != nil {
+		return "", fmt.Errorf("bootstrap file: defaultPolicy: %w", err)
 	}
-	return p, nil
+	return string(b.DefaultPolicy), nil
 }
 
 // clientCAs hands each CA file's bytes to add.

@@ -9,78 +9,167 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
 	"muster/admin"
+	"muster/agent/wire"
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
+	"muster/registry/access"
 	"muster/registry/policy"
 	"muster/tsdb"
 	"muster/tsdb/prom"
 )
 
-// gate admits devices: it joins the identity in a certificate to a thing and to what the thing may do.
-// It implements ingest.Gate.
+// gate admits devices: it joins a certificate to a thing and to what the thing may do. It implements ingest.Gate.
 type gate struct {
 	identities *pki.Authority
 	things     *registry.Registry
-	policy     *policy.Policy // of every device
-	topics     *ingest.Topics // telemetry besides dt/<thing> that devices may publish whatever the policy says; nil: none
+	access     *access.Book
 }
 
 // Admit finds the thing of the claim. A thing is made here only for a client CA with autoRegister and on the plain
-// listener; an enrolled device has its thing since its enrollment, and is refused when that was deleted.
+// listener; an enrolled device has its thing since its enrollment, and is refused when that was deleted, also when there
+// is another of its name by now. The rules: docs/security.md.
 func (g *gate) Admit(ctx context.Context, claim ingest.Claim) (ingest.Grant, error) {
-	thing, err := g.thing(ctx, claim)
+	s, err := g.subject(ctx, claim)
 	if err != nil {
 		return ingest.Grant{}, err
 	}
-	clientID := claim.ClientID
-	if clientID == "" {
-		clientID = thing.Name
+	name, ok := g.things.Name(s.Thing)
+	if !ok {
+		return ingest.Grant{}, errors.New("the thing was deleted")
 	}
-	rights := policy.Compile([]*policy.Policy{g.policy}, policy.Vars{
-		ClientID: clientID, ThingName: thing.Name, ThingTypeName: thing.TypeName, Attributes: thing.Attributes,
-	})
-	grant := ingest.Grant{Thing: tsdb.ThingID(thing.ID), ThingName: thing.Name, Rights: rights}
-	if g.topics != nil {
-		grant.Rights = withTopics{rights, g.topics, thing.Name}
+	if s.ClientID == "" {
+		s.ClientID = name
 	}
-	return grant, nil
+	s.Remote = claim.Remote.Addr()
+	return ingest.Grant{Thing: tsdb.ThingID(s.Thing), ThingName: name, Rights: g.access.Rights(s)}, nil
 }
 
-// withTopics are rights with that to publish telemetry on the topics of ingest.topics.
-type withTopics struct {
-	ingest.Rights
-	topics *ingest.Topics
-	thing  string
-}
-
-func (w withTopics) Publish(topic string) bool {
-	return w.Rights.Publish(topic) || w.topics.Match(topic, w.thing)
-}
-
-func (g *gate) thing(ctx context.Context, claim ingest.Claim) (registry.Thing, error) {
+func (g *gate) subject(ctx context.Context, claim ingest.Claim) (access.Subject, error) {
+	s := access.Subject{ClientID: claim.ClientID}
 	if claim.Cert == nil {
 		thing, _, err := g.things.EnsureThing(ctx, claim.ClientID, "", "first connect without TLS")
-		return thing, err
+		s.Thing, s.Plain = thing.ID, true
+		return s, err
 	}
 	identity, err := g.identities.Identify(claim.Cert)
 	if err != nil {
-		return registry.Thing{}, err
+		return s, err
 	}
+	if s.Cert, err = access.ParseCertID(identity.CertificateID); err != nil {
+		return s, err
+	}
+	thing, attached, err := g.access.Resolve(s.Cert, claim.ClientID)
+	if err != nil || attached {
+		s.Thing, s.Attached = thing, attached
+		return s, err
+	}
+	if !identity.External || identity.Registered {
+		return s, fmt.Errorf("the certificate %s is valid, but stands for no thing: it was never attached to one, or detached, or its thing was deleted", s.Cert)
+	}
+	s.Facts = policy.ReadCertificate(claim.Cert) // it is in no list to be read again
 	if identity.AutoRegister {
 		thing, _, err := g.things.EnsureThing(ctx, identity.ThingName, "", "first connect with a certificate of a client CA")
-		return thing, err
+		s.Thing = thing.ID
+		return s, err
 	}
-	thing, err := g.things.Thing(identity.ThingName)
-	if registry.KindOf(err) == registry.NotFound {
-		err = fmt.Errorf("the certificate is valid, but thing %q was deleted or never registered", identity.ThingName)
+	id, ok := g.things.ID(identity.ThingName)
+	if !ok {
+		return s, fmt.Errorf("the certificate is valid, but thing %q was deleted or never registered", identity.ThingName)
 	}
-	return thing, err
+	s.Thing = id
+	return s, nil
+}
+
+// certificateChanged follows what the identity service does to a certificate: who may no longer connect is cut off, and
+// the registry knows. It is pki.Options.Changed.
+func (g *gateway) certificateChanged(ctx context.Context, cert pki.Certificate) error {
+	id, err := access.ParseCertID(cert.ID)
+	if err != nil {
+		return err
+	}
+	if cert.Status == pki.Active {
+		return g.access.Reload(ctx, id)
+	}
+	reason := "its certificate is not active"
+	if cert.Status == pki.Revoked {
+		reason = "its certificate was revoked"
+	}
+	for _, thing := range g.access.ThingsOf(id) {
+		g.devices.Kick(thing.Name, reason)
+	}
+	return nil
+}
+
+// facts reads what policies can ask of a registered certificate. It is access.Options.Certificate.
+func (g *gateway) facts(ctx context.Context, id access.CertID) *policy.Certificate {
+	cert, ok, err := g.identities.CertificateByID(ctx, id.String())
+	if err != nil || !ok {
+		return nil // what is not known grants nothing
+	}
+	parsed, err := wire.ParseCertificates([]byte(cert.PEM))
+	if err != nil || len(parsed) != 1 {
+		return nil
+	}
+	return policy.ReadCertificate(parsed[0])
+}
+
+// reviews are the things whose connections are to be looked at again, because their rights may be others now.
+type reviews struct {
+	wake chan struct{} // buffered
+
+	mu     sync.Mutex // guards what follows
+	all    bool
+	things map[uint32]struct{}
+}
+
+func newReviews() *reviews {
+	return &reviews{wake: make(chan struct{}, 1), things: map[uint32]struct{}{}}
+}
+
+// add notes a thing, or all for 0. It does not block.
+func (r *reviews) add(thing uint32) {
+	r.mu.Lock()
+	if thing == 0 {
+		r.all = true
+	} else if !r.all {
+		r.things[thing] = struct{}{}
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks at what was added until ctx ends.
+func (r *reviews) run(ctx context.Context, things *registry.Registry, devices *ingest.Server) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		r.mu.Lock()
+		all, some := r.all, r.things
+		r.all, r.things = false, map[uint32]struct{}{}
+		r.mu.Unlock()
+		if all {
+			devices.Review("")
+			continue
+		}
+		for thing := range some {
+			if name, ok := things.Name(thing); ok {
+				devices.Review(name)
+			}
+		}
+	}
 }
 
 // presence tells the registry who is connected. It implements ingest.Presence.
@@ -208,8 +297,27 @@ func enrolled(things *registry.Registry) func(ctx context.Context, thingName, th
 	}
 }
 
-// forget ends what a deleted thing still has: its session and its telemetry.
-func forget(server *ingest.Server, telemetry *tsdb.Store, name string, id uint32) error {
-	server.Kick(name, "the thing was deleted")
-	return telemetry.DeleteThing(tsdb.ThingID(id))
+// forget ends what a deleted thing still has: its session, its certificates and its telemetry.
+func (g *gateway) forget(ctx context.Context, name string, id uint32) error {
+	g.devices.Kick(name, "the thing was deleted")
+	return errors.Join(g.forgetIdentity(ctx, id), g.telemetry.DeleteThing(tsdb.ThingID(id)))
+}
+
+// forgetIdentity ends the certificates that were enrolled for a deleted thing. Nobody is let in by them even before: they
+// are attached to an id that is not given again.
+func (g *gateway) forgetIdentity(ctx context.Context, thing uint32) error {
+	var ids []string
+	for _, cert := range g.access.CertsOf(thing) {
+		ids = append(ids, cert.ID.String())
+	}
+	ended, err := g.identities.Forget(ctx, ids)
+	errs := []error{err, g.access.ForgetThing(ctx, thing)}
+	for _, id := range ended {
+		parsed, err := access.ParseCertID(id)
+		if err == nil {
+			err = g.access.ForgetCert(ctx, parsed)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -22,6 +22,7 @@ import (
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
+	"muster/registry/access"
 	"muster/registry/account"
 	"muster/registry/fleetmetric"
 	"muster/registry/store"
@@ -46,6 +47,9 @@ type gateway struct {
 	database   *store.DB
 	things     *registry.Registry
 	identities *pki.Authority
+	access     *access.Book
+	reviews    *reviews
+	topics     *ingest.Topics // besides dt/<thing>; nil: none
 	accounts   *account.Accounts
 	telemetry  *tsdb.Store
 	forward    *remote.Forwarder // nil: remote.url is not set
@@ -105,7 +109,7 @@ func openGateway(ctx context.Context, s *settings, logTo io.Writer) (_ *gateway,
 		}
 	}
 	for _, open := range []func(context.Context, *bootstrap) error{
-		g.openFolder, g.openRegistry, g.openIdentities, g.openAccounts, g.openTelemetry, g.openDevices, g.openRecords, g.openPeople,
+		g.openFolder, g.openRegistry, g.openIdentities, g.openAccess, g.openAccounts, g.openTelemetry, g.openDevices, g.openRecords, g.openPeople,
 	} {
 		if err := open(ctx, boot); err != nil {
 			return nil, err
@@ -184,7 +188,7 @@ func (g *gateway) openIdentities(ctx context.Context, boot *bootstrap) error {
 		RootFile: g.path("ca.pem"), RootKeyFile: g.path("root-key.pem"),
 		KeyPassphrase: passphrase, UnlockKeyFile: g.settings.pkiUnlockFile, CredentialsDirectory: os.Getenv("CREDENTIALS_DIRECTORY"),
 		ServerNames: splitNames(g.settings.httpNames), Life: time.Duration(g.settings.pkiLife),
-		Enrolled: enrolled(g.things),
+		Enrolled: enrolled(g.things), Changed: g.certificateChanged, ServerKeys: g.settings.pkiServerKeys,
 	})
 	if err != nil {
 		return err
@@ -208,6 +212,42 @@ func (g *gateway) openIdentities(ctx context.Context, boot *bootstrap) error {
 	}
 	if _, err := g.identities.EnsureAllowed(ctx, allowed); err != nil {
 		return fmt.Errorf("bootstrap file: allow: %w", err)
+	}
+	return nil
+}
+
+// openAccess opens the policies. Until the devices' listener is open, nobody has rights that could change.
+func (g *gateway) openAccess(ctx context.Context, boot *bootstrap) error {
+	document, err := boot.devicePolicy()
+	if err != nil {
+		return err
+	}
+	if g.topics, err = ingest.ParseTopics(splitNames(g.settings.ingestTopics)); err != nil {
+		return err
+	}
+	g.reviews = newReviews()
+	opts := access.Options{
+		Store: g.database.Access(), Things: g.things, Groups: g.things, Now: g.clock.Now, Log: g.log, Metrics: g.metrics,
+		Region: g.settings.awsRegion, AccountID: g.settings.awsAccount,
+		Default: document, Certificate: g.facts, Changed: g.reviews.add,
+	}
+	if g.topics != nil && len(boot.DefaultPolicy) == 0 { // the least-privilege policy knows dt/<thing> only
+		opts.Telemetry = g.topics.Match
+	}
+	if g.access, err = access.Open(ctx, opts); err != nil {
+		return err
+	}
+	g.things.Taggable("policy", g.access.Exists)
+	things, groups := g.access.Orphans()
+	for _, thing := range things {
+		if err := g.forgetIdentity(ctx, thing); err != nil {
+			return fmt.Errorf("certificates of a deleted thing: %w", err)
+		}
+	}
+	for _, group := range groups {
+		if err := g.access.ForgetGroup(ctx, group); err != nil {
+			return fmt.Errorf("policies of a deleted group: %w", err)
+		}
 	}
 	return nil
 }
@@ -248,33 +288,21 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 	return nil
 }
 
-func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
-	rights, err := boot.devicePolicy()
-	if err != nil {
-		return err
-	}
-	topics, err := ingest.ParseTopics(splitNames(g.settings.ingestTopics))
-	if err != nil {
-		return err
-	}
-	entry := &gate{identities: g.identities, things: g.things, policy: rights}
-	if len(boot.DefaultPolicy) == 0 { // the least-privilege policy knows dt/<thing> only
-		entry.topics = topics
-	}
+func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 	g.devices, err = ingest.Open(ingest.Options{
-		Store: g.telemetry, Gate: entry, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
+		Store: g.telemetry, Gate: &gate{g.identities, g.things, g.access}, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: topics,
+		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})
 	if err != nil {
 		return err
 	}
 	g.onClose("devices", g.devices.Shutdown)
-	g.identities.OnRevoke(func(thingName string) { g.devices.Kick(thingName, "its certificate was revoked") })
-	g.things.OnChange(g.forgetDeleted())
+	g.watchRights()
+	g.forgetDeleted()
 	if g.switches, err = admin.OpenEvents(g.files, g.settings.dataDir); err != nil {
 		return err
 	}
@@ -283,16 +311,45 @@ func (g *gateway) openDevices(_ context.Context, boot *bootstrap) error {
 	return nil
 }
 
-// forgetDeleted returns a listener that ends the session of a deleted thing and then deletes its telemetry, beside the
-// registry's writer.
-func (g *gateway) forgetDeleted() func(registry.Change) {
-	deleted := make(chan registry.Thing, 1024)
+// watchRights lets changes of things and groups be in force on each device's next packet, and closes the connections that
+// they no longer allow.
+func (g *gateway) watchRights() {
+	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for thing := range deleted {
-			if err := forget(g.devices, g.telemetry, thing.Name, thing.ID); err != nil {
-				g.log.Error("telemetry of a deleted thing stays", "thing", thing.Name, "err", err)
+		g.reviews.run(ctx, g.things, g.devices)
+	}()
+	g.onClose("reviews of rights", func(ctx context.Context) error {
+		stop()
+		return wait(ctx, done)
+	})
+	g.things.OnChange(func(c registry.Change) {
+		if c.Op != registry.Created {
+			g.access.ThingChanged(c.Thing.ID)
+		}
+	})
+	g.things.OnMembership(func(c registry.MembershipChange) { g.access.MembershipChanged(c.Thing) })
+	g.things.OnGroup(func(c registry.GroupChange) {
+		if c.Op == registry.Moved {
+			g.access.GroupMoved()
+		}
+	})
+}
+
+// forgetDeleted ends what deleted things and groups leave behind, beside the registry's writer.
+func (g *gateway) forgetDeleted() {
+	type ending struct {
+		name string
+		end  func(context.Context) error
+	}
+	deleted := make(chan ending, 1024)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for d := range deleted {
+			if err := d.end(context.Background()); err != nil {
+				g.log.Error("something stays of what was deleted", "name", d.name, "err", err)
 			}
 		}
 	}()
@@ -300,18 +357,23 @@ func (g *gateway) forgetDeleted() func(registry.Change) {
 		close(deleted)
 		return wait(ctx, done)
 	})
-	return func(c registry.Change) {
+	g.things.OnChange(func(c registry.Change) {
 		if c.Op == registry.Deleted {
-			deleted <- c.Thing
+			deleted <- ending{c.Thing.Name, func(ctx context.Context) error { return g.forget(ctx, c.Thing.Name, c.Thing.ID) }}
 		}
-	}
+	})
+	g.things.OnGroup(func(c registry.GroupChange) {
+		if c.Op == registry.Deleted {
+			deleted <- ending{c.Group.Name, func(ctx context.Context) error { return g.access.ForgetGroup(ctx, c.Group.ID) }}
+		}
+	})
 }
 
 func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 	g.people, err = admin.Open(admin.Options{
 		Addr: g.settings.httpAddr, LocalSocket: g.path(localSocketName), TLS: g.identities.HTTPConfig(),
 		DataDir: g.settings.dataDir, FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics, Version: version,
-		Accounts: g.accounts, Registry: g.things, Telemetry: g.telemetry, Identity: g.identities, FleetMetrics: g.metering,
+		Accounts: g.accounts, Registry: g.things, Telemetry: g.telemetry, Identity: g.identities, Access: g.access, FleetMetrics: g.metering,
 		Query: func(ctx context.Context, method, path string, form url.Values) (int, string, []byte) {
 			r := g.queries.Serve(ctx, method, path, form)
 			return r.Status, r.ContentType, r.Body

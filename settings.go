@@ -42,6 +42,7 @@ type settings struct {
 
 	pkiUnlockFile, pkiPassphraseFile string
 	pkiLife                          period
+	pkiServerKeys                    bool
 
 	selfRecordEvery period
 
@@ -112,6 +113,7 @@ func newSettings(name string) *settings {
 	f.Var(&s.remoteQueueLimit, "remote.queue-limit", "what may wait for remote.url, in `bytes` (2GB), beyond which the oldest is dropped; 0 is no limit but the disk")
 	f.StringVar(&s.pkiUnlockFile, "pki.unlock-file", "", "`file` with the key that unlocks the CA; <data-dir>/pki/unlock.key if empty")
 	f.StringVar(&s.pkiPassphraseFile, "pki.passphrase-file", "", "`file` with a passphrase that unlocks the CA, instead of pki.unlock-file")
+	f.BoolVar(&s.pkiServerKeys, "pki.allow-server-keys", false, "let CreateKeysAndCertificate make keys of devices on this gateway")
 	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
 	f.Var(&s.selfRecordEvery, "self.record-every", "`time` between the gateway's own figures in its twin store (muster_things_connected ...); 0 records none")
 	for _, l := range s.limits.all() {

@@ -13,6 +13,7 @@ import (
 	"muster/admin/sigv4"
 	"muster/pki"
 	"muster/registry"
+	"muster/registry/access"
 	"muster/registry/account"
 	fleetql "muster/registry/query"
 )
@@ -84,8 +85,11 @@ func describe(err error) *apiError {
 			return &apiError{status: k.status, kind: e.Kind.String(), awsType: k.awsType, message: e.Message}
 		}
 	}
+	if e, ok := errors.AsType[*access.Error](err); ok {
+		return describeAccess(e)
+	}
 	if e, ok := errors.AsType[*pki.Error](err); ok {
-		return &apiError{status: e.Status, kind: e.Reason, message: e.Message}
+		return &apiError{status: e.Status, kind: e.Reason, awsType: certificateErrors[e.Reason], message: e.Message}
 	}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return &apiError{status: fasthttp.StatusForbidden, kind: "denied", awsType: e.Type, message: e.Message}

@@ -15,6 +15,7 @@ import (
 type Identity interface {
 	Enroller
 	AllowList
+	CertificateRegister
 	Certificates(ctx context.Context, thingName string) ([]pki.Certificate, error)
 	Revoke(ctx context.Context, certificateID string) error
 	RevokeThing(ctx context.Context, thingName string) error

@@ -29,6 +29,7 @@ import (
 
 	"muster/admin/audit"
 	"muster/registry"
+	"muster/registry/access"
 	"muster/registry/account"
 	"muster/registry/fleetmetric"
 	"muster/tsdb"
@@ -68,6 +69,7 @@ type Options struct {
 	Registry  *registry.Registry
 	Telemetry Telemetry
 	Identity  Identity
+	Access    *access.Book
 	// FleetMetrics are recorded by whoever opened them.
 	FleetMetrics *fleetmetric.Metrics
 	// Query answers a request of the Prometheus HTTP API; path follows /prometheus.
@@ -186,8 +188,9 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api:  newTable("api", apiRoutes, groupAPIRoutes, schemaRoutes),
-		iot:  newTable("iot", iotRoutes, typeRoutes, groupRoutes, billingRoutes, tagRoutes, fleetMetricRoutes),
+		api: newTable("api", apiRoutes, groupAPIRoutes, schemaRoutes),
+		iot: newTable("iot", iotRoutes, typeRoutes, groupRoutes, billingRoutes, tagRoutes, fleetMetricRoutes,
+			policyRoutes, certificateRoutes, principalRoutes),
 		data: newTable("iot-data", dataRoutes),
 	}
 	prefix := make([]byte, 4)

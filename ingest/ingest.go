@@ -217,6 +217,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Kick closes the connections of a thing now: it was deleted, or its certificate revoked. reason is what a v5 client reads.
 func (s *Server) Kick(thingName, reason string) { s.broker.Kick(thingName, reason) }
 
+// Review closes the connections of a thing, or of all where thingName is empty, whose rights no longer let them connect.
+func (s *Server) Review(thingName string) { s.broker.Review(thingName) }
+
 // Malformed returns the last malformed payloads, newest first.
 func (s *Server) Malformed() []Sample { return s.env.Malformed() }
 

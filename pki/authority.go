@@ -274,9 +274,11 @@ func certID(cert *x509.Certificate) string {
 	return hex.EncodeToString(h[:])
 }
 
-// record makes the row of an issued certificate.
-func record(cert *x509.Certificate, thing string, issued time.Time) Certificate {
+// record makes the row of an active certificate.
+func record(cert *x509.Certificate, origin Origin, thing string, issued time.Time) Certificate {
 	return Certificate{
+		Origin:      origin,
+		ChangedMs:   issued.UnixMilli(),
 		ID:          certID(cert),
 		Key:         wire.HashKey(cert),
 		ThingName:   thing,

@@ -1,7 +1,9 @@
 package pki
 
 import (
+	"cmp"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -60,7 +62,7 @@ func (a *Authority) enroll(ctx context.Context, peer *x509.Certificate, body []b
 			return nil, err
 		}
 	}
-	cert, row, err := a.issue(entry.ThingName, csr)
+	cert, row, err := a.issue(entry.ThingName, csr.PublicKey, FromEST)
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +70,9 @@ func (a *Authority) enroll(ctx context.Context, peer *x509.Certificate, body []b
 		if errors.Is(err, ErrKeyUsed) {
 			return nil, refuseUsed() // another request was faster
 		}
+		return nil, err
+	}
+	if err := a.changed(ctx, row); err != nil {
 		return nil, err
 	}
 	return certsOnly(cert)
@@ -94,7 +99,7 @@ func (a *Authority) reenroll(ctx context.Context, peer *x509.Certificate, body [
 	if err != nil {
 		return nil, err
 	}
-	if identity.External {
+	if identity.External || identity.Pinned {
 		return nil, refusef(http.StatusForbidden, "foreign", "this certificate was not issued here: renew it where it came from")
 	}
 	csr, err := parseCSR(body, a.opts.AllowRSA)
@@ -104,34 +109,44 @@ func (a *Authority) reenroll(ctx context.Context, peer *x509.Certificate, body [
 	if a.revoked.has(hashSPKI(csr)) {
 		return nil, ErrKeyRevoked
 	}
-	cert, row, err := a.issue(identity.ThingName, csr)
+	origin := FromEST
+	if identity.ThingName == "" {
+		origin = FromCSR
+	}
+	cert, row, err := a.issue(identity.ThingName, csr.PublicKey, origin)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.opts.Store.Renew(ctx, identity.CertificateID, row); err != nil {
 		return nil, err
 	}
+	if err := a.changed(ctx, row); err != nil {
+		return nil, err
+	}
 	return certsOnly(cert)
 }
 
-// issue signs a device certificate. All of it but the key is written here, nothing is taken from the request.
-func (a *Authority) issue(thing string, csr *x509.CertificateRequest) (*x509.Certificate, Certificate, error) {
+// plainName is the common name of certificates that are for no thing by themselves. It is no thing name.
+const plainName = "muster device"
+
+// issue signs a device certificate. All of it but the key is written here, nothing is taken from a request.
+func (a *Authority) issue(thing string, key crypto.PublicKey, origin Origin) (*x509.Certificate, Certificate, error) {
 	now, err := a.time.issuing()
 	if err != nil {
 		return nil, Certificate{}, err
 	}
 	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: thing, Organization: []string{organizationName}},
+		Subject:     pkix.Name{CommonName: cmp.Or(thing, plainName), Organization: []string{organizationName}},
 		NotBefore:   now.Add(-backdate),
 		NotAfter:    earlier(now.Add(a.opts.Life), a.inter.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	cert, err := sign(template, a.inter, csr.PublicKey, a.interKey)
+	cert, err := sign(template, a.inter, key, a.interKey)
 	if err != nil {
 		return nil, Certificate{}, err
 	}
-	return cert, record(cert, thing, now), nil
+	return cert, record(cert, origin, thing, now), nil
 }
 
 // refuseUsed is ErrKeyUsed for the device itself, which must not take it as a passing conflict.

@@ -5,7 +5,8 @@
 // concurrent use. It starts no goroutine; the caller runs Run in one, which renews the server certificate, keeps
 // the last seen time and drops rows of certificates that ended long ago.
 //
-// Locks, in order: Authority.allowMu, revocations.mu, lastSeen.mu, refusals.mu. None is held while a callback runs.
+// Locks, in order: Authority.allowMu, Authority.statusMu, revocations.mu, special.mu, lastSeen.mu, refusals.mu. None but statusMu
+// is held while a callback runs.
 package pki
 
 import (
@@ -68,6 +69,11 @@ type Options struct {
 	// Enrolled is called before the first certificate of an allowed key is issued, so that the thing can be made.
 	// An error refuses the enrolment.
 	Enrolled func(ctx context.Context, thingName, thingTypeName string) error
+	// Changed is called after a certificate was made, changed its status or was deleted (then its status is Inactive or
+	// Revoked), before who asked for it is answered. cert is as it is now, maybe without PEM.
+	Changed func(ctx context.Context, cert Certificate) error
+	// ServerKeys lets CreateKeys make keys of devices here.
+	ServerKeys bool
 }
 
 const (
@@ -102,9 +108,11 @@ type Authority struct {
 
 	signed  signedCache
 	revoked revocations
+	special special
 	refused refusals
 
-	allowMu sync.Mutex // one change of the allow-list at a time
+	allowMu  sync.Mutex // one change of the allow-list at a time
+	statusMu sync.Mutex // one change of a certificate's status at a time
 }
 
 // Open loads the authority kept in opts.Dir or, at first start, makes it.
@@ -131,6 +139,9 @@ func Open(opts Options) (*Authority, error) {
 	}
 	if err := a.loadRevoked(context.Background()); err != nil {
 		return nil, fmt.Errorf("load revoked certificates: %w", err)
+	}
+	if err := a.loadSpecial(context.Background()); err != nil {
+		return nil, fmt.Errorf("load inactive certificates: %w", err)
 	}
 	if err := a.openServer(); err != nil {
 		return nil, err

@@ -37,6 +37,8 @@ var (
 	ErrKeyBound   = &Error{http.StatusConflict, "bound-key", "this key belongs to another thing: every thing needs a key of its own"}
 	ErrKeyRevoked = &Error{http.StatusForbidden, "revoked-key", "this key was revoked: make a new key and let an operator allow it"}
 	ErrNotFound   = &Error{http.StatusNotFound, "not-found", "there is no such entry"}
+	ErrExists     = &Error{http.StatusConflict, "exists", "this certificate is registered already"}
+	ErrInactive   = &Error{http.StatusForbidden, "inactive", "the certificate is not active: let an operator activate it, or enroll again"}
 )
 
 // refusef makes a refusal.

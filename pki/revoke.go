@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"sync"
 	"time"
@@ -13,12 +14,11 @@ import (
 
 // revocations is what must be known without a look into the database: it is asked at every handshake.
 type revocations struct {
-	mu       sync.RWMutex // guards all below
-	keys     map[wire.KeyHash]struct{}
-	certs    []Certificate // for the CRL; without PEM
-	crl      []byte        // nil: to be made
-	madeAt   time.Time
-	onRevoke []func(thingName string)
+	mu     sync.RWMutex // guards all below
+	keys   map[wire.KeyHash]struct{}
+	certs  []Certificate // for the CRL; without PEM
+	crl    []byte        // nil: to be made
+	madeAt time.Time
 }
 
 // crlLife is how long a CRL may be used; a new one is made after half of it.
@@ -52,14 +52,6 @@ func (a *Authority) loadRevoked(ctx context.Context) error {
 	defer a.revoked.mu.Unlock()
 	a.revoked.keys, a.revoked.certs, a.revoked.crl = keys, certs, nil
 	return nil
-}
-
-// OnRevoke adds a function that is called after a thing's certificate was revoked, to end its connections. It is
-// called from the goroutine that revokes and must not block for long.
-func (a *Authority) OnRevoke(f func(thingName string)) {
-	a.revoked.mu.Lock()
-	defer a.revoked.mu.Unlock()
-	a.revoked.onRevoke = append(a.revoked.onRevoke, f)
 }
 
 // Revoke revokes a certificate and its key: every certificate of that key is refused from now on, on resumed sessions
@@ -96,6 +88,7 @@ func (a *Authority) RevokeThing(ctx context.Context, thingName string) error {
 
 func (a *Authority) revokeKeys(ctx context.Context, thingName string, keys ...wire.KeyHash) error {
 	count := 0
+	var errs []error
 	for _, key := range keys {
 		certs, err := a.opts.Store.Revoke(ctx, key, a.time.now().UnixMilli())
 		if err != nil {
@@ -103,16 +96,13 @@ func (a *Authority) revokeKeys(ctx context.Context, thingName string, keys ...wi
 		}
 		count += len(certs)
 		a.revoked.add(key, certs)
+		for _, cert := range certs {
+			errs = append(errs, a.changed(ctx, cert))
+		}
 	}
 	a.opts.Metrics.GetOrCreateCounter("muster_pki_revoked_total").Add(count)
 	a.log.Info("certificates revoked", "thing", thingName, "count", count)
-	a.revoked.mu.RLock()
-	call := a.revoked.onRevoke
-	a.revoked.mu.RUnlock()
-	for _, f := range call {
-		f(thingName)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Certificates returns the certificates issued to a thing, newest first, at most 100.

@@ -16,8 +16,10 @@ import (
 
 // Identity is who a client certificate stands for.
 type Identity struct {
-	ThingName     string
+	ThingName     string // by its common name; "" where that is no thing name, in a certificate that was registered
 	CertificateID string // hex SHA-256 of the DER
+	Pinned        bool   // registered without a CA
+	Registered    bool   // of a client CA, and registered
 	External      bool   // issued by a client CA, not by us
 	AutoRegister  bool   // the client CA's: make the thing on first connect
 }
@@ -60,7 +62,7 @@ func (a *Authority) AddClientCA(pemText []byte, autoRegister bool) error {
 }
 
 // Identify returns who cert stands for, or an *Error (401 or 403): it must come from our intermediate or a client CA,
-// be valid now, be for clients, and not be revoked. The handshake has proved that the client has its key.
+// be valid now, be for clients, and be neither inactive nor revoked; or it was registered without a CA. The handshake has proved that the client has its key.
 func (a *Authority) Identify(cert *x509.Certificate) (Identity, error) { return a.identify(cert) }
 
 func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
@@ -71,8 +73,16 @@ func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
 		return Identity{}, ErrKeyRevoked
 	}
 	id := sha256.Sum256(cert.Raw)
-	identity := Identity{ThingName: cert.Subject.CommonName, CertificateID: hex.EncodeToString(id[:])}
+	known := a.special.look(id)
+	if known&blocked != 0 {
+		return Identity{}, ErrInactive
+	}
+	identity := Identity{ThingName: cert.Subject.CommonName, CertificateID: hex.EncodeToString(id[:]), Pinned: known&pinned != 0, Registered: known&registered != 0}
 	now := a.time.now()
+	if identity.Pinned {
+		identity.ThingName = ""
+		return identity, checkDates(cert, now)
+	}
 	if slices.Equal(cert.RawIssuer, a.inter.RawSubject) && a.signed.check(id, cert, a.inter) {
 		if err := checkLeaf(cert, now); err != nil {
 			return Identity{}, err
@@ -84,7 +94,15 @@ func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
 		}
 		identity.External, identity.AutoRegister = true, ca.autoRegister
 	}
+	if !identity.External && identity.ThingName == plainName {
+		identity.ThingName = ""
+		return identity, nil
+	}
 	if err := wire.CheckThingName(identity.ThingName); err != nil {
+		if identity.Registered {
+			identity.ThingName = ""
+			return identity, nil
+		}
 		return Identity{}, refusef(http.StatusForbidden, "name", "the certificate's common name is no thing name: %v", err)
 	}
 	return identity, nil
@@ -92,14 +110,21 @@ func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
 
 // checkLeaf checks a certificate that our intermediate signed.
 func checkLeaf(cert *x509.Certificate, now time.Time) error {
+	if err := checkDates(cert, now); err != nil {
+		return err
+	}
+	if cert.IsCA || !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
+		return refusef(http.StatusForbidden, "usage", "the certificate of %q is not for clients", cert.Subject.CommonName)
+	}
+	return nil
+}
+
+func checkDates(cert *x509.Certificate, now time.Time) error {
 	if now.Before(cert.NotBefore) {
 		return refusef(http.StatusForbidden, "expired", "the certificate of %q is not valid before %s", cert.Subject.CommonName, cert.NotBefore.Format(time.RFC3339))
 	}
 	if now.After(cert.NotAfter) {
 		return refusef(http.StatusForbidden, "expired", "the certificate of %q ended at %s: the device must enroll again", cert.Subject.CommonName, cert.NotAfter.Format(time.RFC3339))
-	}
-	if cert.IsCA || !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageClientAuth) {
-		return refusef(http.StatusForbidden, "usage", "the certificate of %q is not for clients", cert.Subject.CommonName)
 	}
 	return nil
 }

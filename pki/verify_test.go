@@ -144,7 +144,13 @@ func TestRevoke(t *testing.T) {
 }
 
 func testRevoke(t testing.TB, version uint16) {
-	g := openGateway(t, nil)
+	var told []string
+	g := openGateway(t, func(o *pki.Options) {
+		o.Changed = func(_ context.Context, c pki.Certificate) error {
+			told = append(told, c.ThingName+" "+string(c.Status))
+			return nil
+		}
+	})
 	g.listen()
 	d := g.newDevice(newKey(t)).allow("lamp-1").enroll()
 	other := g.newDevice(newKey(t)).allow("lamp-2").enroll()
@@ -159,13 +165,12 @@ func testRevoke(t testing.TB, version uint16) {
 			t.Fatalf("connection %d: %q, resumed %v, %v", i, name, state.DidResume, err)
 		}
 	}
-	var told []string
-	g.OnRevoke(func(thing string) { told = append(told, thing) })
+	told = nil
 	id := certID(t, d)
 	if err := g.Revoke(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 1 || told[0] != "lamp-1" {
+	if len(told) != 2 || told[0] != "lamp-1 REVOKED" || told[1] != "lamp-1 REVOKED" {
 		t.Fatalf("told %v", told)
 	}
 	check := func() {

@@ -16,8 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -484,17 +486,27 @@ func (b *Broker) Kick(thing, reason string) {
 	}
 }
 
+// Review closes the connections of a thing, or of all where thing is empty, that may no longer connect: their rights have
+// changed. All else of the rights is asked for every packet anyhow.
+func (b *Broker) Review(thing string) {
+	b.kicks.Add(1)
+	for _, l := range b.linksOf(thing) {
+		if !l.grant.Rights.Connect(l.session.client) {
+			l.c.End(lane.Violation{Code: codeNotAuthorized, Reason: "the policy no longer lets it connect"})
+		}
+	}
+}
+
 // linksOf returns the connections of one thing, or of all where thing is empty.
 func (b *Broker) linksOf(thing string) []*link {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
+	if thing != "" {
+		return slices.Collect(maps.Keys(b.things[thing]))
+	}
 	var list []*link
-	for name, conns := range b.things {
-		if thing == "" || thing == name {
-			for l := range conns {
-				list = append(list, l)
-			}
-		}
+	for _, conns := range b.things {
+		list = slices.AppendSeq(list, maps.Keys(conns))
 	}
 	return list
 }

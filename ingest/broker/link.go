@@ -114,7 +114,7 @@ func (l *link) Connect(info *lane.Connect) error {
 		connack[connackFlags(connack)] = 1
 	}
 	if b.kicks.Load() != kicks { // perhaps this client's, when it had no session yet that Kick could find
-		if _, err := b.admit(claim); err != nil {
+		if again, err := b.admit(claim); err != nil || again.Thing != grant.Thing || !grant.Rights.Connect(client) {
 			l.c.End(lane.Violation{Code: codeAdministrative, Reason: "no longer admitted"})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math"
 
 	"muster/agent/wire"
 	"muster/pki"
@@ -46,7 +47,7 @@ func checkKeyFree(ctx context.Context, tx *sql.Tx, key wire.KeyHash, thing strin
 	var revoked, others int
 	err := tx.QueryRowContext(ctx, `
 		SELECT (SELECT COUNT(*) FROM certificates WHERE spki_sha256 = $1 AND status = 'REVOKED'),
-		       (SELECT COUNT(*) FROM certificates WHERE spki_sha256 = $1 AND thing_name <> $2) +
+		       (SELECT COUNT(*) FROM certificates WHERE spki_sha256 = $1 AND thing_name <> $2 AND thing_name <> '' AND deleted_ms = 0) +
 		       (SELECT COUNT(*) FROM allowed_keys WHERE spki_sha256 = $1 AND thing_name <> $2)`,
 		key.String(), thing).Scan(&revoked, &others)
 	switch {
@@ -115,23 +116,63 @@ func (s *Identity) Issue(ctx context.Context, cert pki.Certificate) error {
 		if changed, err := result.RowsAffected(); err != nil || changed == 0 {
 			return errors.Join(err, pki.ErrKeyUsed)
 		}
-		return insertCertificate(ctx, tx, cert)
+		if err := insertCertificate(ctx, tx, cert); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO thing_principals (certificate_id, thing_id, exclusive) SELECT $1, id, 1 FROM things WHERE name = $2`,
+			cert.ID, cert.ThingName)
+		return err
 	})
 }
 
 // Renew implements pki.Store.
 func (s *Identity) Renew(ctx context.Context, previous string, cert pki.Certificate) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
-		var revoked int
-		err := tx.QueryRowContext(ctx,
-			`SELECT COUNT(*) FROM certificates WHERE id = $1 AND status = 'REVOKED'`, previous).Scan(&revoked)
+		var revoked, inactive int
+		err := tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM certificates WHERE id = $1 AND status = 'REVOKED'),
+			(SELECT COUNT(*) FROM certificates WHERE id = $1 AND status = 'INACTIVE')`, previous).Scan(&revoked, &inactive)
 		if err != nil {
 			return err
 		}
 		if revoked > 0 {
 			return pki.ErrKeyRevoked
 		}
+		if inactive > 0 {
+			return pki.ErrInactive
+		}
 		if err := checkKeyFree(ctx, tx, cert.Key, cert.ThingName); err != nil {
+			return err
+		}
+		if err := insertCertificate(ctx, tx, cert); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO thing_principals (certificate_id, thing_id, exclusive)
+			SELECT $1, thing_id, exclusive FROM thing_principals WHERE certificate_id = $2`, cert.ID, previous)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO policy_targets (policy_name, group_id, certificate_id)
+			SELECT policy_name, 0, $1 FROM policy_targets WHERE certificate_id = $2`, cert.ID, previous)
+		return err
+	})
+}
+
+// Register implements pki.Store. A row that was deleted is taken over.
+func (s *Identity) Register(ctx context.Context, cert pki.Certificate) error {
+	return s.db.update(ctx, func(tx *sql.Tx) error {
+		var revoked, there int
+		err := tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM certificates WHERE spki_sha256 = $1 AND status = 'REVOKED'),
+			(SELECT COUNT(*) FROM certificates WHERE id = $2 AND deleted_ms = 0)`, cert.Key.String(), cert.ID).Scan(&revoked, &there)
+		switch {
+		case err != nil:
+			return err
+		case there > 0:
+			return pki.ErrExists
+		case revoked > 0:
+			return pki.ErrKeyRevoked
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM certificates WHERE id = $1`, cert.ID); err != nil {
 			return err
 		}
 		return insertCertificate(ctx, tx, cert)
@@ -140,27 +181,28 @@ func (s *Identity) Renew(ctx context.Context, previous string, cert pki.Certific
 
 func insertCertificate(ctx context.Context, tx *sql.Tx, c pki.Certificate) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO certificates (id, spki_sha256, thing_name, serial, pem, status, not_before_ms, not_after_ms, issued_ms, revoked_ms)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		c.ID, c.Key.String(), c.ThingName, c.Serial, c.PEM, string(c.Status), c.NotBeforeMs, c.NotAfterMs, c.IssuedMs, c.RevokedMs)
+		INSERT INTO certificates (id, spki_sha256, thing_name, serial, pem, status, origin, not_before_ms, not_after_ms, issued_ms, changed_ms, revoked_ms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		c.ID, c.Key.String(), c.ThingName, c.Serial, c.PEM, string(c.Status), string(c.Origin), c.NotBeforeMs, c.NotAfterMs, c.IssuedMs, c.ChangedMs, c.RevokedMs)
 	return err
 }
 
 const (
-	selectCertificates = `SELECT id, spki_sha256, thing_name, serial, pem, status, not_before_ms, not_after_ms, issued_ms, revoked_ms FROM certificates `
+	certificateFields  = `status, origin, not_before_ms, not_after_ms, issued_ms, changed_ms, revoked_ms FROM certificates `
+	selectCertificates = `SELECT id, spki_sha256, thing_name, serial, pem, ` + certificateFields
 	// selectBare leaves the PEM text out.
-	selectBare = `SELECT id, spki_sha256, thing_name, serial, '', status, not_before_ms, not_after_ms, issued_ms, revoked_ms FROM certificates `
+	selectBare = `SELECT id, spki_sha256, thing_name, serial, '', ` + certificateFields
 )
 
 // Certificates implements pki.Store.
 func (s *Identity) Certificates(ctx context.Context, thingName string) ([]pki.Certificate, error) {
-	return queryCertificates(ctx, s.db.read, selectCertificates+`WHERE thing_name = $1 ORDER BY issued_ms DESC, id LIMIT 100`, thingName)
+	return queryCertificates(ctx, s.db.read, selectCertificates+`WHERE thing_name = $1 AND deleted_ms = 0 ORDER BY issued_ms DESC, id LIMIT 100`, thingName)
 }
 
 // ActiveKeys implements pki.Store.
 func (s *Identity) ActiveKeys(ctx context.Context, thingName string) ([]wire.KeyHash, error) {
 	rows, err := s.db.read.QueryContext(ctx,
-		`SELECT DISTINCT spki_sha256 FROM certificates WHERE thing_name = $1 AND status = 'ACTIVE'`, thingName)
+		`SELECT DISTINCT spki_sha256 FROM certificates WHERE thing_name = $1 AND status <> 'REVOKED' AND deleted_ms = 0`, thingName)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +224,7 @@ func (s *Identity) ActiveKeys(ctx context.Context, thingName string) ([]wire.Key
 
 // CertificateByID implements pki.Store.
 func (s *Identity) CertificateByID(ctx context.Context, id string) (pki.Certificate, bool, error) {
-	certs, err := queryCertificates(ctx, s.db.read, selectCertificates+`WHERE id = $1`, id)
+	certs, err := queryCertificates(ctx, s.db.read, selectCertificates+`WHERE id = $1 AND deleted_ms = 0`, id)
 	if err != nil || len(certs) == 0 {
 		return pki.Certificate{}, false, err
 	}
@@ -193,17 +235,17 @@ func (s *Identity) CertificateByID(ctx context.Context, id string) (pki.Certific
 func (s *Identity) Revoke(ctx context.Context, key wire.KeyHash, atMs int64) (revoked []pki.Certificate, err error) {
 	err = s.db.update(ctx, func(tx *sql.Tx) error {
 		var err error
-		revoked, err = queryCertificates(ctx, tx, selectBare+`WHERE spki_sha256 = $1 AND status = 'ACTIVE'`, key.String())
+		revoked, err = queryCertificates(ctx, tx, selectBare+`WHERE spki_sha256 = $1 AND status <> 'REVOKED' AND deleted_ms = 0`, key.String())
 		if err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx,
-			`UPDATE certificates SET status = 'REVOKED', revoked_ms = $1 WHERE spki_sha256 = $2 AND status = 'ACTIVE'`,
+			`UPDATE certificates SET status = 'REVOKED', revoked_ms = $1, changed_ms = $1 WHERE spki_sha256 = $2 AND status <> 'REVOKED' AND deleted_ms = 0`,
 			atMs, key.String())
 		return err
 	})
 	for i := range revoked {
-		revoked[i].Status, revoked[i].RevokedMs = pki.Revoked, atMs
+		revoked[i].Status, revoked[i].RevokedMs, revoked[i].ChangedMs = pki.Revoked, atMs, atMs
 	}
 	return revoked, err
 }
@@ -216,8 +258,73 @@ func (s *Identity) Revoked(ctx context.Context) ([]pki.Certificate, error) {
 // Purge implements pki.Store.
 func (s *Identity) Purge(ctx context.Context, endedBeforeMs int64) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM certificates WHERE status = 'ACTIVE' AND not_after_ms < $1`, endedBeforeMs)
+		_, err := tx.ExecContext(ctx, `DELETE FROM certificates WHERE status <> 'REVOKED' AND not_after_ms < $1`, endedBeforeMs)
 		return err
+	})
+}
+
+// ListCertificates implements pki.Store.
+func (s *Identity) ListCertificates(ctx context.Context, after pki.Place, ascending bool, limit int) ([]pki.Certificate, error) {
+	if ascending {
+		return queryCertificates(ctx, s.db.read, selectBare+`WHERE deleted_ms = 0 AND (issued_ms > $1 OR issued_ms = $1 AND id > $2)
+			ORDER BY issued_ms, id LIMIT $3`, after.IssuedMs, after.ID, limit)
+	}
+	if after == (pki.Place{}) {
+		after.IssuedMs = math.MaxInt64
+	}
+	return queryCertificates(ctx, s.db.read, selectBare+`WHERE deleted_ms = 0 AND (issued_ms < $1 OR issued_ms = $1 AND id < $2)
+		ORDER BY issued_ms DESC, id DESC LIMIT $3`, after.IssuedMs, after.ID, limit)
+}
+
+// SetStatus implements pki.Store.
+func (s *Identity) SetStatus(ctx context.Context, id string, to pki.Status, atMs int64) (bool, error) {
+	var changed int64
+	err := s.db.update(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, `UPDATE certificates SET status = $2, changed_ms = $3
+			WHERE id = $1 AND status <> 'REVOKED' AND deleted_ms = 0`, id, string(to), atMs)
+		if err != nil {
+			return err
+		}
+		changed, err = result.RowsAffected()
+		return err
+	})
+	return changed > 0, err
+}
+
+// Delete implements pki.Store.
+func (s *Identity) Delete(ctx context.Context, id string, atMs int64) error {
+	return s.db.update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE certificates SET deleted_ms = $2 WHERE id = $1`, id, atMs)
+		return err
+	})
+}
+
+// Forget implements pki.Store.
+func (s *Identity) Forget(ctx context.Context, ids []string, atMs int64) error {
+	return s.db.update(ctx, func(tx *sql.Tx) error {
+		err := each(ctx, tx, ids, `DELETE FROM allowed_keys WHERE used_ms > 0 AND EXISTS (SELECT 1 FROM certificates c
+				WHERE c.id = $1 AND c.origin = 'est' AND c.spki_sha256 = allowed_keys.spki_sha256 AND c.thing_name = allowed_keys.thing_name)`,
+			func(id string) ([]any, error) { return []any{id}, nil })
+		if err != nil {
+			return err
+		}
+		return each(ctx, tx, ids, `UPDATE certificates SET status = 'INACTIVE', changed_ms = $2, deleted_ms = $2
+			WHERE id = $1 AND origin = 'est' AND status <> 'REVOKED' AND deleted_ms = 0`,
+			func(id string) ([]any, error) { return []any{id, atMs}, nil })
+	})
+}
+
+// Special implements pki.Store.
+func (s *Identity) Special(ctx context.Context, visit func(id string, blocked bool, origin pki.Origin)) error {
+	return eachRow(ctx, s.db.read, `SELECT id, origin, CASE WHEN status = 'INACTIVE' OR deleted_ms <> 0 THEN 1 ELSE 0 END FROM certificates
+		WHERE status = 'INACTIVE' OR deleted_ms <> 0 OR origin IN ('ca', 'pinned')`, func(row rowScanner) error {
+		var id, origin string
+		var blocked int
+		if err := row.Scan(&id, &origin, &blocked); err != nil {
+			return err
+		}
+		visit(id, blocked != 0, pki.Origin(origin))
+		return nil
 	})
 }
 
@@ -250,7 +357,8 @@ func queryCertificates(ctx context.Context, q rowsQuerier, query string, args ..
 	for rows.Next() {
 		var c pki.Certificate
 		var key string
-		err := rows.Scan(&c.ID, &key, &c.ThingName, &c.Serial, &c.PEM, &c.Status, &c.NotBeforeMs, &c.NotAfterMs, &c.IssuedMs, &c.RevokedMs)
+		err := rows.Scan(&c.ID, &key, &c.ThingName, &c.Serial, &c.PEM, &c.Status, &c.Origin,
+			&c.NotBeforeMs, &c.NotAfterMs, &c.IssuedMs, &c.ChangedMs, &c.RevokedMs)
 		if err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ func keyOf(n byte) wire.KeyHash { return wire.KeyHash{n, 0xFF} }
 func certOf(id string, key wire.KeyHash, thing string, issuedMs int64) pki.Certificate {
 	return pki.Certificate{
 		ID: id, Key: key, ThingName: thing, Serial: "00ff" + id, PEM: "pem of " + id, Status: pki.Active,
-		NotBeforeMs: issuedMs - 300_000, NotAfterMs: issuedMs + 1_000_000, IssuedMs: issuedMs,
+		Origin: pki.FromEST, NotBeforeMs: issuedMs - 300_000, NotAfterMs: issuedMs + 1_000_000, IssuedMs: issuedMs, ChangedMs: issuedMs,
 	}
 }
 

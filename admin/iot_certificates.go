@@ -1,0 +1,307 @@
+package admin
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"muster/pki"
+	"muster/registry/access"
+)
+
+// certificateRoutes are the certificates of devices.
+var certificateRoutes = []route{
+	{method: "POST", pattern: "/keys-and-certificate", op: "CreateKeysAndCertificate", scope: identity, audited: true, handle: createKeysAndCertificate},
+	{method: "POST", pattern: "/certificates", op: "CreateCertificateFromCsr", scope: identity, audited: true, handle: awsBody(createCertificateFromCSR)},
+	{method: "POST", pattern: "/certificate/register", op: "RegisterCertificate", scope: identity, audited: true, handle: awsBody(registerCertificate)},
+	{method: "POST", pattern: "/certificate/register-no-ca", op: "RegisterCertificateWithoutCA", scope: identity, audited: true, handle: awsBody(registerCertificateWithoutCA)},
+	{method: "GET", pattern: "/certificates/{certificateId}", op: "DescribeCertificate", scope: read, handle: describeCertificate},
+	{method: "GET", pattern: "/certificates", op: "ListCertificates", scope: read, handle: listCertificates},
+	{method: "PUT", pattern: "/certificates/{certificateId}", op: "UpdateCertificate", scope: identity, audited: true, handle: updateCertificate},
+	{method: "DELETE", pattern: "/certificates/{certificateId}", op: "DeleteCertificate", scope: identity, audited: true, handle: deleteCertificate},
+}
+
+// CertificateRegister keeps the certificates of devices.
+type CertificateRegister interface {
+	CertificateByID(ctx context.Context, id string) (pki.Certificate, bool, error)
+	ListCertificates(ctx context.Context, after pki.Place, ascending bool, limit int) ([]pki.Certificate, error)
+	CreateFromCSR(ctx context.Context, request []byte, active bool) (pki.Certificate, error)
+	CreateKeys(ctx context.Context, active bool) (cert pki.Certificate, publicKey, privateKey string, err error)
+	Register(ctx context.Context, text []byte, withoutCA, active bool) (pki.Certificate, error)
+	SetStatus(ctx context.Context, id string, to pki.Status) error
+	Delete(ctx context.Context, id string) error
+	AuthorityID() string
+}
+
+// certificateErrors are AWS's exceptions by the reason of a refusal of the identity service.
+var certificateErrors = map[string]string{
+	"state": "CertificateStateException", "validation": "CertificateValidationException", "exists": "ResourceAlreadyExistsException",
+	"csr": "InvalidRequestException", "revoked-key": "CertificateStateException", "bound-key": "CertificateConflictException",
+}
+
+// certificate returns a registered certificate.
+func (s *Server) certificate(ctx context.Context, id string) (pki.Certificate, error) {
+	identity, err := s.identityOf()
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	parsed, err := access.ParseCertID(strings.TrimPrefix(id, "0x"))
+	if err != nil {
+		return pki.Certificate{}, err
+	}
+	cert, ok, err := identity.CertificateByID(ctx, parsed.String())
+	if err == nil && !ok {
+		err = notFound("certificate %s does not exist", parsed)
+	}
+	return cert, err
+}
+
+type certificateOut struct {
+	ARN string `json:"certificateArn"`
+	ID  string `json:"certificateId"`
+	PEM string `json:"certificatePem,omitempty"`
+}
+
+type keyPair struct {
+	Public  string `json:"PublicKey"`
+	Private string `json:"PrivateKey"`
+}
+
+func createKeysAndCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	active, err := boolArg(c, "setAsActive")
+	if err != nil {
+		return nil, err
+	}
+	cert, public, private, err := identity.CreateKeys(ctx, active)
+	if err != nil {
+		return nil, err
+	}
+	c.target = cert.ID
+	return struct {
+		certificateOut
+		Keys keyPair `json:"keyPair"`
+	}{certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, keyPair{public, private}}, nil
+}
+
+func (s *Server) identityAndAccess() (Identity, *access.Book, error) {
+	identity, err := s.identityOf()
+	if err != nil {
+		return nil, nil, err
+	}
+	book, err := s.accessOf()
+	return identity, book, err
+}
+
+type csrInput struct {
+	Request string `json:"certificateSigningRequest"`
+}
+
+func createCertificateFromCSR(ctx context.Context, s *Server, c *call, in csrInput) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	active, err := boolArg(c, "setAsActive")
+	if err != nil {
+		return nil, err
+	}
+	cert, err := identity.CreateFromCSR(ctx, []byte(in.Request), active)
+	if err != nil {
+		return nil, err
+	}
+	c.target = cert.ID
+	return certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, nil
+}
+
+type registerInput struct {
+	PEM         string `json:"certificatePem"`
+	CAPEM       string `json:"caCertificatePem"` // not needed: all client CAs are looked at
+	SetAsActive bool   `json:"setAsActive"`
+	Status      string `json:"status"`
+}
+
+func registerCertificate(ctx context.Context, s *Server, c *call, in registerInput) (any, error) {
+	if active, err := boolArg(c, "setAsActive"); err != nil {
+		return nil, err
+	} else if active && in.Status == "" {
+		in.Status = string(pki.Active)
+	}
+	return register(ctx, s, c, in, false)
+}
+
+func registerCertificateWithoutCA(ctx context.Context, s *Server, c *call, in registerInput) (any, error) {
+	return register(ctx, s, c, in, true)
+}
+
+func register(ctx context.Context, s *Server, c *call, in registerInput, withoutCA bool) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	active := false
+	switch in.Status {
+	case "", string(pki.Inactive):
+	case string(pki.Active):
+		active = true
+	default:
+		return nil, wrongStatus(in.Status, "ACTIVE or INACTIVE")
+	}
+	cert, err := identity.Register(ctx, []byte(in.PEM), withoutCA, active)
+	if err != nil {
+		return nil, err
+	}
+	c.target = cert.ID
+	return certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, nil
+}
+
+// wrongStatus is the error for a status that exists, but not for callers, or that does not exist.
+func wrongStatus(status, allowed string) error {
+	switch status {
+	case "REVOKED", "PENDING_TRANSFER", "PENDING_ACTIVATION", "REGISTER_INACTIVE":
+		return &apiError{status: 406, kind: "state", awsType: "CertificateStateException", message: "the status " + status + " cannot be set here: use " + allowed}
+	}
+	return invalid("status %q is not known: use %s", short(status), allowed)
+}
+
+func describeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := s.certificate(ctx, c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	issuer := ""
+	if cert.Origin != pki.FromCA && cert.Origin != pki.Pinned {
+		issuer = identity.AuthorityID()
+	}
+	type validity struct {
+		NotBefore epochSeconds `json:"notBefore"`
+		NotAfter  epochSeconds `json:"notAfter"`
+	}
+	type description struct {
+		certificateOut
+		CA         string       `json:"caCertificateId,omitempty"`
+		Status     string       `json:"status"`
+		Mode       string       `json:"certificateMode"`
+		Owner      string       `json:"ownedBy"`
+		Created    epochSeconds `json:"creationDate"`
+		Changed    epochSeconds `json:"lastModifiedDate"`
+		Version    int          `json:"customerVersion"`
+		Generation string       `json:"generationId"`
+		Validity   validity     `json:"validity"`
+		// Beyond AWS.
+		Origin     string `json:"origin"`
+		Serial     string `json:"serialNumber"`
+		EnrolledAs string `json:"enrolledAs,omitempty"`
+	}
+	owner := strings.Split(book.CertificateARN(""), ":")[4]
+	return map[string]description{"certificateDescription": {
+		certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, issuer, string(cert.Status), "DEFAULT", owner,
+		epochSeconds(cert.IssuedMs), epochSeconds(cert.ChangedMs), 1, strconv.FormatInt(cert.ChangedMs, 10),
+		validity{epochSeconds(cert.NotBeforeMs), epochSeconds(cert.NotAfterMs)}, string(cert.Origin), cert.Serial, cert.ThingName,
+	}}, nil
+}
+
+func listCertificates(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	marker, limit, ascending, err := markerPage(c)
+	if err != nil {
+		return nil, err
+	}
+	var after pki.Place
+	if marker != "" {
+		ms, id, _ := strings.Cut(marker, "/")
+		if after.IssuedMs, err = strconv.ParseInt(ms, 10, 64); err != nil {
+			return nil, invalid("marker is not one that this list gave")
+		}
+		after.ID = id
+	}
+	certs, err := identity.ListCertificates(ctx, after, ascending, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	next := ""
+	if len(certs) > limit {
+		certs = certs[:limit]
+		last := certs[limit-1]
+		next = strconv.FormatInt(last.IssuedMs, 10) + "/" + last.ID
+	}
+	type item struct {
+		certificateOut
+		Status  string       `json:"status"`
+		Mode    string       `json:"certificateMode"`
+		Created epochSeconds `json:"creationDate"`
+	}
+	out := make([]item, 0, len(certs))
+	for _, cert := range certs {
+		out = append(out, item{certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, string(cert.Status), "DEFAULT", epochSeconds(cert.IssuedMs)})
+	}
+	answer := map[string]any{"certificates": out}
+	if next != "" {
+		answer["nextMarker"] = nextMarker(next)
+	}
+	return answer, nil
+}
+
+func updateCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, _, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := s.certificate(ctx, c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	status := pki.Status(c.http.QueryArgs().Peek("newStatus"))
+	switch status {
+	case pki.Active, pki.Inactive, pki.Revoked:
+		return empty{}, identity.SetStatus(ctx, cert.ID, status)
+	}
+	return nil, wrongStatus(string(status), "ACTIVE, INACTIVE or REVOKED")
+}
+
+// deleteCertificate deletes a certificate that is not active and stands for no thing; with forceDelete policies may still
+// be attached (AWS).
+func deleteCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, err
+	}
+	force, err := boolArg(c, "forceDelete")
+	if err != nil {
+		return nil, err
+	}
+	cert, err := s.certificate(ctx, c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	id, err := access.ParseCertID(cert.ID)
+	if err != nil {
+		return nil, err
+	}
+	conflict := func(message string) error {
+		return &apiError{status: 409, kind: "conflict", awsType: "DeleteConflictException", message: message}
+	}
+	if cert.Status == pki.Active {
+		return nil, &apiError{status: 406, kind: "state", awsType: "CertificateStateException", message: "the certificate is active: make it INACTIVE or REVOKED first"}
+	}
+	if things := book.ThingsOf(id); len(things) > 0 {
+		return nil, conflict("the certificate is attached to thing " + things[0].Name + ": detach it first")
+	}
+	if names := book.AttachedTo(access.Target{Cert: id}, false); len(names) > 0 && !force {
+		return nil, conflict("policy " + names[0] + " is attached to the certificate: detach it first, or use forceDelete")
+	}
+	if err := identity.Delete(ctx, cert.ID); err != nil {
+		return nil, err
+	}
+	return empty{}, book.ForgetCert(ctx, id)
+}

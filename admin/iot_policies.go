@@ -1,0 +1,579 @@
+package admin
+
+import (
+	"context"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"muster/registry/access"
+	"muster/registry/policy"
+)
+
+// policyRoutes are policies, what they are attached to, and what they decide.
+var policyRoutes = []route{
+	{method: "POST", pattern: "/policies/{policyName}", op: "CreatePolicy", scope: identity, audited: true, handle: awsBody(createPolicy)},
+	{method: "GET", pattern: "/policies/{policyName}", op: "GetPolicy", scope: read, handle: getPolicy},
+	{method: "GET", pattern: "/policies", op: "ListPolicies", scope: read, handle: listPolicies},
+	{method: "DELETE", pattern: "/policies/{policyName}", op: "DeletePolicy", scope: identity, audited: true, handle: deletePolicy},
+	{method: "POST", pattern: "/policies/{policyName}/version", op: "CreatePolicyVersion", scope: identity, audited: true, handle: awsBody(createPolicyVersion)},
+	{method: "GET", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "GetPolicyVersion", scope: read, handle: getPolicyVersion},
+	{method: "GET", pattern: "/policies/{policyName}/version", op: "ListPolicyVersions", scope: read, handle: listPolicyVersions},
+	{method: "DELETE", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "DeletePolicyVersion", scope: identity, audited: true, handle: deletePolicyVersion},
+	{method: "PATCH", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "SetDefaultPolicyVersion", scope: identity, audited: true, handle: setDefaultPolicyVersion},
+	{method: "PUT", pattern: "/target-policies/{policyName}", op: "AttachPolicy", scope: identity, audited: true, handle: awsBody(attachPolicy)},
+	{method: "POST", pattern: "/target-policies/{policyName}", op: "DetachPolicy", scope: identity, audited: true, handle: awsBody(detachPolicy)},
+	{method: "POST", pattern: "/attached-policies/{target}", op: "ListAttachedPolicies", scope: read, readsByPost: true, handle: listAttachedPolicies},
+	{method: "POST", pattern: "/policy-targets/{policyName}", op: "ListTargetsForPolicy", scope: read, readsByPost: true, handle: listTargetsForPolicy},
+	{method: "POST", pattern: "/effective-policies", op: "GetEffectivePolicies", scope: read, readsByPost: true, handle: awsBody(getEffectivePolicies)},
+	{method: "POST", pattern: "/test-authorization", op: "TestAuthorization", scope: read, readsByPost: true, handle: awsBody(testAuthorization)},
+	{method: "PUT", pattern: "/principal-policies/{policyName}", op: "AttachPrincipalPolicy", scope: identity, audited: true, handle: attachPrincipalPolicy},
+	{method: "DELETE", pattern: "/principal-policies/{policyName}", op: "DetachPrincipalPolicy", scope: identity, audited: true, handle: detachPrincipalPolicy},
+	{method: "GET", pattern: "/principal-policies", op: "ListPrincipalPolicies", scope: read, handle: listPrincipalPolicies},
+	{method: "GET", pattern: "/policy-principals", op: "ListPolicyPrincipals", scope: read, handle: listPolicyPrincipals},
+}
+
+// accessErrors are AWS's exceptions.
+var accessErrors = map[access.Kind]struct {
+	status  int
+	awsType string
+}{
+	access.Invalid:   {fasthttp.StatusBadRequest, "InvalidRequestException"},
+	access.NotFound:  {fasthttp.StatusNotFound, "ResourceNotFoundException"},
+	access.Exists:    {fasthttp.StatusConflict, "ResourceAlreadyExistsException"},
+	access.Malformed: {fasthttp.StatusBadRequest, "MalformedPolicyException"},
+	access.Conflict:  {fasthttp.StatusConflict, "DeleteConflictException"},
+	access.Versions:  {fasthttp.StatusConflict, "VersionsLimitExceededException"},
+	access.Limit:     {fasthttp.StatusGone, "LimitExceededException"},
+	access.Busy:      {fasthttp.StatusServiceUnavailable, "ServiceUnavailableException"},
+}
+
+// describeAccess turns an error of access into AWS's.
+func describeAccess(e *access.Error) *apiError {
+	k := accessErrors[e.Kind]
+	return &apiError{status: k.status, kind: e.Kind.String(), awsType: k.awsType, message: e.Message}
+}
+
+// accessOf returns the policies, or an error where this server has none.
+func (s *Server) accessOf() (*access.Book, error) {
+	if s.opts.Access == nil {
+		return nil, notFound("this gateway runs without policies")
+	}
+	return s.opts.Access, nil
+}
+
+const maxPageSize = 250
+
+// markerPage reads AWS's older pager: marker, pageSize and isAscendingOrder.
+func markerPage(c *call) (after string, limit int, ascending bool, err error) {
+	if limit, err = intArg(c, "pageSize", defaultMaxResults, 1, maxPageSize); err != nil {
+		return "", 0, false, err
+	}
+	args := c.http.QueryArgs()
+	switch text := string(args.Peek("isAscendingOrder")); text {
+	case "", "false":
+	case "true":
+		ascending = true
+	default:
+		return "", 0, false, invalid("isAscendingOrder must be true or false")
+	}
+	if marker := args.Peek("marker"); len(marker) > 0 {
+		text, err := base64.StdEncoding.DecodeString(string(marker))
+		next, ok := strings.CutPrefix(string(text), pageTokenPrefix)
+		if err != nil || !ok {
+			return "", 0, false, invalid("marker is not one that this gateway gave")
+		}
+		after = next
+	}
+	return after, limit, ascending, nil
+}
+
+// nextMarker makes the marker of the next page, "" at the end. AWS's pattern has base64's standard alphabet.
+func nextMarker(next string) string {
+	if next == "" {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString([]byte(pageTokenPrefix + next))
+}
+
+type policyInput struct {
+	Document string     `json:"policyDocument"`
+	Tags     []tagInput `json:"tags"`
+}
+
+type tagInput struct {
+	Key   string `json:"Key"`
+	Value string `json:"Value"`
+}
+
+type policyRef struct {
+	Name string `json:"policyName"`
+	ARN  string `json:"policyArn"`
+}
+
+func refs(book *access.Book, names []string) []policyRef {
+	out := make([]policyRef, 0, len(names))
+	for _, name := range names {
+		out = append(out, policyRef{name, book.PolicyARN(name)})
+	}
+	return out
+}
+
+func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	p, err := book.CreatePolicy(ctx, c.labels[0], in.Document)
+	if err != nil {
+		return nil, existingPolicy(err, book, c.labels[0])
+	}
+	if len(in.Tags) > 0 {
+		tags := map[string]string{}
+		for _, t := range in.Tags {
+			tags[t.Key] = t.Value
+		}
+		if err := s.registry.Tag(ctx, book.PolicyARN(p.Name), tags); err != nil {
+			return nil, err
+		}
+	}
+	return struct {
+		policyRef
+		Document string `json:"policyDocument"`
+		Version  string `json:"policyVersionId"`
+	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version)}, nil
+}
+
+// existingPolicy adds to a conflict what AWS's has.
+func existingPolicy(err error, book *access.Book, name string) error {
+	e := describe(err)
+	if e.awsType == "ResourceAlreadyExistsException" {
+		e.fields = map[string]string{"resourceId": name, "resourceArn": book.PolicyARN(name)}
+		return e
+	}
+	return err
+}
+
+func getPolicy(_ context.Context, s *Server, c *call) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	p, err := book.Policy(c.labels[0], 0)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		policyRef
+		Document   string       `json:"policyDocument"`
+		Default    string       `json:"defaultVersionId"`
+		Created    epochSeconds `json:"creationDate"`
+		Changed    epochSeconds `json:"lastModifiedDate"`
+		Generation string       `json:"generationId"`
+	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Default), epochSeconds(p.CreatedMs), epochSeconds(p.ChangedMs), strconv.FormatInt(p.ChangedMs, 10)}, nil
+}
+
+func listPolicies(_ context.Context, s *Server, c *call) (any, error) {
+	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
+		return book.ListPolicies(after, limit, ascending)
+	})
+}
+
+// listOfPolicies answers a page of names of policies.
+func listOfPolicies(s *Server, c *call, list func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error)) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	after, limit, ascending, err := markerPage(c)
+	if err != nil {
+		return nil, err
+	}
+	names, next, err := list(book, after, limit, ascending)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		Policies []policyRef `json:"policies"`
+		Next     string      `json:"nextMarker,omitempty"`
+	}{refs(book, names), nextMarker(next)}, nil
+}
+
+func deletePolicy(ctx context.Context, s *Server, c *call) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	if err := book.DeletePolicy(ctx, c.labels[0]); err != nil {
+		return nil, err
+	}
+	return empty{}, s.registry.ForgetTags(ctx, "policy", c.labels[0])
+}
+
+func createPolicyVersion(ctx context.Context, s *Server, c *call, in policyInput) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	inForce, err := boolArg(c, "setAsDefault")
+	if err != nil {
+		return nil, err
+	}
+	p, err := book.CreatePolicyVersion(ctx, c.labels[0], in.Document, inForce)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		ARN       string `json:"policyArn"`
+		Document  string `json:"policyDocument"`
+		Version   string `json:"policyVersionId"`
+		IsDefault bool   `json:"isDefaultVersion"`
+	}{book.PolicyARN(p.Name), p.Document, strconv.Itoa(p.Version), p.Version == p.Default}, nil
+}
+
+// versionLabel reads the version in the path.
+func versionLabel(c *call) (int, error) {
+	id, err := strconv.Atoi(c.labels[1])
+	if err != nil || id < 1 {
+		return 0, invalid("policyVersionId %q must be a number from 1", short(c.labels[1]))
+	}
+	return id, nil
+}
+
+func getPolicyVersion(_ context.Context, s *Server, c *call) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	id, err := versionLabel(c)
+	if err != nil {
+		return nil, err
+	}
+	p, err := book.Policy(c.labels[0], id)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		policyRef
+		Document   string       `json:"policyDocument"`
+		Version    string       `json:"policyVersionId"`
+		IsDefault  bool         `json:"isDefaultVersion"`
+		Created    epochSeconds `json:"creationDate"`
+		Changed    epochSeconds `json:"lastModifiedDate"`
+		Generation string       `json:"generationId"`
+	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version), p.Version == p.Default,
+		epochSeconds(p.VersionMs), epochSeconds(p.VersionMs), strconv.FormatInt(p.ChangedMs, 10)}, nil
+}
+
+func listPolicyVersions(_ context.Context, s *Server, c *call) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	versions, err := book.PolicyVersions(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	type item struct {
+		ID        string       `json:"versionId"`
+		IsDefault bool         `json:"isDefaultVersion"`
+		Created   epochSeconds `json:"createDate"`
+	}
+	out := []item{}
+	for _, v := range versions {
+		out = append(out, item{strconv.Itoa(v.Version), v.Version == v.Default, epochSeconds(v.VersionMs)})
+	}
+	return map[string]any{"policyVersions": out}, nil
+}
+
+func deletePolicyVersion(ctx context.Context, s *Server, c *call) (any, error) {
+	return changeVersion(ctx, s, c, (*access.Book).DeletePolicyVersion)
+}
+
+func setDefaultPolicyVersion(ctx context.Context, s *Server, c *call) (any, error) {
+	return changeVersion(ctx, s, c, (*access.Book).SetDefaultPolicyVersion)
+}
+
+func changeVersion(ctx context.Context, s *Server, c *call, change func(*access.Book, context.Context, string, int) error) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	id, err := versionLabel(c)
+	if err != nil {
+		return nil, err
+	}
+	return empty{}, change(book, ctx, c.labels[0], id)
+}
+
+type targetInput struct {
+	Target string `json:"target"`
+}
+
+func attachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (any, error) {
+	return attach(ctx, s, c, in.Target)
+}
+
+func attach(ctx context.Context, s *Server, c *call, target string) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	t, err := book.Target(target)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkTarget(ctx, t); err != nil {
+		return nil, err
+	}
+	return empty{}, book.Attach(ctx, c.labels[0], t)
+}
+
+// checkTarget says whether the certificate of a target exists; a group was found by its name.
+func (s *Server) checkTarget(ctx context.Context, t access.Target) error {
+	if t.Group != 0 {
+		return nil
+	}
+	_, err := s.certificate(ctx, t.Cert.String())
+	return err
+}
+
+func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (any, error) {
+	return detach(ctx, s, c, in.Target)
+}
+
+func detach(ctx context.Context, s *Server, c *call, target string) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	t, err := book.Target(target)
+	if err != nil {
+		return nil, err
+	}
+	return empty{}, book.Detach(ctx, c.labels[0], t)
+}
+
+func listAttachedPolicies(ctx context.Context, s *Server, c *call) (any, error) {
+	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
+		inherited, err := boolArg(c, "recursive")
+		if err != nil {
+			return nil, "", err
+		}
+		t, err := book.Target(c.labels[0])
+		if err == nil {
+			err = s.checkTarget(ctx, t)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		return book.ListAttached(t, inherited, after, limit, true)
+	})
+}
+
+func listTargetsForPolicy(_ context.Context, s *Server, c *call) (any, error) {
+	return listTargets(s, c, c.labels[0], "targets", false)
+}
+
+func listTargets(s *Server, c *call, name, field string, certificatesOnly bool) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	after, limit, ascending, err := markerPage(c)
+	if err != nil {
+		return nil, err
+	}
+	arns, next, err := book.ListTargets(name, after, limit, certificatesOnly, ascending || !certificatesOnly)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{field: arns}
+	if next != "" {
+		out["nextMarker"] = nextMarker(next)
+	}
+	return out, nil
+}
+
+type effectiveInput struct {
+	Principal string `json:"principal"`
+	Cognito   string `json:"cognitoIdentityPoolId"`
+}
+
+const noCognito = "this gateway has no Cognito identities: leave cognitoIdentityPoolId out"
+
+func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveInput) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	if in.Cognito != "" {
+		return nil, invalid(noCognito)
+	}
+	var t access.Target
+	var thing uint32
+	if in.Principal != "" {
+		if t, err = book.Target(in.Principal); err == nil {
+			err = s.checkTarget(ctx, t)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if name := string(c.http.QueryArgs().Peek("thingName")); name != "" {
+		found, err := s.registry.Thing(name)
+		if err != nil {
+			return nil, err
+		}
+		thing = found.ID
+	}
+	if in.Principal == "" && thing == 0 {
+		return nil, invalid("principal or thingName is needed")
+	}
+	type item struct {
+		policyRef
+		Document string `json:"policyDocument"`
+	}
+	out := []item{}
+	for _, p := range book.EffectivePolicies(t, thing) {
+		out = append(out, item{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document})
+	}
+	return map[string]any{"effectivePolicies": out}, nil
+}
+
+type authInfo struct {
+	Action    string   `json:"actionType"`
+	Resources []string `json:"resources"`
+}
+
+type testInput struct {
+	effectiveInput
+	Infos []authInfo `json:"authInfos"`
+	Add   []string   `json:"policyNamesToAdd"`
+	Skip  []string   `json:"policyNamesToSkip"`
+}
+
+// authActions are AWS's names of what can be tested.
+var authActions = map[string]policy.Action{"CONNECT": policy.Connect, "PUBLISH": policy.Publish, "SUBSCRIBE": policy.Subscribe, "RECEIVE": policy.Receive}
+
+const (
+	maxAuthInfos     = 10 // AWS
+	maxAuthResources = 100
+)
+
+func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	q := access.Question{ClientID: string(c.http.QueryArgs().Peek("clientId")), Add: in.Add, Skip: in.Skip}
+	if in.Cognito != "" {
+		return nil, invalid(noCognito)
+	}
+	if q.Target, err = book.Target(in.Principal); err == nil {
+		err = s.checkTarget(ctx, q.Target)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Infos) == 0 || len(in.Infos) > maxAuthInfos {
+		return nil, invalid("authInfos has %d entries; 1 to %d are taken", len(in.Infos), maxAuthInfos)
+	}
+	var requests []access.Request
+	for _, info := range in.Infos {
+		action, ok := authActions[info.Action]
+		if !ok {
+			return nil, invalid("actionType %q must be CONNECT, PUBLISH, SUBSCRIBE or RECEIVE", short(info.Action))
+		}
+		if len(info.Resources) == 0 || len(info.Resources) > maxAuthResources {
+			return nil, invalid("resources has %d entries; 1 to %d are taken", len(info.Resources), maxAuthResources)
+		}
+		requests = append(requests, access.Request{Action: action, Resources: info.Resources})
+	}
+	outcomes, err := book.TestAuthorization(ctx, q, requests)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]authResult, 0, len(outcomes))
+	for i, o := range outcomes {
+		results = append(results, authResultOf(book, in.Infos[i], o))
+	}
+	return map[string]any{"authResults": results}, nil
+}
+
+type policyList struct {
+	Policies []policyRef `json:"policies"`
+}
+
+type authResult struct {
+	Info    authInfo   `json:"authInfo"`
+	Allowed policyList `json:"allowed"`
+	Denied  struct {
+		Implicit policyList `json:"implicitDeny"`
+		Explicit policyList `json:"explicitDeny"`
+	} `json:"denied"`
+	Decision string   `json:"authDecision"`
+	Missing  []string `json:"missingContextValues"`
+	// Matched is beyond AWS.
+	Matched []matchedStatement `json:"matchedStatements"`
+}
+
+type matchedStatement struct {
+	Policy    string `json:"policyName"`
+	Statement int    `json:"statement"` // from 1
+	Sid       string `json:"sid,omitempty"`
+	Effect    string `json:"effect"`
+	Resource  string `json:"resource"`
+}
+
+func authResultOf(book *access.Book, info authInfo, o access.Outcome) authResult {
+	r := authResult{Info: info, Decision: o.Decision.String(), Missing: o.Missing, Matched: []matchedStatement{}}
+	r.Allowed.Policies = refs(book, o.Allowed)
+	r.Denied.Implicit.Policies = refs(book, o.Implicit)
+	r.Denied.Explicit.Policies = refs(book, o.Explicit)
+	if r.Missing == nil {
+		r.Missing = []string{}
+	}
+	for _, m := range o.Matches {
+		effect := "Allow"
+		if m.Deny {
+			effect = "Deny"
+		}
+		r.Matched = append(r.Matched, matchedStatement{m.Policy, m.Statement + 1, m.Sid, effect, m.Resource})
+	}
+	return r
+}
+
+// The operations below are AWS's older ones, with the principal in a header.
+
+const (
+	oldPrincipalHeader = "x-amzn-iot-principal"
+	oldPolicyHeader    = "x-amzn-iot-policy"
+)
+
+func attachPrincipalPolicy(ctx context.Context, s *Server, c *call) (any, error) {
+	return attach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+}
+
+func detachPrincipalPolicy(ctx context.Context, s *Server, c *call) (any, error) {
+	return detach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+}
+
+func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (any, error) {
+	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
+		t, err := book.Target(string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+		if err == nil {
+			err = s.checkTarget(ctx, t)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		return book.ListAttached(t, false, after, limit, ascending)
+	})
+}
+
+func listPolicyPrincipals(_ context.Context, s *Server, c *call) (any, error) {
+	return listTargets(s, c, string(c.http.Request.Header.Peek(oldPolicyHeader)), "principals", true)
+}

@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"context"
+	"slices"
+
+	"muster/pki"
+	"muster/registry/access"
+)
+
+// principalRoutes say which certificates stand for which things.
+var principalRoutes = []route{
+	{method: "PUT", pattern: "/things/{thingName}/principals", op: "AttachThingPrincipal", scope: identity, audited: true, handle: attachThingPrincipal},
+	{method: "DELETE", pattern: "/things/{thingName}/principals", op: "DetachThingPrincipal", scope: identity, audited: true, handle: detachThingPrincipal},
+	{method: "GET", pattern: "/things/{thingName}/principals", op: "ListThingPrincipals", scope: read, handle: listThingPrincipals},
+	{method: "GET", pattern: "/things/{thingName}/principals-v2", op: "ListThingPrincipalsV2", scope: read, handle: listThingPrincipalsV2},
+	{method: "GET", pattern: "/principals/things", op: "ListPrincipalThings", scope: read, handle: listPrincipalThings},
+	{method: "GET", pattern: "/principals/things-v2", op: "ListPrincipalThingsV2", scope: read, handle: listPrincipalThingsV2},
+}
+
+const (
+	principalHeader = "x-amzn-principal"
+	exclusiveThing  = "EXCLUSIVE_THING"
+	sharedThing     = "NON_EXCLUSIVE_THING"
+)
+
+// principal reads the certificate in the header.
+func (s *Server) principal(ctx context.Context, c *call) (*access.Book, access.CertID, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, access.CertID{}, err
+	}
+	t, err := book.Target(string(c.http.Request.Header.Peek(principalHeader)))
+	if err == nil && t.Group != 0 {
+		err = invalid("%s must be the ARN of a certificate", principalHeader)
+	}
+	if err == nil {
+		err = s.checkTarget(ctx, t)
+	}
+	return book, t.Cert, err
+}
+
+// principalType reads thingPrincipalType; "" where it is not given.
+func principalType(c *call) (string, error) {
+	kind := string(c.http.QueryArgs().Peek("thingPrincipalType"))
+	if kind != "" && kind != exclusiveThing && kind != sharedThing {
+		return "", invalid("thingPrincipalType %q must be %s or %s", short(kind), exclusiveThing, sharedThing)
+	}
+	return kind, nil
+}
+
+func typeOfPrincipal(exclusive bool) string {
+	if exclusive {
+		return exclusiveThing
+	}
+	return sharedThing
+}
+
+func attachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) {
+	thing, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	book, id, err := s.principal(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := principalType(c)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := s.certificate(ctx, id.String())
+	if err != nil {
+		return nil, err
+	}
+	if cert.Status == pki.Revoked {
+		return nil, invalid("the certificate was revoked: it can stand for nothing")
+	}
+	return empty{}, book.AttachThing(ctx, thing.ID, id, kind == exclusiveThing)
+}
+
+func detachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) {
+	thing, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	book, id, err := s.principal(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	was, err := book.DetachThing(ctx, thing.ID, id)
+	if err == nil && !was {
+		err = notFound("the certificate %s is not attached to thing %q", id, thing.Name)
+	}
+	return empty{}, err
+}
+
+func listThingPrincipals(_ context.Context, s *Server, c *call) (any, error) {
+	return thingPrincipals(s, c, "principals", func(arn string, _ bool) any { return arn })
+}
+
+func listThingPrincipalsV2(_ context.Context, s *Server, c *call) (any, error) {
+	type item struct {
+		Principal string `json:"principal"`
+		Type      string `json:"thingPrincipalType"`
+	}
+	return thingPrincipals(s, c, "thingPrincipalObjects", func(arn string, exclusive bool) any { return item{arn, typeOfPrincipal(exclusive)} })
+}
+
+// thingPrincipals answers a page of the certificates of a thing.
+func thingPrincipals(s *Server, c *call, field string, item func(arn string, exclusive bool) any) (any, error) {
+	book, err := s.accessOf()
+	if err != nil {
+		return nil, err
+	}
+	thing, err := s.registry.Thing(c.labels[0])
+	if err != nil {
+		return nil, err
+	}
+	return principalPage(c, field, book.CertsOf(thing.ID),
+		func(cert access.CertOf) (string, bool) { return cert.ID.String(), cert.Exclusive },
+		func(cert access.CertOf) any { return item(book.CertificateARN(cert.ID.String()), cert.Exclusive) })
+}
+
+// principalPage answers a page of a sorted list whose items have a key that tells them apart.
+func principalPage[T any](c *call, field string, all []T, key func(T) (name string, exclusive bool), item func(T) any) (any, error) {
+	after, limit, err := page(c)
+	if err != nil {
+		return nil, err
+	}
+	kind, err := principalType(c)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(x T) bool {
+		name, exclusive := key(x)
+		return after != "" && name <= after || kind != "" && kind != typeOfPrincipal(exclusive)
+	})
+	next := ""
+	if len(all) > limit {
+		all = all[:limit]
+		next, _ = key(all[limit-1])
+	}
+	items := make([]any, 0, len(all))
+	for _, x := range all {
+		items = append(items, item(x))
+	}
+	answer := map[string]any{field: items}
+	if next != "" {
+		answer["nextToken"] = pageToken(next)
+	}
+	return answer, nil
+}
+
+func listPrincipalThings(ctx context.Context, s *Server, c *call) (any, error) {
+	return principalThings(ctx, s, c, "things", func(t access.ThingOf) any { return t.Name })
+}
+
+func listPrincipalThingsV2(ctx context.Context, s *Server, c *call) (any, error) {
+	type item struct {
+		Thing string `json:"thingName"`
+		Type  string `json:"thingPrincipalType"`
+	}
+	return principalThings(ctx, s, c, "principalThingObjects", func(t access.ThingOf) any { return item{t.Name, typeOfPrincipal(t.Exclusive)} })
+}
+
+func principalThings(ctx context.Context, s *Server, c *call, field string, item func(access.ThingOf) any) (any, error) {
+	book, id, err := s.principal(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return principalPage(c, field, book.ThingsOf(id), func(t access.ThingOf) (string, bool) { return t.Name, t.Exclusive }, item)
+}
