@@ -58,7 +58,7 @@ func (c *clock) turn(d time.Duration) { c.offset.Add(int64(d)) }
 // gateway is an admin server over the real registry, store, accounts and identity service, on a real socket.
 type gateway struct {
 	*admin.Server
-	t         *testing.T
+	t         testing.TB
 	url       string
 	dir       string
 	clock     *clock
@@ -104,7 +104,7 @@ var pages = fstest.MapFS{
 }
 
 // openGateway starts a gateway; change may adjust its options.
-func openGateway(t *testing.T, change func(*admin.Options)) *gateway {
+func openGateway(t testing.TB, change func(*admin.Options)) *gateway {
 	t.Helper()
 	g := &gateway{t: t, dir: t.TempDir(), clock: &clock{}, telemetry: &telemetry{}}
 	must := func(err error) {
@@ -199,7 +199,7 @@ func (g *gateway) token(role account.Role) string {
 
 // reply is an answer that was read.
 type reply struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	text   string
@@ -284,7 +284,7 @@ func cookieOf(r reply) string {
 }
 
 // testLog writes the server's warnings to the test's log.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(string(bytes.TrimSpace(p)))

@@ -29,7 +29,7 @@ for line in sys.stdin:
 
 // awsCLI is a running AWS CLI with the right key.
 type awsCLI struct {
-	t    *testing.T
+	t    testing.TB
 	args []string // of every command
 	in   *json.Encoder
 	out  *bufio.Scanner

@@ -58,12 +58,15 @@ type Log struct {
 	clock     Clock
 	fileBytes int64
 
-	mu     sync.Mutex // guards all below
-	file   vfs.File
-	size   int64
-	seq    uint64
-	prev   string
-	failed error // a file that could not be synced is not written again
+	mu      sync.Mutex // guards all below
+	file    vfs.File
+	size    int64
+	seq     uint64
+	prev    string
+	failed  error  // a file that could not be synced is not written again
+	synced  uint64 // lines up to this one are on disk
+	syncing bool   // by one caller for all lines that were there when it began, without mu
+	idle    *sync.Cond
 }
 
 var zeroHash = strings.Repeat("0", 2*sha256.Size)
@@ -71,6 +74,7 @@ var zeroHash = strings.Repeat("0", 2*sha256.Size)
 // Open opens the log in dir and finds the end of the chain. A last line that a power cut tore is removed.
 func Open(files vfs.FS, dir string, clock Clock) (*Log, error) {
 	l := &Log{dir: dir, fs: files, clock: clock, fileBytes: fileBytes, prev: zeroHash}
+	l.idle = sync.NewCond(&l.mu)
 	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("open audit log %q: %w", path.Join(dir, current), err)
 	}
@@ -160,6 +164,9 @@ func (l *Log) rotated() ([]string, error) {
 func (l *Log) Append(e Entry, durable bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for l.syncing && l.size+maxLine >= l.fileBytes { // it may have to be rotated
+		l.idle.Wait()
+	}
 	if l.failed != nil {
 		return l.failed
 	}
@@ -186,14 +193,36 @@ func (l *Log) Append(e Entry, durable bool) error {
 	if !durable {
 		return nil
 	}
-	if err := l.file.Sync(); err != nil {
-		l.failed = fmt.Errorf("sync audit log: %w", err)
-		return l.failed
-	}
-	return nil
+	return l.sync(e.Seq)
 }
 
-// rotate renames the full file and starts a new one. The caller holds mu.
+// sync waits until a line is on disk. Callers that wait at the same time share one sync. The caller holds mu.
+func (l *Log) sync(seq uint64) error {
+	for l.synced < seq && l.failed == nil {
+		if l.syncing {
+			l.idle.Wait()
+			continue
+		}
+		l.syncing = true
+		file, upTo := l.file, l.seq
+		l.mu.Unlock()
+		err := file.Sync()
+		l.mu.Lock()
+		l.syncing = false
+		if err != nil {
+			l.failed = fmt.Errorf("sync audit log: %w", err)
+		} else {
+			l.synced = upTo
+		}
+		l.idle.Broadcast()
+	}
+	if l.synced >= seq {
+		return nil
+	}
+	return l.failed
+}
+
+// rotate syncs and renames the full file and starts a new one. The caller holds mu and has waited for other syncs.
 func (l *Log) rotate() error {
 	if err := l.file.Sync(); err != nil {
 		return err
@@ -209,7 +238,7 @@ func (l *Log) rotate() error {
 	if err != nil {
 		return err
 	}
-	l.file, l.size = file, 0
+	l.file, l.size, l.synced = file, 0, l.seq
 	rotated, err := l.rotated()
 	if err != nil {
 		return err
@@ -266,6 +295,9 @@ func newestLines(dst []json.RawMessage, text []byte, n int) []json.RawMessage {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for l.syncing {
+		l.idle.Wait()
+	}
 	if l.failed != nil {
 		return l.file.Close()
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,4 +201,73 @@ func TestKeptLogs(t *testing.T) {
 	if text, err := os.ReadFile(name); err != nil || !bytes.Equal(text, newer) {
 		t.Fatalf("the newer log was changed, %v", err)
 	}
+}
+
+// gated is the real file system, but the first sync waits until it may go on.
+type gated struct {
+	vfs.OS
+	syncs   atomic.Int64
+	release chan struct{}
+}
+
+type gatedFile struct {
+	vfs.File
+	fs *gated
+}
+
+func (g *gated) Create(name string) (vfs.File, error) {
+	file, err := g.OS.Create(name)
+	return gatedFile{file, g}, err
+}
+
+func (f gatedFile) Sync() error {
+	if f.fs.syncs.Add(1) == 1 {
+		<-f.fs.release
+	}
+	return f.File.Sync()
+}
+
+// TestOneSyncForMany: lines that come while a sync runs are on disk after the next one, all together.
+func TestOneSyncForMany(t *testing.T) {
+	dir := t.TempDir()
+	files := &gated{release: make(chan struct{})}
+	l, err := Open(files, dir, clock{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	add := func() {
+		if err := l.Append(Entry{Who: "ann", Operation: "CreateThing", Result: "ok", Status: 200}, true); err != nil {
+			t.Error(err)
+		}
+	}
+	written := func(n int) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if lines, err := l.Newest(100); err != nil || len(lines) == n {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("not %d lines", n)
+			}
+		}
+	}
+	done.Go(add)
+	written(1)
+	for range 7 {
+		done.Go(add)
+	}
+	written(8)
+	close(files.release)
+	done.Wait()
+	if n := files.syncs.Load(); n != 2 {
+		t.Errorf("%d syncs for 8 lines, want 2", n)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, dir, 8)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"fmt"
+	"sync"
 )
 
 // NewAccessKey makes an access key in AWS's form and returns its secret, which is shown once.
@@ -31,7 +32,63 @@ func (a *Accounts) putAccessKey(ctx context.Context, id, secret string, role Rol
 		return AccessKey{}, fmt.Errorf("seal access key %q: %w", id, err)
 	}
 	k := AccessKey{ID: id, Sealed: sealed, Role: role, CreatedBy: by, CreatedMs: a.nowMs()}
-	return k, a.store.PutAccessKey(ctx, k)
+	err = a.store.PutAccessKey(ctx, k)
+	a.keys.forget(id)
+	return k, err
+}
+
+// keyCache keeps the access keys that were used, opened: every signed request needs one. Only keys that exist are in it.
+type keyCache struct {
+	mu      sync.Mutex // guards all below
+	byID    map[string]openKey
+	changes int // a key that was read before a change is not kept
+}
+
+type openKey struct {
+	AccessKey
+	secret string
+}
+
+func (c *keyCache) get(id string) (k openKey, ok bool, changes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok = c.byID[id]
+	return k, ok, c.changes
+}
+
+func (c *keyCache) put(k openKey, changes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes == changes {
+		c.byID[k.ID] = k
+	}
+}
+
+// forget is called when a key was changed in the store, before the call that changed it returns.
+func (c *keyCache) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	delete(c.byID, id)
+}
+
+// accessKey returns a key with its secret.
+func (a *Accounts) accessKey(ctx context.Context, id string) (openKey, bool, error) {
+	k, ok, changes := a.keys.get(id)
+	if ok {
+		return k, true, nil
+	}
+	sealed, ok, err := a.store.AccessKey(ctx, id)
+	if err != nil || !ok {
+		return openKey{}, false, err
+	}
+	plain, err := a.sealer.Unseal(sealed.Sealed)
+	if err != nil {
+		return openKey{}, false, fmt.Errorf("unseal access key %q: %w", id, err)
+	}
+	k = openKey{sealed, string(plain)}
+	a.keys.put(k, changes)
+	return k, true, nil
 }
 
 // Secret returns the secret of an access key and whose it is. The caller proves with it that a request was signed by
@@ -40,22 +97,19 @@ func (a *Accounts) Secret(ctx context.Context, id string) (secret string, p Prin
 	if id == "" || len(id) > maxNameLen {
 		return "", Principal{}, false, nil
 	}
-	k, ok, err := a.store.AccessKey(ctx, id)
+	k, ok, err := a.accessKey(ctx, id)
 	if err != nil || !ok {
 		return "", Principal{}, false, err
 	}
-	plain, err := a.sealer.Unseal(k.Sealed)
-	if err != nil {
-		return "", Principal{}, false, fmt.Errorf("unseal access key %q: %w", id, err)
-	}
-	return string(plain), Principal{Name: k.ID, Role: k.Role, Via: "key"}, true, nil
+	return k.secret, Principal{Name: k.ID, Role: k.Role, Via: "key"}, true, nil
 }
 
 // UseAccessKey notes that the key was used now, exact to a minute.
 func (a *Accounts) UseAccessKey(ctx context.Context, id string) error {
-	k, ok, err := a.store.AccessKey(ctx, id)
+	k, ok, err := a.accessKey(ctx, id)
 	if now := a.nowMs(); err == nil && ok && now-k.UsedMs >= touchEvery {
-		return a.store.TouchAccessKey(ctx, id, now)
+		err = a.store.TouchAccessKey(ctx, id, now)
+		a.keys.forget(id)
 	}
 	return err
 }
@@ -67,5 +121,7 @@ func (a *Accounts) ListAccessKeys(ctx context.Context) ([]AccessKey, error) {
 
 // DeleteAccessKey ends a key at once.
 func (a *Accounts) DeleteAccessKey(ctx context.Context, id string) error {
-	return a.store.DeleteAccessKey(ctx, id)
+	err := a.store.DeleteAccessKey(ctx, id)
+	a.keys.forget(id)
+	return err
 }

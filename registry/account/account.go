@@ -107,6 +107,7 @@ type Accounts struct {
 	common     wordlist
 	dummy      string // the hash that unknown users' passwords are compared with
 	sessionTTL ttl
+	keys       keyCache
 }
 
 type ttl struct{ idle, absolute time.Duration }
@@ -126,6 +127,7 @@ func New(opts Options) (*Accounts, error) {
 		byAddress:  newLimiter(20, time.Minute),
 		common:     newWordlist(),
 		sessionTTL: ttl{idle: 30 * time.Minute, absolute: 12 * time.Hour},
+		keys:       keyCache{byID: map[string]openKey{}},
 	}
 	var err error
 	if a.dummy, err = a.hashPassword(context.Background(), "nobody has this password"); err != nil {

@@ -518,3 +518,29 @@ func TestBootstrap(t *testing.T) {
 	_, err = g.Bearer(ctx, "third")
 	wantKind(t, err, account.Denied)
 }
+
+// TestAccessKeyCache: a key that was used is not read again, and what changes it is seen at once.
+func TestAccessKeyCache(t *testing.T) {
+	g := openGateway(t)
+	secret, key, err := g.NewAccessKey(ctx, account.Operator, "test")
+	must(t, err)
+	want := func(wantSecret string, wantOK bool) {
+		t.Helper()
+		for range 2 {
+			got, p, ok, err := g.Secret(ctx, key.ID)
+			if err != nil || ok != wantOK || got != wantSecret || ok && (p.Name != key.ID || p.Role != account.Operator) {
+				t.Fatalf("%q %+v %v %v", got, p, ok, err)
+			}
+		}
+	}
+	want(secret, true)
+	must(t, g.UseAccessKey(ctx, key.ID))
+	list, err := g.ListAccessKeys(ctx)
+	must(t, err)
+	if len(list) != 1 || list[0].UsedMs == 0 {
+		t.Fatalf("%+v", list)
+	}
+	want(secret, true)
+	must(t, g.DeleteAccessKey(ctx, key.ID))
+	want("", false)
+}

@@ -85,7 +85,7 @@ func loadTags(ctx context.Context, tx *sql.Tx, onTag func(registry.Tag)) error {
 	return rows.Err()
 }
 
-func createGroups(ctx context.Context, tx *sql.Tx, groups []registry.Group) error {
+func createGroups(ctx context.Context, tx preparer, groups []registry.Group) error {
 	return each(ctx, tx, groups, `INSERT INTO thing_groups (id, name, uuid, created_ms, parent, description, attributes, version,
 			query, index_name, query_version, extra) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		func(g registry.Group) ([]any, error) {
@@ -94,7 +94,7 @@ func createGroups(ctx context.Context, tx *sql.Tx, groups []registry.Group) erro
 		})
 }
 
-func updateGroups(ctx context.Context, tx *sql.Tx, groups []registry.Group) error {
+func updateGroups(ctx context.Context, tx preparer, groups []registry.Group) error {
 	return each(ctx, tx, groups, `UPDATE thing_groups SET parent = $2, description = $3, attributes = $4, version = $5,
 			query = $6, index_name = $7, query_version = $8, extra = $9 WHERE id = $1`,
 		func(g registry.Group) ([]any, error) {
@@ -120,7 +120,7 @@ func groupArgs(g registry.Group) ([]any, error) {
 
 func memberArgs(m registry.Member) ([]any, error) { return []any{m.Group, m.Thing}, nil }
 
-func putBillingGroups(ctx context.Context, tx *sql.Tx, groups []registry.BillingGroup) error {
+func putBillingGroups(ctx context.Context, tx preparer, groups []registry.BillingGroup) error {
 	return each(ctx, tx, groups, `INSERT INTO billing_groups (name, uuid, description, version, created_ms) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (name) DO UPDATE SET description = excluded.description, version = excluded.version`,
 		func(b registry.BillingGroup) ([]any, error) {
@@ -128,14 +128,14 @@ func putBillingGroups(ctx context.Context, tx *sql.Tx, groups []registry.Billing
 		})
 }
 
-func putTags(ctx context.Context, tx *sql.Tx, tags []registry.Tag) error {
+func putTags(ctx context.Context, tx preparer, tags []registry.Tag) error {
 	return each(ctx, tx, tags, `INSERT INTO tags (resource, tag, value) VALUES ($1, $2, $3)
 			ON CONFLICT (resource, tag) DO UPDATE SET value = excluded.value`,
 		func(t registry.Tag) ([]any, error) { return []any{t.Resource, t.Key, t.Value}, nil })
 }
 
 // deleteTags deletes tags, all of a resource where no key is given.
-func deleteTags(ctx context.Context, tx *sql.Tx, tags []registry.Tag) error {
+func deleteTags(ctx context.Context, tx preparer, tags []registry.Tag) error {
 	return each(ctx, tx, tags, `DELETE FROM tags WHERE resource = $1 AND ($2 = '' OR tag = $2)`,
 		func(t registry.Tag) ([]any, error) { return []any{t.Resource, t.Key}, nil })
 }

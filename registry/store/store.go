@@ -27,8 +27,9 @@ var migrations embed.FS
 
 // DB is the open database. Safe for concurrent use.
 type DB struct {
-	write *sql.DB // one connection
-	read  *sql.DB
+	write    *sql.DB // one connection
+	read     *sql.DB
+	prepared map[string]*sql.Stmt // of write, by their texts
 }
 
 // Open opens the SQLite database at path, makes it if it is missing, and brings its schema up to date.
@@ -60,11 +61,21 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("open registry %q: %w", path, err)
 	}
+	if err := db.prepare(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open registry %q: %w", path, err)
+	}
 	return db, nil
 }
 
 // Close waits for running statements and closes the database.
-func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
+func (db *DB) Close() error {
+	var errs []error
+	for _, stmt := range db.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(append(errs, db.read.Close(), db.write.Close())...)
+}
 
 // Ping says whether the database answers.
 func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }

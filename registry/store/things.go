@@ -92,9 +92,52 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, re
 	return rows.Err()
 }
 
+// The statements that most transactions need.
+const (
+	insertThing = `INSERT INTO things (id, name, uuid, type_name, billing_group, attributes, version, created_ms, updated_ms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	updateThing = `UPDATE things SET type_name = $2, billing_group = $3, attributes = $4, version = $5, updated_ms = $6 WHERE id = $1`
+	putMark     = `UPDATE thing_ids SET next = CASE WHEN next < $1 THEN $1 ELSE next END,
+		next_group = CASE WHEN next_group < $2 THEN $2 ELSE next_group END,
+		revision = CASE WHEN $3 > 0 THEN $3 ELSE revision END`
+	joinGroup   = `INSERT INTO thing_group_members (group_id, thing_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	leaveGroup  = `DELETE FROM thing_group_members WHERE group_id = $1 AND thing_id = $2`
+	putPresence = `INSERT INTO connectivity (thing_id, connected, since_ms, last_seen_ms, remote, reason)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (thing_id) DO UPDATE SET connected = excluded.connected, since_ms = excluded.since_ms,
+			last_seen_ms = excluded.last_seen_ms, remote = excluded.remote, reason = excluded.reason`
+)
+
+// prepare parses the frequent statements once; a transaction takes them by their text.
+func (db *DB) prepare(ctx context.Context) error {
+	db.prepared = map[string]*sql.Stmt{}
+	for _, text := range []string{insertThing, updateThing, putMark, joinGroup, leaveGroup, putPresence} {
+		stmt, err := db.write.PrepareContext(ctx, text)
+		if err != nil {
+			return err
+		}
+		db.prepared[text] = stmt
+	}
+	return nil
+}
+
+// thingsTx is a transaction that does not parse what is prepared.
+type thingsTx struct {
+	*sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+func (tx thingsTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt := tx.prepared[query]; stmt != nil {
+		return tx.StmtContext(ctx, stmt), nil
+	}
+	return tx.Tx.PrepareContext(ctx, query)
+}
+
 // ApplyThings writes a batch in one transaction; see registry.Store.
 func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(plain *sql.Tx) error {
+		tx := thingsTx{plain, db.prepared}
 		for _, step := range []struct {
 			what string
 			f    func() error
@@ -109,12 +152,12 @@ func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
 			{"insert things", func() error { return createThings(ctx, tx, b.CreateThings) }},
 			{"update things", func() error { return updateThings(ctx, tx, b.UpdateThings) }},
 			{"join thing groups", func() error {
-				return each(ctx, tx, b.Join, `INSERT INTO thing_group_members (group_id, thing_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, memberArgs)
+				return each(ctx, tx, b.Join, joinGroup, memberArgs)
 			}},
 			{"leave thing groups", func() error {
-				return each(ctx, tx, b.Leave, `DELETE FROM thing_group_members WHERE group_id = $1 AND thing_id = $2`, memberArgs)
+				return each(ctx, tx, b.Leave, leaveGroup, memberArgs)
 			}},
-			{"write connectivity", func() error { return putPresence(ctx, tx, b.Presence) }},
+			{"write connectivity", func() error { return applyPresence(ctx, tx, b.Presence) }},
 			{"delete thing groups", func() error { return deleteAll(ctx, tx, b.DeleteGroups, `DELETE FROM thing_groups WHERE id = $1`) }},
 			{"delete thing types", func() error { return deleteAll(ctx, tx, b.DeleteTypes, `DELETE FROM thing_types WHERE name = $1`) }},
 			{"delete billing groups", func() error {
@@ -131,17 +174,15 @@ func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
 	})
 }
 
-func putMarks(ctx context.Context, tx *sql.Tx, m registry.Marks) error {
+func putMarks(ctx context.Context, tx preparer, m registry.Marks) error {
 	if m == (registry.Marks{}) {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE thing_ids SET next = CASE WHEN next < $1 THEN $1 ELSE next END,
-			next_group = CASE WHEN next_group < $2 THEN $2 ELSE next_group END,
-			revision = CASE WHEN $3 > 0 THEN $3 ELSE revision END`, m.NextID, m.NextGroupID, m.Revision)
-	return err
+	return each(ctx, tx, []registry.Marks{m}, putMark,
+		func(m registry.Marks) ([]any, error) { return []any{m.NextID, m.NextGroupID, m.Revision}, nil })
 }
 
-func putTypes(ctx context.Context, tx *sql.Tx, types []registry.ThingType) error {
+func putTypes(ctx context.Context, tx preparer, types []registry.ThingType) error {
 	return each(ctx, tx, types, `INSERT INTO thing_types (name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 			ON CONFLICT (name) DO UPDATE SET description = excluded.description, searchable = excluded.searchable,
@@ -156,28 +197,24 @@ func putTypes(ctx context.Context, tx *sql.Tx, types []registry.ThingType) error
 		})
 }
 
-func createThings(ctx context.Context, tx *sql.Tx, things []registry.Thing) error {
-	return each(ctx, tx, things, `INSERT INTO things (id, name, uuid, type_name, billing_group, attributes, version, created_ms, updated_ms)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+func createThings(ctx context.Context, tx preparer, things []registry.Thing) error {
+	return each(ctx, tx, things, insertThing,
 		func(t registry.Thing) ([]any, error) {
 			attributes, err := json.Marshal(t.Attributes)
 			return []any{t.ID, t.Name, t.UUID, orNull(t.TypeName), orNull(t.BillingGroup), string(attributes), t.Version, t.CreatedMs, t.UpdatedMs}, err
 		})
 }
 
-func updateThings(ctx context.Context, tx *sql.Tx, things []registry.Thing) error {
-	return each(ctx, tx, things, `UPDATE things SET type_name = $2, billing_group = $3, attributes = $4, version = $5, updated_ms = $6 WHERE id = $1`,
+func updateThings(ctx context.Context, tx preparer, things []registry.Thing) error {
+	return each(ctx, tx, things, updateThing,
 		func(t registry.Thing) ([]any, error) {
 			attributes, err := json.Marshal(t.Attributes)
 			return []any{t.ID, orNull(t.TypeName), orNull(t.BillingGroup), string(attributes), t.Version, t.UpdatedMs}, err
 		})
 }
 
-func putPresence(ctx context.Context, tx *sql.Tx, rows []registry.Presence) error {
-	return each(ctx, tx, rows, `INSERT INTO connectivity (thing_id, connected, since_ms, last_seen_ms, remote, reason)
-			VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (thing_id) DO UPDATE SET connected = excluded.connected, since_ms = excluded.since_ms,
-				last_seen_ms = excluded.last_seen_ms, remote = excluded.remote, reason = excluded.reason`,
+func applyPresence(ctx context.Context, tx preparer, rows []registry.Presence) error {
+	return each(ctx, tx, rows, putPresence,
 		func(p registry.Presence) ([]any, error) {
 			connected := 0
 			if p.Connected {
@@ -188,12 +225,17 @@ func putPresence(ctx context.Context, tx *sql.Tx, rows []registry.Presence) erro
 }
 
 // deleteAll runs a DELETE for every key.
-func deleteAll[K any](ctx context.Context, tx *sql.Tx, keys []K, query string) error {
+func deleteAll[K any](ctx context.Context, tx preparer, keys []K, query string) error {
 	return each(ctx, tx, keys, query, func(key K) ([]any, error) { return []any{key}, nil })
 }
 
+// preparer is a transaction.
+type preparer interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
 // each runs one prepared query for every item.
-func each[T any](ctx context.Context, tx *sql.Tx, items []T, query string, args func(T) ([]any, error)) error {
+func each[T any](ctx context.Context, tx preparer, items []T, query string, args func(T) ([]any, error)) error {
 	if len(items) == 0 {
 		return nil
 	}
