@@ -82,6 +82,12 @@ func TestLimits(t *testing.T) {
 	// timestamp() holds an iterator per series
 	f(Options{MaxBufferBytes: 1 << 8}, `timestamp(power_w)`, "10", 422, `query.max-buffer`)
 	f(Options{MaxBufferBytes: 1 << 10}, `timestamp(power_w)`, "", 200, `lamp-1`)
+	// windows of calls that are evaluated over columns, whole or at many steps
+	f(Options{MaxBufferBytes: 1 << 10}, `rate(energy_total[20m])`, "", 422, `query.max-buffer`)
+	f(Options{MaxBufferBytes: 1 << 10}, `sum(avg_over_time(power_w[20m])) + 1`, "10", 422, `query.max-buffer`)
+	f(Options{MaxBufferBytes: 1 << 14}, `rate(energy_total[20m])`, "10", 200, `lamp-1`)
+	f(Options{MaxSeries: 2}, `rate(energy_total[5m])`, "", 422, `more than 2 series`)
+	f(Options{MaxSamples: 30}, `rate(energy_total[5m])`, "10", 422, `too many samples`)
 	f(Options{MaxResultBytes: 600}, `power_w[10m]`, "", 422, `query.max-result`)
 	f(Options{MaxResultBytes: 600}, `power_w{thing="lamp-1"}`, "", 200, `lamp-1`)
 	// texts
@@ -139,6 +145,66 @@ func TestQueryOfDeath(t *testing.T) {
 	// All would be 2 * 50 * 4,000 samples of 16 bytes = 6.4 MB, decoded and again as points; the bound is an eighth of it.
 	if used := after.TotalAlloc - before.TotalAlloc; used > 8<<20 {
 		t.Errorf("refusing took %d bytes", used)
+	}
+}
+
+// TestDeathsWhileWriting asks for too much in many ways while rows come in: all are refused in bounded memory, and no row waits for them.
+func TestDeathsWhileWriting(t *testing.T) {
+	store := openStore(t)
+	w := writer{t, store}
+	dir := fleet{}
+	const things, rows = 50, 4000
+	for id := range tsdb.ThingID(things) {
+		dir[id] = fleetThing{name: fmt.Sprint("thing-", id)}
+		for i := range rows {
+			w.row(id, now.UnixMilli()-int64(rows-i)*60_000, "a", i, "b", i)
+		}
+	}
+	w.sync()
+	api := New(store, dir, Options{Clock: vfs.NewManual(now), MaxSamples: 50_000, MaxBufferBytes: 64 << 10, MaxSeries: 500, MaxResultBytes: 64 << 10})
+	done := make(chan struct{})
+	appended := make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-done:
+				appended <- n
+				return
+			default:
+				w.row(tsdb.ThingID(n%things), now.UnixMilli()+int64(n), "a", n)
+				n++
+			}
+		}
+	}()
+	long := "a"
+	for range 30 {
+		long = `label_replace(` + long + `, "x", "$1$1$1", "thing", "(.*)")`
+	}
+	deaths := []string{
+		`{__name__=~".+"}[1y]`, `sum_over_time(a[1y])`, `rate(a[1y]) + rate(b[1y])`, `sum(stddev_over_time(a[1y]))`, `count_values("v", a[1y:1s])`,
+		`max_over_time(max_over_time(a[1y:1s])[1y:1s])`, `max_over_time(rate(a[1h])[1y:10s])`, `{__name__=~"` + strings.Repeat("(.{30}){30}|", 250) + `a"}[1y]`, long,
+		`a * on () group_left b`, `a{thing=~"thing-.*"} * ignoring (thing) b`, `topk(5, avg_over_time({__name__=~"a|b"}[1y]))`,
+	}
+	var before, after runtime.MemStats
+	for _, query := range deaths {
+		for _, step := range []string{"", "1"} {
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			status, body := get(context.Background(), api, query, step)
+			runtime.ReadMemStats(&after)
+			if status != 422 && status != 400 && status != 503 {
+				t.Errorf("%s: %d %.200s", query, status, body)
+			}
+			// The writer's share of it is small beside that.
+			if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 48<<20 {
+				t.Errorf("%s left %d MiB", query, used>>20)
+			}
+		}
+	}
+	close(done)
+	if n := <-appended; n < 1000 {
+		t.Errorf("only %d rows were taken meanwhile", n)
 	}
 }
 

@@ -12,21 +12,31 @@ import (
 	"muster/tsdb"
 )
 
-// maxSourceNames bounds the labels that are indexed: a client may ask for any.
-const maxSourceNames = 64
+const (
+	// maxSourceNames bounds the labels that are indexed: a client may ask for any.
+	maxSourceNames = 64
+	// maxSourceIndexBytes bounds what all of them take, as counted by the two below. A label that does not fit is looked at source by source.
+	maxSourceIndexBytes = 32 << 20
+	sourceValueBytes    = 120 // of a value, about: its place in the map and its list
+	sourcePostingBytes  = 8   // of each further source with it
+)
 
 // sourceIndex finds sources by their labels, so that a query need not look at them all. What it knows of a label it learns when a query
 // first has a matcher on it. The zero value is ready. Safe for concurrent use.
 type sourceIndex struct {
 	mu     sync.Mutex // guards all below
 	names  map[string]*sourceLabel
+	bytes  int // that names take, about
 	labels []tsdb.Label
 }
 
 // sourceLabel is one label of all sources. There are only ever more.
 type sourceLabel struct {
-	seen   int // sources that are in values if they have the label
-	values map[string]*sourceList
+	seen    int // sources that are in values if they have the label
+	values  map[string]*sourceList
+	bytes   int  // that it takes, about
+	counted int  // of them, those that are in sourceIndex.bytes
+	full    bool // it does not fit, and is given up
 }
 
 // sourceList is the numbers of the sources with one value, ascending. Most values of some labels have one only.
@@ -94,6 +104,9 @@ func (x *sourceIndex) label(store Store, n int, name string) *sourceLabel {
 		label = &sourceLabel{values: map[string]*sourceList{}}
 		x.names[name] = label
 	}
+	if label.full {
+		return nil
+	}
 	for ; label.seen < n; label.seen++ {
 		x.labels, _ = store.SourceLabels(x.labels[:0], tsdb.FirstSource+tsdb.ThingID(label.seen))
 		for _, l := range x.labels {
@@ -102,11 +115,20 @@ func (x *sourceIndex) label(store Store, n int, name string) *sourceLabel {
 			}
 			if list := label.values[l.Value]; list != nil {
 				list.rest = append(list.rest, uint32(label.seen))
+				label.bytes += sourcePostingBytes
 			} else {
 				label.values[l.Value] = &sourceList{first: uint32(label.seen)}
+				label.bytes += sourceValueBytes
 			}
 		}
+		if x.bytes+label.bytes-label.counted > maxSourceIndexBytes {
+			x.bytes -= label.counted
+			*label = sourceLabel{full: true}
+			return nil
+		}
 	}
+	x.bytes += label.bytes - label.counted
+	label.counted = label.bytes
 	return label
 }
 

@@ -3,6 +3,7 @@ package prom
 import (
 	"context"
 	"fmt"
+	"github.com/prometheus/prometheus/model/labels"
 	"net/url"
 	"slices"
 	"strings"
@@ -83,4 +84,35 @@ func TestSources(t *testing.T) {
 	}
 	delete(dir, 9) // what the source has stays
 	f(`power_w{thing="stranger"}`, `{__name__="power_w", thing="stranger"} 9`)
+}
+
+// manySources is a store with a great many sources, each with a value of its own.
+type manySources struct {
+	Store
+	n int
+}
+
+func (m manySources) Sources() int { return m.n }
+
+func (m manySources) SourceLabels(dst []tsdb.Label, id tsdb.ThingID) ([]tsdb.Label, bool) {
+	return append(dst, tsdb.Label{Name: "job", Value: "node"}, tsdb.Label{Name: "instance", Value: fmt.Sprint(id)}), true
+}
+
+// TestSourceIndexIsBounded: a label with a value for each of very many sources is not indexed; one with few is.
+func TestSourceIndexIsBounded(t *testing.T) {
+	var x sourceIndex
+	store := manySources{n: 400_000}
+	instance := labels.MustNewMatcher(labels.MatchEqual, "instance", fmt.Sprint(tsdb.FirstSource+7))
+	if found := x.find(store, []*labels.Matcher{instance}); found != nil || x.bytes != 0 {
+		t.Errorf("a label of %d values was indexed in %d bytes", store.n, x.bytes)
+	}
+	job := labels.MustNewMatcher(labels.MatchEqual, "job", "node")
+	if found := x.find(store, []*labels.Matcher{job, instance}); found == nil || int(found.Count()) != store.n || x.bytes < 8*(store.n-1) {
+		t.Errorf("a label of one value was not indexed, or in %d bytes", x.bytes)
+	}
+	store.n = 1000
+	x = sourceIndex{}
+	if found := x.find(store, []*labels.Matcher{job, instance}); found == nil || found.Count() != 1 || !found.Test(7) {
+		t.Errorf("found %v", found)
+	}
 }
