@@ -278,12 +278,14 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 		return err
 	}
 	g.onClose("telemetry", func(context.Context) error { return g.telemetry.Close() })
-	g.things.JoinTelemetry(lastValues{g.telemetry})
+	g.things.FollowTelemetry(newLiveTelemetry(g.telemetry))
+	g.onClose("dynamic groups", func(context.Context) error { g.things.StopFollowing(); return nil })
 	g.startForward(g.telemetry, directory{g.things})
 	if g.readings, err = openReadings(g.database.Readings(), g.things, g.telemetry.Dict(), g.clock, g.log); err != nil {
 		return err
 	}
 	g.queries = prom.New(g.telemetry, directory{g.things}, prom.Options{Units: g.readings.Units, Clock: g.clock, Version: version, Log: g.log, Metrics: g.metrics})
+	g.things.FollowExpressions(expressions{g.queries, directory{g.things}})
 	g.intake = intake.New(intake.Options{Store: g.telemetry, Things: g.queries, Clock: g.clock, Log: g.log, Metrics: g.metrics})
 	return nil
 }
@@ -308,6 +310,7 @@ func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 	}
 	events := &registryEvents{on: g.switches, devices: g.devices, clock: g.clock, accountID: g.settings.awsAccount}
 	g.things.OnChange(events.thing)
+	g.things.OnMembership(membershipEvents{events, g.things}.announce)
 	return nil
 }
 

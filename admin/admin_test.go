@@ -86,6 +86,13 @@ func (m *telemetry) Stats() tsdb.Stats {
 	return tsdb.Stats{Series: 7, Samples: 1000, SegmentBytes: 2000, DiskBytes: 3000, SamplesAppended: 1000}
 }
 
+func (m *telemetry) Metrics() (list []tsdb.Metric) {
+	for _, f := range m.fields {
+		list = append(list, tsdb.Metric{ID: f.Metric, Name: f.Name, Kinds: 1 << f.Kind})
+	}
+	return list
+}
+
 func (m *telemetry) Ready() error {
 	if p := m.problem.Load(); p != nil {
 		return fmt.Errorf("%s", *p)

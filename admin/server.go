@@ -42,6 +42,7 @@ type Telemetry interface {
 	Twin(dst []tsdb.Field, thing tsdb.ThingID) []tsdb.Field
 	Stats() tsdb.Stats
 	Ready() error
+	Metrics() []tsdb.Metric
 }
 
 // Traffic is what the devices' side has counted since its start.
@@ -188,8 +189,8 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes, groupAPIRoutes, schemaRoutes),
-		iot: newTable("iot", iotRoutes, typeRoutes, groupRoutes, billingRoutes, tagRoutes, fleetMetricRoutes,
+		api: newTable("api", apiRoutes, groupAPIRoutes, dynamicAPIRoutes, schemaRoutes),
+		iot: newTable("iot", iotRoutes, typeRoutes, groupRoutes, dynamicRoutes, billingRoutes, tagRoutes, fleetMetricRoutes,
 			policyRoutes, certificateRoutes, principalRoutes),
 		data: newTable("iot-data", dataRoutes),
 	}

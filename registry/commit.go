@@ -327,8 +327,8 @@ func (r *Registry) noteWrite(err error) {
 // Close writes the connectivity of all things and ends the writing goroutine. Writes that wait for it are refused
 // as Busy, as are later ones. Reads keep working.
 func (r *Registry) Close() error {
+	r.StopFollowing()
 	r.closeOnce.Do(func() { close(r.closing) })
-	r.followers.Wait()
 	<-r.stopped
 	if r.presenceErr != nil {
 		return errors.Join(errors.New("close registry: last connectivity is not saved"), r.presenceErr)

@@ -19,7 +19,7 @@ func (r *Registry) FollowExpressions(e Expressions) {
 	r.dynamic.expressions = e
 	r.fleet.Unlock()
 	select {
-	case <-r.closing:
+	case <-r.unfollow:
 	default:
 		r.followers.Add(1)
 		go r.evaluate(e)
@@ -37,14 +37,14 @@ type asked struct {
 	next       time.Time
 }
 
-// evaluate is the goroutine that evaluates the groups over PromQL, one after the other, from FollowExpressions to Close. A group is evaluated at
+// evaluate is the goroutine that evaluates the groups over PromQL, one after the other, from FollowExpressions to StopFollowing. A group is evaluated at
 // most every Definition.Every; one that takes longer makes all of them later, not more at once.
 func (r *Registry) evaluate(e Expressions) {
 	defer r.followers.Done()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		<-r.closing
+		<-r.unfollow
 		cancel()
 	}()
 	known := map[uint32]*asked{}
@@ -57,7 +57,7 @@ func (r *Registry) evaluate(e Expressions) {
 			}
 		}
 		select {
-		case <-r.closing:
+		case <-r.unfollow:
 			return
 		case <-r.opts.Clock.After(followEvery):
 		}

@@ -16,7 +16,7 @@ const (
 	crossingBatch = 512
 )
 
-// follow is the goroutine that brings to the dynamic groups what changes without a write, from Open to Close.
+// follow is the goroutine that brings to the dynamic groups what changes without a write, from Open to StopFollowing.
 func (r *Registry) follow() {
 	defer r.followers.Done()
 	var tick <-chan time.Time
@@ -31,7 +31,7 @@ func (r *Registry) follow() {
 			tick = r.opts.Clock.After(followEvery)
 		}
 		select {
-		case <-r.closing:
+		case <-r.unfollow:
 			return
 		case <-r.dynamic.rouse:
 			continue
@@ -39,7 +39,7 @@ func (r *Registry) follow() {
 			r.takeCrossings(live, windows)
 			select {
 			case <-r.opts.Clock.After(crossingPause):
-			case <-r.closing:
+			case <-r.unfollow:
 				return
 			}
 		case <-tick:
@@ -57,6 +57,13 @@ func (r *Registry) follow() {
 			r.wakeWriter()
 		}
 	}
+}
+
+// StopFollowing ends the goroutines that ask telemetry and PromQL for dynamic groups, and waits for them: it is called before those are
+// closed. Writes still change memberships. Close calls it, too.
+func (r *Registry) StopFollowing() {
+	r.stopOnce.Do(func() { close(r.unfollow) })
+	r.followers.Wait()
 }
 
 // followed returns what there is to follow; timed says that there are groups whose members change with time.

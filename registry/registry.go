@@ -155,6 +155,8 @@ type Registry struct {
 
 	writes    chan *write
 	followers sync.WaitGroup // follow and evaluate
+	unfollow  chan struct{}  // closed to end them
+	stopOnce  sync.Once
 	closing   chan struct{}
 	stopped   chan struct{}
 	closeOnce sync.Once
@@ -183,6 +185,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 		certificates:  make(map[uint32][]CertificateFacts),
 		news:          news{wake: make(chan struct{}, 1)},
 		writes:        make(chan *write, maxGroup),
+		unfollow:      make(chan struct{}),
 		closing:       make(chan struct{}),
 		stopped:       make(chan struct{}),
 	}
