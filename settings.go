@@ -33,6 +33,8 @@ type settings struct {
 	ingestAck, ingestTLS, ingestLoop string
 	ingestProxyFrom                  prefixes
 	ingestTopics                     string
+	ingestMaxConns                   int
+	ingestThingRates, ingestRates    ingest.Rates
 
 	tsdbMemory, tsdbDiskLimit                       byteSize
 	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
@@ -100,6 +102,10 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.ingestTLS, "ingest.tls", "compact", "what handles TLS 1.3 records after the handshake: `compact`, which takes least memory, or stdlib")
 	f.StringVar(&s.ingestLoop, "ingest.loop", "", "what waits for idle connections: `epoll` or goroutine; epoll where there is one if empty")
 	f.StringVar(&s.ingestTopics, "ingest.topics", "", "further telemetry `topics` besides dt/<thing>, separated by commas: sensors/{thing}/data, v1/devices/me/telemetry, plant/{stream}/{thing}/#")
+	f.IntVar(&s.ingestMaxConns, "ingest.max-connections", 100_000, "device connections at a time, a `number` from 1 to 10000000; beyond, new ones are turned away")
+	for _, r := range s.rates() {
+		f.IntVar(r.value, r.name, 0, r.usage)
+	}
 	f.Var(&s.ingestProxyFrom, "ingest.proxy-from", "`networks` (10.0.0.0/8, 192.0.2.7) of load balancers: from there device connections begin with a PROXY protocol header, version 2")
 	f.Var(&s.tsdbMemory, "tsdb.memory", "memory for open telemetry blocks, in `bytes` (256MB); 0 is a quarter of the machine")
 	f.Var(&s.tsdbRetention, "tsdb.retention", "`age` at which telemetry is deleted (12h, 30d, 1y)")
@@ -125,6 +131,26 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.logFormat, "log.format", "text", "`format`: text or json")
 	f.SetOutput(io.Discard) // errors are returned; help is printed by usage
 	return s
+}
+
+// rateSetting is a setting of a quota.
+type rateSetting struct {
+	name, usage string
+	value       *int
+}
+
+func (s *settings) rates() []rateSetting {
+	var list []rateSetting
+	for _, scope := range []struct {
+		prefix, of string
+		rates      *ingest.Rates
+	}{{"ingest.thing-", "one thing", &s.ingestThingRates}, {"ingest.", "all things", &s.ingestRates}} {
+		list = append(list,
+			rateSetting{scope.prefix + "messages-per-second", "`messages` per second that " + scope.of + " may send; 0 is no limit", &scope.rates.Messages},
+			rateSetting{scope.prefix + "bytes-per-second", "`bytes` of messages per second that " + scope.of + " may send; 0 is no limit", &scope.rates.Bytes},
+			rateSetting{scope.prefix + "samples-per-second", "`values` of telemetry per second that " + scope.of + " may send; 0 is no limit", &scope.rates.Samples})
+	}
+	return list
 }
 
 // loadSettings reads args, the environment and the file that they name.
@@ -287,6 +313,14 @@ func (s *settings) validate() error {
 	}
 	if _, err := ingest.ParseTopics(splitNames(s.ingestTopics)); err != nil {
 		errs = append(errs, fmt.Errorf("setting ingest.topics (%s): %w", s.origin["ingest.topics"], err))
+	}
+	for _, r := range s.rates() {
+		if *r.value < 0 || *r.value > 1_000_000_000 {
+			errs = append(errs, fmt.Errorf("setting %s = %d (%s): want 0 to 1000000000", r.name, *r.value, s.origin[r.name]))
+		}
+	}
+	if s.ingestMaxConns < 1 || s.ingestMaxConns > 10_000_000 {
+		errs = append(errs, fmt.Errorf("setting ingest.max-connections = %d (%s): want 1 to 10000000", s.ingestMaxConns, s.origin["ingest.max-connections"]))
 	}
 	if s.dataDir == "" {
 		errs = append(errs, errors.New("setting data-dir is empty: name a folder"))

@@ -28,6 +28,8 @@ type Config struct {
 	AddressRate  float64
 	AddressBurst int
 	Topics       *Topics // telemetry besides dt/<thing>/...; nil: none
+	// ThingRates bound what one thing sends, TotalRates what all do; none by default.
+	ThingRates, TotalRates lane.Rates
 	// ProxyFrom are the addresses of load balancers that speak the PROXY protocol, version 2: from there nothing else is taken.
 	ProxyFrom []netip.Prefix
 	// Bypass sends telemetry through the broker too, as any other message: slower. Tests compare the two ways with it.

@@ -257,10 +257,11 @@ type fixture struct {
 	log      *lockedBuffer
 	broken   bool // the disk is: closing may fail
 
-	store  *tsdb.Store
-	server *ingest.Server
-	plain  string
-	addr   string
+	store   *tsdb.Store
+	metrics *metrics.Set
+	server  *ingest.Server
+	plain   string
+	addr    string
 }
 
 // lockedBuffer is a log that several goroutines write.
@@ -304,6 +305,7 @@ func (f *fixture) start() *fixture {
 	var err error
 	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	set := metrics.NewSet()
+	f.metrics = set
 	f.store, err = tsdb.Open(tsdb.Options{Dir: f.dir + "/tsdb", FS: f.fs, Clock: vfs.SystemClock{}, Log: log, Metrics: set, MemoryBytes: 64 << 20, GroupWait: 2 * time.Millisecond})
 	if err != nil {
 		f.t.Fatal(err)
@@ -350,6 +352,19 @@ func (f *fixture) restart() {
 	f.t.Helper()
 	f.stop(f.server, f.store)
 	f.start()
+}
+
+// metric returns the lines of the metrics whose name begins with name.
+func (f *fixture) metric(name string) string {
+	var all bytes.Buffer
+	f.metrics.WritePrometheus(&all)
+	var lines []string
+	for line := range strings.Lines(all.String()) {
+		if strings.HasPrefix(line, name) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 // client speaks MQTT by hand.

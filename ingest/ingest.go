@@ -41,6 +41,8 @@ type (
 	Presence = broker.Presence
 	// Schemas knows what becomes of the columns that things send.
 	Schemas = lane.Schemas
+	// Rates are quotas per second.
+	Rates = lane.Rates
 	// Topics are patterns of further topics whose messages are telemetry.
 	Topics = lane.Topics
 	// Sample is a malformed payload that was kept.
@@ -99,6 +101,7 @@ func Open(opts Options) (*Server, error) {
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
 	env.Seen, env.Bypass, env.Schemas, env.Topics = opts.Presence.Seen, cfg.Bypass, opts.Schemas, cfg.Topics
+	env.Quotas = lane.NewQuotas(cfg.ThingRates, cfg.TotalRates, opts.Metrics)
 	if cfg.Loop == LoopEpoll {
 		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: opts.Store.Hurry})
 		if err != nil {

@@ -119,6 +119,7 @@ func (l *link) Connect(info *lane.Connect) error {
 		}
 	}
 	_, _ = l.c.Write(connack) // it only fails when the connection ends
+	l.c.Meter(grant.Thing)
 	l.c.Open(grant, info.Keepalive)
 	l.session.open(l)
 	l.cert = nil // 2.5 KB that nobody needs any more
@@ -203,6 +204,7 @@ func (l *link) closed(reason error) {
 	if reason == lane.ErrDisconnected { // [MQTT-3.14.4-3]
 		w = nil
 	}
+	l.c.Unmeter()
 	l.b.detach(l, w, reason)
 }
 

@@ -70,6 +70,7 @@ type Conn struct {
 	prefix     string // dt/<thing>
 	schema     *decode.Schema
 	schemas    uint64 // the epoch that schema is of
+	meter      *meter // of the thing; nil: it has no quota
 	aliases    []topicName
 	names      []topicName // the last topics, maxNames at most, so that a device's own few cost no allocation
 	nextName   int

@@ -119,7 +119,8 @@ func TestTelemetryDoesNotAllocate(t *testing.T) {
 		},
 	} {
 		env := newTestEnv(t)
-		if version == 5 { // with a schema as well
+		if version == 5 { // with a schema and quotas as well
+			env.Quotas = NewQuotas(Rates{}, Rates{Messages: 1e9, Bytes: 1e9, Samples: 1e9}, metrics.NewSet())
 			schema, err := decode.NewSchema(env.Store.Dict(), []decode.Rule{{Column: "power_w", Rename: "power_kw", Scale: "0.001"}, {Column: "on", Drop: true}}, false)
 			if err != nil {
 				t.Fatal(err)

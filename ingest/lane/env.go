@@ -52,6 +52,7 @@ type Env struct {
 	Bypass  bool    // telemetry goes to the Handler like any other message
 	Schemas Schemas // nil: none
 	Topics  *Topics // telemetry besides dt/<thing>
+	Quotas  *Quotas // nil: none
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
 	// Loops serve the connections that can be parked; nil: each connection has its goroutines.

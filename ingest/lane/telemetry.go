@@ -35,6 +35,11 @@ func (c *Conn) publish(first byte, body []byte) error {
 			return err
 		}
 	}
+	if c.env.Quotas != nil {
+		if refused, err := c.admit(p, len(body)); refused || err != nil {
+			return err
+		}
+	}
 	if telemetry {
 		return c.take(p)
 	}
@@ -202,6 +207,13 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 	}
 	if n := d.Skipped() - skipped; n > 0 {
 		c.env.ValuesSkipped.Add(int(n))
+	}
+	if c.env.Quotas != nil {
+		samples := 0
+		for i := range rows {
+			samples += len(rows[i].Values)
+		}
+		c.chargeQuota(ofSamples, samples)
 	}
 	for i := range rows {
 		c.park.where.Store(inStore)
