@@ -1,0 +1,168 @@
+package registry_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"muster/registry"
+)
+
+func TestSchema(t *testing.T) {
+	w := open(t)
+	w.createType("lamp")
+	w.create("old", "lamp", "watt", "seven")
+	schema := &registry.Schema{Attributes: map[string]registry.AttributeRule{
+		"watt": {Type: "number", Required: true, Unit: "W"},
+		"city": {Enum: []string{"ulm", "oslo"}, Default: "ulm"},
+		"on":   {Type: "bool"}, "since": {Type: "time"}, "pos": {Type: "geo"}, "free": {Type: "string"},
+	}}
+	things, violating, examples, err := w.CheckSchema(ctx, "lamp", schema)
+	if err != nil || things != 1 || violating != 1 || fmt.Sprint(examples) != `[{old attribute watt: "seven" is not a number, such as -1.5}]` {
+		t.Fatal(things, violating, examples, err)
+	}
+	wantErr(t, w.SetSchema(ctx, "lamp", schema), 0, "")
+	create := func(name string, attributes []string, kind registry.Kind, message string) {
+		t.Helper()
+		_, err := w.CreateThing(ctx, registry.ThingInput{Name: name, TypeName: "lamp", Attributes: pairs(attributes)})
+		wantErr(t, err, kind, message)
+	}
+	for range 2 { // the second time after a restart
+		create("x", nil, registry.Invalid, "attribute watt: the thing type requires it, a number")
+		create("x", []string{"watt", "0x7"}, registry.Invalid, `attribute watt: "0x7" is not a number, such as -1.5`)
+		create("x", []string{"watt", "7", "city", "rome"}, registry.Invalid, `attribute city: "rome" is not one of ulm, oslo`)
+		create("x", []string{"watt", "7", "on", "yes"}, registry.Invalid, `attribute on: "yes" is not a bool: true or false`)
+		create("x", []string{"watt", "7", "since", "2026-13-01T00:00:00Z"}, registry.Invalid, `attribute since: "2026-13-01T00:00:00Z" is not a time, such as 2026-01-02T15:04:05Z`)
+		create("x", []string{"watt", "7", "pos", "91,0"}, registry.Invalid, `attribute pos: "91,0" is not a geo, such as 48.1,11.5`)
+		create("a", []string{"watt", "-1.5e3", "on", "true", "since", "2026-01-02T15:04:05Z", "pos", "48.1,11.5", "other", "free"}, 0, "")
+		create("b", []string{"watt", "7"}, 0, "")
+		w.restart()
+	}
+	if th, err := w.Thing("b"); err != nil || !maps.Equal(th.Attributes, map[string]string{"watt": "7", "city": "ulm"}) {
+		t.Fatalf("%+v %v", th, err)
+	}
+	update := func(in registry.ThingUpdate, kind registry.Kind, message string) {
+		t.Helper()
+		_, err := w.UpdateThing(ctx, in)
+		wantErr(t, err, kind, message)
+	}
+	// what is there stays as it is until its attributes are changed
+	update(registry.ThingUpdate{Name: "old"}, 0, "")
+	update(registry.ThingUpdate{Name: "old", Attributes: map[string]string{"x": "1"}, Merge: true}, registry.Invalid, `attribute watt: "seven" is not a number, such as -1.5`)
+	update(registry.ThingUpdate{Name: "b", Attributes: map[string]string{"watt": ""}, Merge: true}, registry.Invalid, "attribute watt: the thing type requires it, a number")
+	update(registry.ThingUpdate{Name: "b", Attributes: map[string]string{"city": ""}, Merge: true}, 0, "")
+	// a thing that gets the type must fit, and gets its defaults
+	w.create("plain", "", "watt", "9")
+	update(registry.ThingUpdate{Name: "plain", TypeName: "lamp"}, 0, "")
+	if th, err := w.Thing("plain"); err != nil || th.Attributes["city"] != "ulm" {
+		t.Fatalf("%+v %v", th, err)
+	}
+	// a device that registers itself has no attributes yet
+	if _, made, err := w.EnsureThing(ctx, "enrolled", "lamp", "test"); err != nil || !made {
+		t.Fatal(made, err)
+	}
+	if things, violating, _, err := w.CheckSchema(ctx, "lamp", schema); err != nil || things != 5 || violating != 2 {
+		t.Fatal(things, violating, err)
+	}
+	wantErr(t, w.SetSchema(ctx, "lamp", nil), 0, "")
+	create("c", nil, 0, "")
+
+	bad := func(rule registry.AttributeRule, message string) {
+		t.Helper()
+		wantErr(t, w.SetSchema(ctx, "lamp", &registry.Schema{Attributes: map[string]registry.AttributeRule{"k": rule}}), registry.Invalid, message)
+	}
+	bad(registry.AttributeRule{Type: "int"}, `type of attribute k: "int" is none; use string, number, bool, time or geo`)
+	bad(registry.AttributeRule{Type: "number", Default: "x"}, `default of attribute k: "x" is not a number, such as -1.5`)
+	bad(registry.AttributeRule{Type: "number", Enum: []string{"x"}}, `enum of attribute k: "x" is not a number, such as -1.5`)
+	bad(registry.AttributeRule{Enum: []string{"a"}, Default: "b"}, `default of attribute k: "b" is not one of a`)
+	bad(registry.AttributeRule{Default: "a b"}, `default of attribute k: "a b" has ' ' at position 1; allowed are a-z A-Z 0-9 _.,@/:#=[]-`)
+	bad(registry.AttributeRule{Unit: strings.Repeat("x", 33)}, "unit of attribute k: at most 32 characters")
+	wantErr(t, w.SetSchema(ctx, "none", schema), registry.NotFound, `thing type "none" does not exist`)
+	_, _, _, err = w.CheckSchema(ctx, "none", schema)
+	wantErr(t, err, registry.NotFound, `thing type "none" does not exist`)
+}
+
+func TestBillingGroups(t *testing.T) {
+	w := open(t)
+	for _, name := range []string{"acme", "blue"} {
+		if _, err := w.CreateBillingGroup(ctx, name, "", map[string]string{"k": "v"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := w.CreateThing(ctx, registry.ThingInput{Name: "a", BillingGroup: "acme"})
+	wantErr(t, err, 0, "")
+	w.create("b", "")
+	wantErr(t, w.SetBillingGroup(ctx, "b", "acme"), 0, "")
+	wantErr(t, w.SetBillingGroup(ctx, "b", "none"), registry.NotFound, `billing group "none" does not exist; create it first`)
+	wantErr(t, w.SetBillingGroup(ctx, "none", "acme"), registry.NotFound, `thing "none" does not exist`)
+	check := func(acme, blue string) {
+		t.Helper()
+		for name, want := range map[string]string{"acme": acme, "blue": blue} {
+			var all []string
+			for after := ""; ; {
+				names, next, err := w.ThingsInBillingGroup(name, after, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, names...)
+				if after = next; next == "" {
+					break
+				}
+			}
+			if got := strings.Join(all, " "); got != want || w.found("billingGroupName:"+name) != want {
+				t.Fatalf("in %s: %q, found %q, want %q", name, got, w.found("billingGroupName:"+name), want)
+			}
+		}
+	}
+	check("a b", "")
+	w.restart()
+	check("a b", "")
+	if th, err := w.Thing("b"); err != nil || th.BillingGroup != "acme" || th.Version != 1 {
+		t.Fatalf("%+v %v", th, err)
+	}
+	_, err = w.UpdateThing(ctx, registry.ThingUpdate{Name: "b", Attributes: map[string]string{"x": "1"}})
+	wantErr(t, err, 0, "")
+	wantErr(t, w.SetBillingGroup(ctx, "b", "blue"), 0, "") // from one to the other
+	wantErr(t, w.LeaveBillingGroup(ctx, "b", "acme"), 0, "")
+	check("a", "b")
+	wantErr(t, w.DeleteBillingGroup(ctx, "acme", 0), registry.Invalid, `billing group "acme" has 1 things; remove them first`)
+	wantErr(t, w.DeleteThing(ctx, "a", 0), 0, "")
+	wantErr(t, w.LeaveBillingGroup(ctx, "b", "blue"), 0, "")
+	check("", "")
+	wantErr(t, w.DeleteBillingGroup(ctx, "acme", 2), registry.Stale, `billing group "acme" has version 1, expectedVersion is 2; read it again`)
+	wantErr(t, w.DeleteBillingGroup(ctx, "acme", 1), 0, "")
+	wantErr(t, w.DeleteBillingGroup(ctx, "acme", 1), 0, "")
+	if tags, err := w.TagsOf(w.BillingGroupARN("blue")); err != nil || len(tags) != 1 {
+		t.Fatal(tags, err)
+	}
+	_, err = w.TagsOf(w.BillingGroupARN("acme"))
+	wantErr(t, err, registry.NotFound, `resourceArn: there is no billinggroup "acme"`)
+	w.restart()
+	if _, err := w.CreateBillingGroup(ctx, "acme", "", nil); err != nil {
+		t.Fatal("the tags of a deleted group are still there:", err)
+	}
+}
+
+// TestTaggable: other packages' resources have tags as long as they exist.
+func TestTaggable(t *testing.T) {
+	w := open(t)
+	exists := true
+	w.Taggable("policy", func(name string) bool { return exists && name == "p" })
+	arn := "arn:aws:iot:eu-north-1:123456789012:policy/p"
+	wantErr(t, w.Tag(ctx, arn, map[string]string{"a": "1", "b": ""}), 0, "")
+	wantErr(t, w.Untag(ctx, arn, []string{"a", "none"}), 0, "")
+	w.restart()
+	w.Taggable("policy", func(name string) bool { return exists && name == "p" })
+	if tags, err := w.TagsOf(arn); err != nil || fmt.Sprint(tags) != "[{policy/p b }]" {
+		t.Fatal(tags, err)
+	}
+	wantErr(t, w.ForgetTags(ctx, "policy", "p"), 0, "")
+	if tags, err := w.TagsOf(arn); err != nil || len(tags) != 0 {
+		t.Fatal(tags, err)
+	}
+	exists = false
+	wantErr(t, w.Tag(ctx, arn, map[string]string{"a": "1"}), registry.NotFound, `resourceArn: there is no policy "p"`)
+	wantErr(t, w.Tag(ctx, "arn:aws:iot:eu-north-1:123456789012:role/x", nil), registry.Invalid, "resourceArn: a role has no tags; a thinggroup, a thingtype and a billinggroup have")
+	wantErr(t, w.Tag(ctx, "thinggroup/x", nil), registry.Invalid, `resourceArn: "thinggroup/x" is no ARN of this gateway, such as arn:aws:iot:eu-north-1:123456789012:billinggroup/name`)
+}
