@@ -56,6 +56,9 @@ func (l *sourceList) addTo(dst *bitset.BitSet) {
 func (x *sourceIndex) find(store Store, lists ...[]*labels.Matcher) *bitset.BitSet {
 	n := store.Sources()
 	var found *bitset.BitSet
+	if n == 0 {
+		return new(bitset.BitSet)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, matchers := range lists {
