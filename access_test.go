@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,12 +143,29 @@ func TestNextPacketObeys(t *testing.T) {
 
 // TestCertificateStates: a certificate that is not active ends the session at once and lets nobody in.
 func TestCertificateStates(t *testing.T) {
-	g := startGateway(t, t.TempDir())
+	dir := t.TempDir()
+	g := startGateway(t, dir)
 	folder, device := g.enroll("lamp-1")
 	g.online(device)
 	eventually(t, "the device is connected", func() bool { return device.Stats().Connected })
 	id := g.certificateOf("lamp-1")
 	id = id[strings.LastIndex(id, "/")+1:]
+	found := func(query, want string) {
+		t.Helper()
+		status, body := g.get("/api/things?q=" + url.QueryEscape(query))
+		var page struct{ Things []struct{ ThingName string } }
+		if err := json.Unmarshal([]byte(body), &page); err != nil || status != 200 {
+			t.Fatalf("%d %s: %v", status, body, err)
+		}
+		var names []string
+		for _, thing := range page.Things {
+			names = append(names, thing.ThingName)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Fatalf("%s finds %q, want %q", query, got, want)
+		}
+	}
+	found("cert.status:ACTIVE AND cert.subject:CN=lamp-1* AND cert.notAfter>now+1d AND cert.id:"+id, "lamp-1")
 	pub := func(want bool) {
 		t.Helper()
 		code, out := g.mosquittoPub(folder, "-i", "lamp-1", "-t", "dt/lamp-1", "-q", "1", "-m", `{"power_w": 2}`)
@@ -156,6 +174,7 @@ func TestCertificateStates(t *testing.T) {
 		}
 	}
 	g.iot("PUT", "/certificates/"+id+"?newStatus=INACTIVE", "", 200)
+	found("cert.status:INACTIVE", "lamp-1")
 	eventually(t, "the session of the inactive certificate ends", func() bool { return !device.Stats().Connected })
 	pub(false)
 	g.iot("PUT", "/certificates/"+id+"?newStatus=ACTIVE", "", 200)
@@ -172,6 +191,7 @@ func TestCertificateStates(t *testing.T) {
 	if code, out := g.mosquittoPub(folder, "-i", "lamp-2", "-t", "dt/lamp-2", "-q", "1", "-m", `{"power_w": 3}`); code != 0 {
 		t.Fatalf("as lamp-2: %d\n%s", code, out)
 	}
+	found("cert.status:*", "lamp-2")
 	if got := g.query("power_w"); got["lamp-2"] != "3" {
 		t.Errorf("power_w = %v", got)
 	}
@@ -182,6 +202,12 @@ func TestCertificateStates(t *testing.T) {
 	if text := g.iot("PUT", "/certificates/"+id+"?newStatus=ACTIVE", "", 406); !strings.Contains(text, "for ever") {
 		t.Error(text)
 	}
+	found("cert.status:REVOKED", "lamp-2")
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	g = startGateway(t, dir)
+	found("cert.status:REVOKED", "lamp-2")
 }
 
 // principal makes a request with the principal in AWS's header.

@@ -15,7 +15,6 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"muster/admin"
-	"muster/agent/wire"
 	"muster/ingest"
 	"muster/pki"
 	"muster/registry"
@@ -85,39 +84,6 @@ func (g *gate) subject(ctx context.Context, claim ingest.Claim) (access.Subject,
 	}
 	s.Thing = id
 	return s, nil
-}
-
-// certificateChanged follows what the identity service does to a certificate: who may no longer connect is cut off, and
-// the registry knows. It is pki.Options.Changed.
-func (g *gateway) certificateChanged(ctx context.Context, cert pki.Certificate) error {
-	id, err := access.ParseCertID(cert.ID)
-	if err != nil {
-		return err
-	}
-	if cert.Status == pki.Active {
-		return g.access.Reload(ctx, id)
-	}
-	reason := "its certificate is not active"
-	if cert.Status == pki.Revoked {
-		reason = "its certificate was revoked"
-	}
-	for _, thing := range g.access.ThingsOf(id) {
-		g.devices.Kick(thing.Name, reason)
-	}
-	return nil
-}
-
-// facts reads what policies can ask of a registered certificate. It is access.Options.Certificate.
-func (g *gateway) facts(ctx context.Context, id access.CertID) *policy.Certificate {
-	cert, ok, err := g.identities.CertificateByID(ctx, id.String())
-	if err != nil || !ok {
-		return nil // what is not known grants nothing
-	}
-	parsed, err := wire.ParseCertificates([]byte(cert.PEM))
-	if err != nil || len(parsed) != 1 {
-		return nil
-	}
-	return policy.ReadCertificate(parsed[0])
 }
 
 // reviews are the things whose connections are to be looked at again, because their rights may be others now.
@@ -301,23 +267,4 @@ func enrolled(things *registry.Registry) func(ctx context.Context, thingName, th
 func (g *gateway) forget(ctx context.Context, name string, id uint32) error {
 	g.devices.Kick(name, "the thing was deleted")
 	return errors.Join(g.forgetIdentity(ctx, id), g.telemetry.DeleteThing(tsdb.ThingID(id)))
-}
-
-// forgetIdentity ends the certificates that were enrolled for a deleted thing. Nobody is let in by them even before: they
-// are attached to an id that is not given again.
-func (g *gateway) forgetIdentity(ctx context.Context, thing uint32) error {
-	var ids []string
-	for _, cert := range g.access.CertsOf(thing) {
-		ids = append(ids, cert.ID.String())
-	}
-	ended, err := g.identities.Forget(ctx, ids)
-	errs := []error{err, g.access.ForgetThing(ctx, thing)}
-	for _, id := range ended {
-		parsed, err := access.ParseCertID(id)
-		if err == nil {
-			err = g.access.ForgetCert(ctx, parsed)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

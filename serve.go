@@ -229,7 +229,7 @@ func (g *gateway) openAccess(ctx context.Context, boot *bootstrap) error {
 	opts := access.Options{
 		Store: g.database.Access(), Things: g.things, Groups: g.things, Now: g.clock.Now, Log: g.log, Metrics: g.metrics,
 		Region: g.settings.awsRegion, AccountID: g.settings.awsAccount,
-		Default: document, Certificate: g.facts, Changed: g.reviews.add,
+		Default: document, Certificate: g.facts, Changed: g.reviews.add, Linked: g.indexCertificates,
 	}
 	if g.topics != nil && len(boot.DefaultPolicy) == 0 { // the least-privilege policy knows dt/<thing> only
 		opts.Telemetry = g.topics.Match
@@ -248,6 +248,9 @@ func (g *gateway) openAccess(ctx context.Context, boot *bootstrap) error {
 		if err := g.access.ForgetGroup(ctx, group); err != nil {
 			return fmt.Errorf("policies of a deleted group: %w", err)
 		}
+	}
+	if err := g.indexAllCertificates(ctx); err != nil {
+		return fmt.Errorf("certificates of things: %w", err)
 	}
 	return nil
 }

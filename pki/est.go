@@ -129,6 +129,11 @@ func (a *Authority) reenroll(ctx context.Context, peer *x509.Certificate, body [
 // plainName is the common name of certificates that are for no thing by themselves. It is no thing name.
 const plainName = "muster device"
 
+// deviceName is the subject of a device's certificate.
+func deviceName(thing string) pkix.Name {
+	return pkix.Name{CommonName: cmp.Or(thing, plainName), Organization: []string{organizationName}}
+}
+
 // issue signs a device certificate. All of it but the key is written here, nothing is taken from a request.
 func (a *Authority) issue(thing string, key crypto.PublicKey, origin Origin) (*x509.Certificate, Certificate, error) {
 	now, err := a.time.issuing()
@@ -136,7 +141,7 @@ func (a *Authority) issue(thing string, key crypto.PublicKey, origin Origin) (*x
 		return nil, Certificate{}, err
 	}
 	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: cmp.Or(thing, plainName), Organization: []string{organizationName}},
+		Subject:     deviceName(thing),
 		NotBefore:   now.Add(-backdate),
 		NotAfter:    earlier(now.Add(a.opts.Life), a.inter.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,

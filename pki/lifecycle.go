@@ -277,6 +277,17 @@ func (a *Authority) ListCertificates(ctx context.Context, after Place, ascending
 	return a.opts.Store.ListCertificates(ctx, after, ascending, max(1, min(limit, 1000)))
 }
 
+// Names returns the distinguished names of a certificate's issuer and subject; of one that others issued it needs the PEM.
+func (a *Authority) Names(cert Certificate) (issuer, subject string) {
+	if parsed, err := parseOne([]byte(cert.PEM)); err == nil {
+		return parsed.Issuer.String(), parsed.Subject.String()
+	}
+	if cert.Origin == FromCA || cert.Origin == Pinned {
+		return "", ""
+	}
+	return a.inter.Subject.String(), deviceName(cert.ThingName).String()
+}
+
 // AuthorityID is the id of the intermediate certificate, which issued what is issued here.
 func (a *Authority) AuthorityID() string { return certID(a.inter) }
 

@@ -75,6 +75,8 @@ type Options struct {
 	Telemetry func(topic, thing string) bool
 	// Certificate returns the facts of a registered certificate, nil where it is not there.
 	Certificate func(ctx context.Context, id CertID) *policy.Certificate
+	// Linked is told that a thing has other certificates now, or one of them is another. It must not call the Book but to read.
+	Linked func(thing uint32)
 	// Changed is told that the rights of a thing's connections may be others now; of all for 0. It must not block.
 	Changed func(thing uint32)
 }
@@ -130,6 +132,9 @@ func Open(ctx context.Context, opts Options) (*Book, error) {
 	}
 	if opts.Metrics == nil {
 		opts.Metrics = metrics.NewSet()
+	}
+	if opts.Linked == nil {
+		opts.Linked = func(uint32) {}
 	}
 	if opts.Changed == nil {
 		opts.Changed = func(uint32) {}

@@ -37,6 +37,7 @@ func (b *Book) AttachThing(ctx context.Context, thing uint32, id CertID, exclusi
 		return err
 	}
 	b.byCert[stripe(id)].Add(1)
+	b.opts.Linked(thing)
 	return nil
 }
 
@@ -59,6 +60,7 @@ func (b *Book) DetachThing(ctx context.Context, thing uint32, id CertID) (bool, 
 	}
 	b.byCert[stripe(id)].Add(1)
 	b.opts.Changed(thing)
+	b.opts.Linked(thing)
 	return true, nil
 }
 
@@ -105,7 +107,6 @@ func (b *Book) Reload(ctx context.Context, id CertID) error {
 		return err
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	for _, p := range principals {
 		b.link(p)
 	}
@@ -114,7 +115,11 @@ func (b *Book) Reload(ctx context.Context, id CertID) error {
 			b.attach(d, a.Target)
 		}
 	}
+	b.mu.Unlock()
 	b.byCert[stripe(id)].Add(1)
+	for _, p := range principals {
+		b.opts.Linked(p.Thing)
+	}
 	return nil
 }
 
@@ -122,8 +127,9 @@ func (b *Book) Reload(ctx context.Context, id CertID) error {
 func (b *Book) ForgetCert(ctx context.Context, id CertID) error {
 	b.change.Lock()
 	defer b.change.Unlock()
+	links := b.principals[id]
 	err := b.apply(ctx, Batch{ForgetCerts: []CertID{id}}, func() {
-		for _, l := range slices.Clone(b.principals[id]) {
+		for _, l := range links {
 			b.unlink(id, l.thing)
 		}
 		for _, d := range b.attached[Target{Cert: id}] {
@@ -131,6 +137,9 @@ func (b *Book) ForgetCert(ctx context.Context, id CertID) error {
 		}
 	})
 	b.byCert[stripe(id)].Add(1)
+	for _, l := range links {
+		b.opts.Linked(l.thing)
+	}
 	return err
 }
 

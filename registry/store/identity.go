@@ -258,8 +258,16 @@ func (s *Identity) Revoked(ctx context.Context) ([]pki.Certificate, error) {
 // Purge implements pki.Store.
 func (s *Identity) Purge(ctx context.Context, endedBeforeMs int64) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM certificates WHERE status <> 'REVOKED' AND not_after_ms < $1`, endedBeforeMs)
-		return err
+		for _, query := range []string{
+			`DELETE FROM thing_principals WHERE certificate_id IN (SELECT id FROM certificates WHERE status <> 'REVOKED' AND not_after_ms < $1)`,
+			`DELETE FROM policy_targets WHERE certificate_id IN (SELECT id FROM certificates WHERE status <> 'REVOKED' AND not_after_ms < $1)`,
+			`DELETE FROM certificates WHERE status <> 'REVOKED' AND not_after_ms < $1`,
+		} {
+			if _, err := tx.ExecContext(ctx, query, endedBeforeMs); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
