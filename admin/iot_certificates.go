@@ -11,14 +11,14 @@ import (
 
 // certificateRoutes are the certificates of devices.
 var certificateRoutes = []route{
-	{method: "POST", pattern: "/keys-and-certificate", op: "CreateKeysAndCertificate", scope: identity, audited: true, handle: createKeysAndCertificate},
+	{method: "POST", pattern: "/keys-and-certificate", op: "CreateKeysAndCertificate", scope: identity, audited: true, handle: plain(createKeysAndCertificate)},
 	{method: "POST", pattern: "/certificates", op: "CreateCertificateFromCsr", scope: identity, audited: true, handle: awsBody(createCertificateFromCSR)},
 	{method: "POST", pattern: "/certificate/register", op: "RegisterCertificate", scope: identity, audited: true, handle: awsBody(registerCertificate)},
 	{method: "POST", pattern: "/certificate/register-no-ca", op: "RegisterCertificateWithoutCA", scope: identity, audited: true, handle: awsBody(registerCertificateWithoutCA)},
-	{method: "GET", pattern: "/certificates/{certificateId}", op: "DescribeCertificate", scope: read, handle: describeCertificate},
-	{method: "GET", pattern: "/certificates", op: "ListCertificates", scope: read, handle: listCertificates},
-	{method: "PUT", pattern: "/certificates/{certificateId}", op: "UpdateCertificate", scope: identity, audited: true, handle: updateCertificate},
-	{method: "DELETE", pattern: "/certificates/{certificateId}", op: "DeleteCertificate", scope: identity, audited: true, handle: deleteCertificate},
+	{method: "GET", pattern: "/certificates/{certificateId}", op: "DescribeCertificate", scope: read, handle: plain(describeCertificate)},
+	{method: "GET", pattern: "/certificates", op: "ListCertificates", scope: read, handle: plain(listCertificates)},
+	{method: "PUT", pattern: "/certificates/{certificateId}", op: "UpdateCertificate", scope: identity, audited: true, handle: plain(updateCertificate)},
+	{method: "DELETE", pattern: "/certificates/{certificateId}", op: "DeleteCertificate", scope: identity, audited: true, handle: plain(deleteCertificate)},
 }
 
 // CertificateRegister keeps the certificates of devices.
@@ -202,10 +202,18 @@ func describeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 	}
 	owner := strings.Split(book.CertificateARN(""), ":")[4]
 	return map[string]description{"certificateDescription": {
-		certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, issuer, string(cert.Status), "DEFAULT", owner,
+		certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, issuer, string(cert.Status), certificateMode(cert), owner,
 		epochSeconds(cert.IssuedMs), epochSeconds(cert.ChangedMs), 1, strconv.FormatInt(cert.ChangedMs, 10),
 		validity{epochSeconds(cert.NotBeforeMs), epochSeconds(cert.NotAfterMs)}, string(cert.Origin), cert.Serial, cert.ThingName,
 	}}, nil
+}
+
+// certificateMode is AWS's word for how a certificate came: SNI_ONLY is one that was registered without its CA.
+func certificateMode(cert pki.Certificate) string {
+	if cert.Origin == pki.Pinned {
+		return "SNI_ONLY"
+	}
+	return "DEFAULT"
 }
 
 func listCertificates(ctx context.Context, s *Server, c *call) (any, error) {
@@ -243,7 +251,7 @@ func listCertificates(ctx context.Context, s *Server, c *call) (any, error) {
 	}
 	out := make([]item, 0, len(certs))
 	for _, cert := range certs {
-		out = append(out, item{certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, string(cert.Status), "DEFAULT", epochSeconds(cert.IssuedMs)})
+		out = append(out, item{certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, string(cert.Status), certificateMode(cert), epochSeconds(cert.IssuedMs)})
 	}
 	answer := map[string]any{"certificates": out}
 	if next != "" {
