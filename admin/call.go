@@ -137,7 +137,7 @@ func (s *Server) answerRoute(c *call, r *route, labels []string) {
 
 // run calls the handler and writes its answer.
 func (s *Server) run(ctx context.Context, c *call, r *route) error {
-	answer, err := r.handle(ctx, s, c)
+	answer, err := r.handle.run(ctx, s, c)
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,11 @@ import (
 	"muster/registry"
 )
 
-// awsBody makes a handler of a function that takes a body in AWS's form: an empty one is {}, unknown fields are for
+// awsBody makes an endpoint of a function that takes a body in AWS's form: an empty one is {}, unknown fields are for
 // newer clients and are left aside.
-func awsBody[T any](f func(ctx context.Context, s *Server, c *call, in T) (any, error)) handler {
-	return func(ctx context.Context, s *Server, c *call) (any, error) {
-		var in T
+func awsBody[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (Out, error)) endpoint {
+	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) {
+		var in In
 		if text := c.http.PostBody(); len(text) > 0 {
 			if err := json.Unmarshal(text, &in); err != nil {
 				return nil, &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "InvalidRequestException",
@@ -26,7 +26,7 @@ func awsBody[T any](f func(ctx context.Context, s *Server, c *call, in T) (any, 
 			}
 		}
 		return f(ctx, s, c, in)
-	}
+	}}
 }
 
 // empty is the answer of operations that return nothing: AWS sends {}.

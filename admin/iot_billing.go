@@ -11,11 +11,11 @@ var billingRoutes = []route{
 	{method: "PUT", pattern: "/billing-groups/addThingToBillingGroup", op: "AddThingToBillingGroup", scope: fleet, audited: true, handle: awsBody(addThingToBilling)},
 	{method: "PUT", pattern: "/billing-groups/removeThingFromBillingGroup", op: "RemoveThingFromBillingGroup", scope: fleet, audited: true, handle: awsBody(removeThingFromBilling)},
 	{method: "POST", pattern: "/billing-groups/{billingGroupName}", op: "CreateBillingGroup", scope: fleet, audited: true, handle: awsBody(createBilling)},
-	{method: "GET", pattern: "/billing-groups/{billingGroupName}", op: "DescribeBillingGroup", scope: read, handle: describeBilling},
+	{method: "GET", pattern: "/billing-groups/{billingGroupName}", op: "DescribeBillingGroup", scope: read, handle: plain(describeBilling)},
 	{method: "PATCH", pattern: "/billing-groups/{billingGroupName}", op: "UpdateBillingGroup", scope: fleet, audited: true, handle: awsBody(updateBilling)},
-	{method: "DELETE", pattern: "/billing-groups/{billingGroupName}", op: "DeleteBillingGroup", scope: fleet, audited: true, handle: deleteBilling},
-	{method: "GET", pattern: "/billing-groups", op: "ListBillingGroups", scope: read, handle: listBilling},
-	{method: "GET", pattern: "/billing-groups/{billingGroupName}/things", op: "ListThingsInBillingGroup", scope: read, handle: listThingsInBilling},
+	{method: "DELETE", pattern: "/billing-groups/{billingGroupName}", op: "DeleteBillingGroup", scope: fleet, audited: true, handle: plain(deleteBilling)},
+	{method: "GET", pattern: "/billing-groups", op: "ListBillingGroups", scope: read, handle: plain(listBilling)},
+	{method: "GET", pattern: "/billing-groups/{billingGroupName}/things", op: "ListThingsInBillingGroup", scope: read, handle: plain(listThingsInBilling)},
 }
 
 type billingProperties struct {

@@ -51,10 +51,10 @@ type Messages interface {
 // dataRoutes are AWS IoT's data plane (service model iot-data, 2015-05-28), served at the root to requests signed for the
 // service iotdata, and under /iot-data to tokens and sessions. The topic of a path may have its slashes encoded or not.
 var dataRoutes = []route{
-	{method: "POST", pattern: "/topics/{topic}", op: "Publish", scope: fleet, handle: publish},
-	{method: "GET", pattern: "/retainedMessage/{topic}", op: "GetRetainedMessage", scope: read, handle: getRetainedMessage},
-	{method: "GET", pattern: "/retainedMessage", op: "ListRetainedMessages", scope: read, handle: listRetainedMessages},
-	{method: "DELETE", pattern: "/connections/{clientId}", op: "DeleteConnection", scope: fleet, audited: true, handle: deleteConnection},
+	{method: "POST", pattern: "/topics/{topic}", op: "Publish", scope: fleet, handle: plain(publish)},
+	{method: "GET", pattern: "/retainedMessage/{topic}", op: "GetRetainedMessage", scope: read, handle: plain(getRetainedMessage)},
+	{method: "GET", pattern: "/retainedMessage", op: "ListRetainedMessages", scope: read, handle: plain(listRetainedMessages)},
+	{method: "DELETE", pattern: "/connections/{clientId}", op: "DeleteConnection", scope: fleet, audited: true, handle: plain(deleteConnection)},
 }
 
 // joinTopic makes one segment of the topic in a path of the data plane.

@@ -12,16 +12,16 @@ import (
 var dynamicRoutes = []route{
 	{method: "POST", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "CreateDynamicThingGroup", scope: fleet, audited: true, handle: awsBody(createDynamicGroup)},
 	{method: "PATCH", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "UpdateDynamicThingGroup", scope: fleet, audited: true, handle: awsBody(updateDynamicGroup)},
-	{method: "DELETE", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "DeleteDynamicThingGroup", scope: fleet, audited: true, handle: deleteDynamicGroup},
+	{method: "DELETE", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "DeleteDynamicThingGroup", scope: fleet, audited: true, handle: plain(deleteDynamicGroup)},
 }
 
 // dynamicAPIRoutes are what AWS cannot say about dynamic groups, and help with writing queries.
 var dynamicAPIRoutes = []route{
 	{method: "POST", pattern: "/api/groups", op: "createGroup", scope: fleet, audited: true, handle: body(postGroup)},
 	{method: "POST", pattern: "/api/groups/preview", op: "previewGroup", scope: read, readsByPost: true, handle: body(previewGroup)},
-	{method: "GET", pattern: "/api/groups/{thingGroupName}", op: "getGroup", scope: read, handle: getGroup},
+	{method: "GET", pattern: "/api/groups/{thingGroupName}", op: "getGroup", scope: read, handle: plain(getGroup)},
 	{method: "PATCH", pattern: "/api/groups/{thingGroupName}", op: "changeGroup", scope: fleet, audited: true, handle: body(patchGroup)},
-	{method: "GET", pattern: "/api/complete", op: "completeQuery", scope: read, handle: completeQuery},
+	{method: "GET", pattern: "/api/complete", op: "completeQuery", scope: read, handle: plain(completeQuery)},
 }
 
 // dynamicGroupInput is what AWS's operations on dynamic groups take; of an update, what is nil stays as it is.

@@ -11,10 +11,10 @@ import (
 // fleetMetricRoutes are AWS IoT's fleet metrics, which this gateway records as series of its own.
 var fleetMetricRoutes = []route{
 	{method: "PUT", pattern: "/fleet-metric/{metricName}", op: "CreateFleetMetric", scope: fleet, audited: true, handle: awsBody(createFleetMetric)},
-	{method: "GET", pattern: "/fleet-metric/{metricName}", op: "DescribeFleetMetric", scope: read, handle: describeFleetMetric},
+	{method: "GET", pattern: "/fleet-metric/{metricName}", op: "DescribeFleetMetric", scope: read, handle: plain(describeFleetMetric)},
 	{method: "PATCH", pattern: "/fleet-metric/{metricName}", op: "UpdateFleetMetric", scope: fleet, audited: true, handle: awsBody(updateFleetMetric)},
-	{method: "DELETE", pattern: "/fleet-metric/{metricName}", op: "DeleteFleetMetric", scope: fleet, audited: true, handle: deleteFleetMetric},
-	{method: "GET", pattern: "/fleet-metrics", op: "ListFleetMetrics", scope: read, handle: listFleetMetrics},
+	{method: "DELETE", pattern: "/fleet-metric/{metricName}", op: "DeleteFleetMetric", scope: fleet, audited: true, handle: plain(deleteFleetMetric)},
+	{method: "GET", pattern: "/fleet-metrics", op: "ListFleetMetrics", scope: read, handle: plain(listFleetMetrics)},
 }
 
 func (s *Server) fleetMetrics() (*fleetmetric.Metrics, error) {

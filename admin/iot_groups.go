@@ -14,12 +14,12 @@ var groupRoutes = []route{
 	{method: "PUT", pattern: "/thing-groups/removeThingFromThingGroup", op: "RemoveThingFromThingGroup", scope: fleet, audited: true, handle: awsBody(removeThingFromGroup)},
 	{method: "PUT", pattern: "/thing-groups/updateThingGroupsForThing", op: "UpdateThingGroupsForThing", scope: fleet, audited: true, handle: awsBody(updateGroupsForThing)},
 	{method: "POST", pattern: "/thing-groups/{thingGroupName}", op: "CreateThingGroup", scope: fleet, audited: true, handle: awsBody(createGroup)},
-	{method: "GET", pattern: "/thing-groups/{thingGroupName}", op: "DescribeThingGroup", scope: read, handle: describeGroup},
+	{method: "GET", pattern: "/thing-groups/{thingGroupName}", op: "DescribeThingGroup", scope: read, handle: plain(describeGroup)},
 	{method: "PATCH", pattern: "/thing-groups/{thingGroupName}", op: "UpdateThingGroup", scope: fleet, audited: true, handle: awsBody(updateGroup)},
-	{method: "DELETE", pattern: "/thing-groups/{thingGroupName}", op: "DeleteThingGroup", scope: fleet, audited: true, handle: deleteGroup},
-	{method: "GET", pattern: "/thing-groups", op: "ListThingGroups", scope: read, handle: listGroups},
-	{method: "GET", pattern: "/thing-groups/{thingGroupName}/things", op: "ListThingsInThingGroup", scope: read, handle: listThingsInGroup},
-	{method: "GET", pattern: "/things/{thingName}/thing-groups", op: "ListThingGroupsForThing", scope: read, handle: listGroupsForThing},
+	{method: "DELETE", pattern: "/thing-groups/{thingGroupName}", op: "DeleteThingGroup", scope: fleet, audited: true, handle: plain(deleteGroup)},
+	{method: "GET", pattern: "/thing-groups", op: "ListThingGroups", scope: read, handle: plain(listGroups)},
+	{method: "GET", pattern: "/thing-groups/{thingGroupName}/things", op: "ListThingsInThingGroup", scope: read, handle: plain(listThingsInGroup)},
+	{method: "GET", pattern: "/things/{thingName}/thing-groups", op: "ListThingGroupsForThing", scope: read, handle: plain(listGroupsForThing)},
 }
 
 // groupProperties are the properties of a group, static or dynamic.
@@ -327,7 +327,7 @@ func updateGroupsForThing(ctx context.Context, s *Server, c *call, in groupsForT
 
 // groupAPIRoutes are what AWS cannot say about groups.
 var groupAPIRoutes = []route{
-	{method: "GET", pattern: "/api/groups", op: "listGroups", scope: read, handle: getGroups},
+	{method: "GET", pattern: "/api/groups", op: "listGroups", scope: read, handle: plain(getGroups)},
 	{method: "POST", pattern: "/api/groups/{thingGroupName}/move", op: "moveGroup", scope: fleet, audited: true, handle: body(moveGroup)},
 }
 

@@ -10,12 +10,12 @@ import (
 
 // principalRoutes say which certificates stand for which things.
 var principalRoutes = []route{
-	{method: "PUT", pattern: "/things/{thingName}/principals", op: "AttachThingPrincipal", scope: identity, audited: true, handle: attachThingPrincipal},
-	{method: "DELETE", pattern: "/things/{thingName}/principals", op: "DetachThingPrincipal", scope: identity, audited: true, handle: detachThingPrincipal},
-	{method: "GET", pattern: "/things/{thingName}/principals", op: "ListThingPrincipals", scope: read, handle: listThingPrincipals},
-	{method: "GET", pattern: "/things/{thingName}/principals-v2", op: "ListThingPrincipalsV2", scope: read, handle: listThingPrincipalsV2},
-	{method: "GET", pattern: "/principals/things", op: "ListPrincipalThings", scope: read, handle: listPrincipalThings},
-	{method: "GET", pattern: "/principals/things-v2", op: "ListPrincipalThingsV2", scope: read, handle: listPrincipalThingsV2},
+	{method: "PUT", pattern: "/things/{thingName}/principals", op: "AttachThingPrincipal", scope: identity, audited: true, handle: plain(attachThingPrincipal)},
+	{method: "DELETE", pattern: "/things/{thingName}/principals", op: "DetachThingPrincipal", scope: identity, audited: true, handle: plain(detachThingPrincipal)},
+	{method: "GET", pattern: "/things/{thingName}/principals", op: "ListThingPrincipals", scope: read, handle: plain(listThingPrincipals)},
+	{method: "GET", pattern: "/things/{thingName}/principals-v2", op: "ListThingPrincipalsV2", scope: read, handle: plain(listThingPrincipalsV2)},
+	{method: "GET", pattern: "/principals/things", op: "ListPrincipalThings", scope: read, handle: plain(listPrincipalThings)},
+	{method: "GET", pattern: "/principals/things-v2", op: "ListPrincipalThingsV2", scope: read, handle: plain(listPrincipalThingsV2)},
 }
 
 const (

@@ -10,7 +10,7 @@ import (
 var tagRoutes = []route{
 	{method: "POST", pattern: "/tags", op: "TagResource", scope: fleet, audited: true, handle: awsBody(tagResource)},
 	{method: "POST", pattern: "/untag", op: "UntagResource", scope: fleet, audited: true, handle: awsBody(untagResource)},
-	{method: "GET", pattern: "/tags", op: "ListTagsForResource", scope: read, handle: listTags},
+	{method: "GET", pattern: "/tags", op: "ListTagsForResource", scope: read, handle: plain(listTags)},
 }
 
 // tag is a tag as AWS IoT writes it.

@@ -9,18 +9,18 @@ import (
 // typeRoutes are AWS IoT's thing types.
 var typeRoutes = []route{
 	{method: "POST", pattern: "/thing-types/{thingTypeName}", op: "CreateThingType", scope: fleet, audited: true, handle: awsBody(createThingType)},
-	{method: "GET", pattern: "/thing-types/{thingTypeName}", op: "DescribeThingType", scope: read, handle: describeThingType},
-	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: listThingTypes},
+	{method: "GET", pattern: "/thing-types/{thingTypeName}", op: "DescribeThingType", scope: read, handle: plain(describeThingType)},
+	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: plain(listThingTypes)},
 	{method: "PATCH", pattern: "/thing-types/{thingTypeName}", op: "UpdateThingType", scope: fleet, audited: true, handle: awsBody(updateThingType)},
 	{method: "POST", pattern: "/thing-types/{thingTypeName}/deprecate", op: "DeprecateThingType", scope: fleet, audited: true, handle: awsBody(deprecateThingType)},
-	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: deleteThingType},
+	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: plain(deleteThingType)},
 }
 
 // schemaRoutes are the schemas of thing types, which AWS does not have.
 var schemaRoutes = []route{
-	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read, handle: getSchema},
+	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read, handle: plain(getSchema)},
 	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/schema", op: "putSchema", scope: fleet, audited: true, handle: body(putSchema)},
-	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true, handle: deleteSchema},
+	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true, handle: plain(deleteSchema)},
 	{method: "POST", pattern: "/api/thing-types/{thingTypeName}/schema/check", op: "checkSchema", scope: read, readsByPost: true, handle: body(checkSchema)},
 }
 

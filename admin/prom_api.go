@@ -9,11 +9,11 @@ import (
 
 // promRoute is the route of a request under /prometheus: what is answered by GET or POST reads, the rest does not exist.
 func promRoute(method string, segments []string) *route {
-	r := &route{method: method, pattern: "/prometheus", op: "prometheus", scope: read, readsByPost: true, handle: query}
+	r := &route{method: method, pattern: "/prometheus", op: "prometheus", scope: read, readsByPost: true, handle: plain(query)}
 	if method != fasthttp.MethodGet && method != fasthttp.MethodPost {
-		r.handle = func(context.Context, *Server, *call) (any, error) {
+		r.handle = plain(func(context.Context, *Server, *call) (any, error) {
 			return nil, &apiError{status: fasthttp.StatusMethodNotAllowed, kind: "method", message: "the Prometheus API takes GET and POST"}
-		}
+		})
 	}
 	// One label per call of the API, so that a slow kind of query shows; only names that exist, or clients could
 	// fill the metrics with theirs.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"muster/registry/account"
@@ -48,13 +49,17 @@ type route struct {
 	op      string // name in metrics and audit lines
 	scope   scope
 	audited bool // a line for every answer, not only for refusals
-	handle  handler
+	handle  endpoint
 	// readsByPost marks a POST that changes nothing: a cookie is enough, without X-Muster.
 	readsByPost bool
 }
 
-// handler answers a call: a value that becomes JSON, nil for no content, or written when it answered itself.
-type handler func(ctx context.Context, s *Server, c *call) (any, error)
+// endpoint is what answers the calls of a route. The types are for the OpenAPI document.
+type endpoint struct {
+	run     func(ctx context.Context, s *Server, c *call) (any, error) // a value that becomes JSON, nil for no content, or written
+	in, out reflect.Type                                               // of the JSON bodies; nil: another body, or none
+	status  int                                                        // of the answer
+}
 
 // written says that a handler has written the answer.
 type written struct{}
@@ -62,15 +67,20 @@ type written struct{}
 // created is an answer with status 201.
 type created struct{ body any }
 
-// body makes a handler of a function that takes a JSON body.
-func body[T any](f func(ctx context.Context, s *Server, c *call, in T) (any, error)) handler {
-	return func(ctx context.Context, s *Server, c *call) (any, error) {
-		var in T
+// plain makes an endpoint of a function that takes no JSON body.
+func plain[Out any](f func(ctx context.Context, s *Server, c *call) (Out, error)) endpoint {
+	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) { return f(ctx, s, c) }}
+}
+
+// body makes an endpoint of a function that takes a JSON body.
+func body[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (Out, error)) endpoint {
+	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) {
+		var in In
 		if err := decodeStrict(c.http.PostBody(), &in); err != nil {
 			return nil, err
 		}
 		return f(ctx, s, c, in)
-	}
+	}}
 }
 
 // decodeStrict reads one JSON value into v. Fields that v does not have are refused: a typing error must not be
