@@ -33,7 +33,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(musterDir())
+	os.Exit(code)
 }
 
 // fakeGateway is a process that speaks as `muster serve` does. Its rows are lines of a file, which outlive its kill.

@@ -63,7 +63,8 @@ type fleet struct {
 	tlsFiles   tlsSettings
 	telemetry  telemetry
 	payload    int
-	progress   io.Writer // told when the devices are connected
+	progress   io.Writer       // told when the devices are connected
+	enough     <-chan struct{} // ends the measured window before duration is over; nil: nothing does
 
 	phase atomic.Int32
 }

@@ -64,7 +64,7 @@ func (f *fleet) run(ctx context.Context) (fleetResult, error) {
 		group.Go(func() { failures[i] = l.run() })
 	}
 	var from, to moment
-	err = errors.Join(sleep(ctx, f.warmup), f.observe(&from, loops), sleep(ctx, f.duration), f.observe(&to, loops))
+	err = errors.Join(sleep(ctx, f.warmup), f.observe(&from, loops), f.measure(ctx), f.observe(&to, loops))
 	if err != nil {
 		f.phase.Store(phaseStop)
 		group.Wait()
@@ -82,6 +82,20 @@ func (f *fleet) run(ctx context.Context) (fleetResult, error) {
 		r.Server.BytesDevice = float64(idle.rssBytes-before.rssBytes) / float64(len(devices))
 	}
 	return r, errors.Join(failures...)
+}
+
+// measure waits for the end of the measured window.
+func (f *fleet) measure(ctx context.Context) error {
+	timer := time.NewTimer(f.duration)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-f.enough:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // moment is what was counted and used up to one moment.

@@ -152,8 +152,8 @@ type tlsSettings struct {
 	serverName string // name in the broker's certificate; host of the address if empty
 }
 
-// client returns a function that makes the TLS configuration of a thing. It is safe for concurrent use.
-func (s tlsSettings) client(addr string) (func(thing string) (*tls.Config, error), error) {
+// base returns the TLS configuration of every client of addr, without a certificate.
+func (s tlsSettings) base(addr string) (*tls.Config, error) {
 	base := &tls.Config{ServerName: s.serverName, MinVersion: tls.VersionTLS12}
 	if base.ServerName == "" {
 		host, _, err := net.SplitHostPort(addr)
@@ -171,6 +171,15 @@ func (s tlsSettings) client(addr string) (func(thing string) (*tls.Config, error
 		if !base.RootCAs.AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("%s holds no certificate in PEM", s.caFile)
 		}
+	}
+	return base, nil
+}
+
+// client returns a function that makes the TLS configuration of a thing. It is safe for concurrent use.
+func (s tlsSettings) client(addr string) (func(thing string) (*tls.Config, error), error) {
+	base, err := s.base(addr)
+	if err != nil {
+		return nil, err
 	}
 	issue := func(thing string) (tls.Certificate, error) {
 		path := filepath.Join(s.certDir, thing)
