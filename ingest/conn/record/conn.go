@@ -24,6 +24,7 @@ type Conn struct {
 	state  State
 	resume bool // the handshake resumed a session
 	closed atomic.Bool
+	failed atomic.Bool // detached: Receive has met a fatal alert or a fault
 
 	rmu      sync.Mutex // guards what follows, and state but for Seal and CloseOut; taken before wmu
 	head     [HeaderSize]byte

@@ -35,13 +35,20 @@ func (c *Conn) Receive(record []byte) (data []byte, err error) {
 	data, err = c.state.Receive(record, c.layer.now())
 	var failed *Error
 	if err != nil && errors.As(err, &failed) {
+		c.failed.Store(true)
 		c.layer.countFailure(failed)
 	}
 	return data, err
 }
 
-// Seal appends plain to dst as records of application data.
-func (c *Conn) Seal(dst, plain []byte) []byte { return c.state.Seal(dst, TypeApplicationData, plain) }
+// Seal appends plain to dst as records of application data. After a fatal alert, of the peer or to be sent to it, there is none any more: both
+// parties MUST immediately close the connection then (section 6.2).
+func (c *Conn) Seal(dst, plain []byte) []byte {
+	if c.failed.Load() {
+		return dst
+	}
+	return c.state.Seal(dst, TypeApplicationData, plain)
+}
 
 // AppendFarewell appends the last record: the alert that err of Receive calls for (section 6.2), else a close_notify (section 6.1).
 // There is none for an alert of the peer's.

@@ -42,6 +42,9 @@ func TestDetach(t *testing.T) {
 		if errors.As(want, &wanted) && (!errors.As(err, &failed) || failed.Alert != wanted.Alert || failed.Remote != wanted.Remote) || wanted == nil && err != want {
 			t.Fatalf("ended with %v, want %v", err, want)
 		}
+		if failed != nil && len(c.Seal(nil, []byte("late"))) > 0 {
+			t.Fatalf("data was sealed after %v", err)
+		}
 		last := c.AppendFarewell(nil, err)
 		if len(farewell) == 0 && len(last) > 0 {
 			t.Fatalf("%x", last)
