@@ -29,7 +29,9 @@ import (
 	"muster/admin"
 	"muster/pki"
 	"muster/registry"
+	"muster/registry/access"
 	"muster/registry/account"
+	"muster/registry/policy"
 	"muster/registry/store"
 	"muster/tsdb"
 	"muster/tsdb/vfs"
@@ -128,12 +130,17 @@ func openGateway(t testing.TB, change func(*admin.Options)) *gateway {
 	t.Cleanup(func() { g.registry.Close() })
 	g.authority, err = pki.Open(pki.Options{Dir: filepath.Join(g.dir, "pki"), FS: vfs.OS{}, Clock: g.clock, Store: db.Identity()})
 	must(err)
+	book, err := access.Open(ctx, access.Options{
+		Store: db.Access(), Things: g.registry, Groups: g.registry, Now: g.clock.Now, Region: "local", AccountID: "123456789012", Default: policy.DefaultDocument,
+	})
+	must(err)
+	g.registry.Taggable("policy", book.Exists)
 	g.accounts, err = account.New(account.Options{Store: db.Accounts(), Sealer: g.authority, Clock: g.clock})
 	must(err)
 	options := admin.Options{
 		Addr: "127.0.0.1:0", TLS: g.authority.HTTPConfig(), DataDir: g.dir, FS: vfs.OS{}, Clock: g.clock, Version: "test",
 		Log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Metrics: metrics.NewSet(),
-		Accounts: g.accounts, Registry: g.registry, Telemetry: g.telemetry, Identity: g.authority, UI: pages,
+		Accounts: g.accounts, Registry: g.registry, Telemetry: g.telemetry, Identity: g.authority, Access: book, UI: pages,
 		Traffic:  func() admin.Traffic { return admin.Traffic{Messages: g.traffic.Load(), Refused: 3} },
 		MQTTAddr: func() net.Addr { return &net.TCPAddr{IP: net.IPv4zero, Port: 8883} },
 		Query: func(ctx context.Context, method, path string, form url.Values) (int, string, []byte) {
