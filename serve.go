@@ -299,7 +299,7 @@ func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics,
+		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
 			MaxConns: g.settings.ingestMaxConns, ThingRates: g.settings.ingestThingRates, TotalRates: g.settings.ingestRates,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})

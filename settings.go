@@ -33,6 +33,7 @@ type settings struct {
 	ingestAck, ingestTLS, ingestLoop string
 	ingestProxyFrom                  prefixes
 	ingestTopics                     string
+	ingestSparkplug                  bool
 	ingestMaxConns                   int
 	ingestThingRates, ingestRates    ingest.Rates
 
@@ -102,6 +103,7 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.ingestTLS, "ingest.tls", "compact", "what handles TLS 1.3 records after the handshake: `compact`, which takes least memory, or stdlib")
 	f.StringVar(&s.ingestLoop, "ingest.loop", "", "what waits for idle connections: `epoll` or goroutine; epoll where there is one if empty")
 	f.StringVar(&s.ingestTopics, "ingest.topics", "", "further telemetry `topics` besides dt/<thing>, separated by commas: sensors/{thing}/data, v1/devices/me/telemetry, plant/{stream}/{thing}/#")
+	f.BoolVar(&s.ingestSparkplug, "ingest.sparkplug", false, "take messages of Sparkplug B edge nodes on spBv1.0/... as telemetry")
 	f.IntVar(&s.ingestMaxConns, "ingest.max-connections", 100_000, "device connections at a time, a `number` from 1 to 10000000; beyond, new ones are turned away")
 	for _, r := range s.rates() {
 		f.IntVar(r.value, r.name, 0, r.usage)

@@ -28,6 +28,7 @@ type Config struct {
 	AddressRate  float64
 	AddressBurst int
 	Topics       *Topics // telemetry besides dt/<thing>/...; nil: none
+	Sparkplug    bool    // spBv1.0/... is telemetry of edge nodes
 	// ThingRates bound what one thing sends, TotalRates what all do; none by default.
 	ThingRates, TotalRates lane.Rates
 	// ProxyFrom are the addresses of load balancers that speak the PROXY protocol, version 2: from there nothing else is taken.

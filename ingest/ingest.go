@@ -101,6 +101,14 @@ func Open(opts Options) (*Server, error) {
 	}
 	env := lane.NewEnv(opts.Store, opts.Clock, opts.Log, opts.Metrics, cfg.Packets, cfg.WriteTimeout, cfg.MaxHandshakes)
 	env.Seen, env.Bypass, env.Schemas, env.Topics = opts.Presence.Seen, cfg.Bypass, opts.Schemas, cfg.Topics
+	if cfg.Sparkplug {
+		env.Sparkplug = lane.NewSparkplug(func(name string) (tsdb.ThingID, bool) {
+			if opts.Things == nil {
+				return 0, false
+			}
+			return opts.Things.ThingByName(name)
+		}, opts.Metrics)
+	}
 	env.Quotas = lane.NewQuotas(cfg.ThingRates, cfg.TotalRates, opts.Metrics)
 	if cfg.Loop == LoopEpoll {
 		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: opts.Store.Hurry})

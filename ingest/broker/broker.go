@@ -157,6 +157,9 @@ func Open(opts Options) (*Broker, error) {
 	if b.journal, err = openJournal(opts.FS, opts.Dir, opts.Log); err != nil {
 		return nil, err
 	}
+	if opts.Env.Sparkplug != nil {
+		opts.Env.Sparkplug.Command = b.Announce
+	}
 	b.restore()
 	opts.Metrics.NewGauge(`muster_ingest_sessions`, func() float64 { return float64(b.sessionCount()) })
 	opts.Metrics.NewGauge(`muster_ingest_retained_messages`, func() float64 { return float64(b.retained.count()) })
@@ -390,6 +393,9 @@ func (b *Broker) detach(l *link, will *will, reason error) {
 	b.meeting.Unlock()
 	if fire != nil {
 		b.fireWill(fire)
+	}
+	if last {
+		b.env.Sparkplug.Forget(l.grant.Thing)
 	}
 }
 

@@ -71,6 +71,7 @@ func (b *Broker) fireWill(w *will) {
 	}
 	b.route(&m)
 	b.hand(&m, w.grant.ThingName, m.origin)
+	b.env.SparkplugWill(&w.grant, m.topic, m.payload)
 }
 
 // recall asks for the rights of a will that was read from the journal.

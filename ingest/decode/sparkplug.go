@@ -95,6 +95,10 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 		}
 		i = next
 	}
+	parent, f := d.parent()
+	if f != ok {
+		return 0, f
+	}
 	rowOpen, rowMs := false, int64(0)
 	var m metric
 	for i := 0; i < len(p); {
@@ -152,7 +156,7 @@ func (d *Decoder) sparkplug(p []byte, birth bool, births *Births, arrivalMs int6
 			d.begin()
 			rowOpen, rowMs = true, ms
 		}
-		key, f := d.keys.findPlain(m.name, rootKey)
+		key, f := d.keys.findPlain(m.name, parent)
 		if f != ok {
 			return at, f
 		}

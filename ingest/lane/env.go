@@ -53,6 +53,8 @@ type Env struct {
 	Schemas Schemas // nil: none
 	Topics  *Topics // telemetry besides dt/<thing>
 	Quotas  *Quotas // nil: none
+	// Sparkplug are the edge nodes; nil: their topics are like any other.
+	Sparkplug *Sparkplug
 	// Fanout counts the subscriptions that may match telemetry. While it is 0, telemetry goes to the store alone.
 	Fanout atomic.Int64
 	// Loops serve the connections that can be parked; nil: each connection has its goroutines.

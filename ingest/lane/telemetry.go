@@ -134,6 +134,9 @@ func (c *Conn) take(p *Publish) error {
 // StoreTelemetry stores a message that reached the handler (retained, or QoS 2) if it is telemetry, and waits until it is on
 // disk. code and reason are those of a refusal. Who reads calls it.
 func (c *Conn) StoreTelemetry(p *Publish) (code byte, reason string, err error) {
+	if handled, code, reason, err := c.sparkplug(p); handled {
+		return code, reason, err
+	}
 	if !c.intern([]byte(p.Topic)).telemetry {
 		return 0, "", nil
 	}
@@ -208,6 +211,14 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 	if n := d.Skipped() - skipped; n > 0 {
 		c.env.ValuesSkipped.Add(int(n))
 	}
+	if first, last, err = c.appendRows(c.grant.Thing, rows, waiter); err != nil {
+		return c.refusedRow(p, err)
+	}
+	return first, last, 0, "", nil
+}
+
+// appendRows appends rows of a thing. first and last are their sequence numbers.
+func (c *Conn) appendRows(thing tsdb.ThingID, rows []decode.Row, waiter tsdb.Waiter) (first, last uint64, err error) {
 	if c.env.Quotas != nil {
 		samples := 0
 		for i := range rows {
@@ -217,18 +228,18 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 	}
 	for i := range rows {
 		c.park.where.Store(inStore)
-		last, err = c.env.Store.Append(c.grant.Thing, rows[i].TimeMs, rows[i].Values, waiter)
+		last, err = c.env.Store.Append(thing, rows[i].TimeMs, rows[i].Values, waiter)
 		if c.park.where.Swap(0) == inFullStore {
 			c.env.behind.Add(-1)
 		}
 		if err != nil {
-			return c.refusedRow(p, err)
+			return first, last, err
 		}
 		if i == 0 {
 			first = last
 		}
 	}
-	return first, last, 0, "", nil
+	return first, last, nil
 }
 
 // currentSchema returns the schema of the thing, asking again when one may have changed.
