@@ -58,6 +58,13 @@ func searchThings(ctx context.Context, s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	arg := func(name string) string { return string(c.http.QueryArgs().Peek(name)) }
+	min, err := intArg(c, "minRevision", 0, 0, math.MaxInt)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.registry.Reached(int64(min)); err != nil {
+		return nil, err
+	}
 	things, total, next, err := s.registry.Search(ctx, registry.SearchInput{
 		Text: arg("q"), State: arg("state"), TypeName: arg("type"), Sort: arg("sort"), Cursor: arg("cursor"), Limit: limit,
 	})

@@ -279,6 +279,9 @@ func TestMoveGroup(t *testing.T) {
 		t.Fatal(text)
 	}
 	search(revision+"000").awsError(409, "VersionConflictException")
+	g.as(adminToken, "GET", "/api/things?q=group:d&minRevision="+revision, "").want(200)
+	g.as(adminToken, "GET", "/api/things?q=group:d&minRevision="+revision+"000", "").want(409)
+	g.as(adminToken, "GET", "/api/things?q=group:d&minRevision=x", "").want(400)
 }
 
 func TestThingTypesByAWSCLI(t *testing.T) {

@@ -251,7 +251,7 @@ func TestSeenAllocatesNothing(t *testing.T) {
 	}
 }
 
-// stock writes n things with 5 attributes straight to the database.
+// stock writes n things with 5 attributes, each in two of 100 groups and in one of 10 billing groups, straight to the database.
 func stock(t testing.TB, path string, n int) {
 	t.Helper()
 	db, err := store.Open(ctx, path)
@@ -259,9 +259,17 @@ func stock(t testing.TB, path string, n int) {
 		t.Fatal(err)
 	}
 	b := registry.Batch{Marks: registry.Marks{NextID: uint32(n + 1)}, PutTypes: []registry.ThingType{{Name: "lamp", UUID: "00000000-0000-4000-8000-000000000000"}}}
+	for i := range 100 {
+		b.CreateGroups = append(b.CreateGroups, registry.Group{ID: uint32(i + 1), Name: fmt.Sprint("group-", i), UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i)})
+	}
+	for i := range 10 {
+		b.PutBillingGroups = append(b.PutBillingGroups, registry.BillingGroup{Name: fmt.Sprint("tenant-", i)})
+	}
 	for i := range n {
+		b.Join = append(b.Join, registry.Member{Group: uint32(i%50 + 1), Thing: uint32(i + 1)}, registry.Member{Group: uint32(i*7919%50 + 51), Thing: uint32(i + 1)})
 		b.CreateThings = append(b.CreateThings, registry.Thing{
-			ID: uint32(i + 1), Name: fmt.Sprintf("street-light-%06d", i), UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), TypeName: "lamp", Version: 1,
+			BillingGroup: fmt.Sprint("tenant-", i%10),
+			ID:           uint32(i + 1), Name: fmt.Sprintf("street-light-%06d", i), UUID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), TypeName: "lamp", Version: 1,
 			Attributes: pairs([]string{"city", "Trondheim", "street", fmt.Sprintf("Street_%d", i%500), "serial", fmt.Sprintf("SN-%010d", i),
 				"firmware", "2.4.17", "commissioned", "2026-04-01"}),
 		})
