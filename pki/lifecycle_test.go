@@ -1,0 +1,259 @@
+package pki_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"muster/pki"
+)
+
+// pemOf is a certificate as PEM.
+func pemOf(cert tls.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
+}
+
+// TestInactive: a certificate that is not active is refused in a new session, in a resumed one, and for renewing, over a
+// restart as well; active again it is good.
+func TestInactive(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) { testInactive(t, version) })
+	}
+}
+
+func testInactive(t *testing.T, version uint16) {
+	g := openGateway(t, nil)
+	g.listen()
+	d := g.newDevice(newKey(t)).allow("lamp-1").enroll()
+	config := g.clientTLS(d.cert)
+	config.MinVersion, config.MaxVersion = version, version
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	good := func(resumed bool) {
+		t.Helper()
+		name, state, err := g.hello(config)
+		if err != nil || name != "lamp-1" || state.DidResume != resumed {
+			t.Fatalf("%q, resumed %v, %v", name, state.DidResume, err)
+		}
+	}
+	good(false)
+	good(true)
+	id := certID(t, d)
+	if err := g.SetStatus(t.Context(), id, pki.Inactive); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() {
+		t.Helper()
+		if _, _, err := g.hello(config); err == nil {
+			t.Fatal("came back with a ticket")
+		}
+		if _, _, err := g.hello(g.clientTLS(d.cert)); err == nil {
+			t.Fatal("came back")
+		}
+		if status, answer := d.post("/.well-known/est/simplereenroll", csr(t, newKey(t)), d.cert); status != http.StatusForbidden {
+			t.Fatalf("renewed: %d %s", status, answer)
+		}
+	}
+	refused()
+	g.reopen()
+	g.listen()
+	config = g.clientTLS(d.cert)
+	config.MinVersion, config.MaxVersion = version, version
+	refused()
+	if err := g.SetStatus(t.Context(), id, pki.Active); err != nil {
+		t.Fatal(err)
+	}
+	good(false)
+}
+
+func TestStates(t *testing.T) {
+	g := openGateway(t, nil)
+	d := g.newDevice(newKey(t)).allow("lamp-1")
+	g.listen()
+	d.enroll()
+	id := certID(t, d)
+	wantError(t, g.Delete(t.Context(), id), http.StatusNotAcceptable, "make it INACTIVE or REVOKED first")
+	if err := g.SetStatus(t.Context(), id, pki.Revoked); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, g.SetStatus(t.Context(), id, pki.Active), http.StatusNotAcceptable, "for ever")
+	wantError(t, g.SetStatus(t.Context(), "none", pki.Active), http.StatusNotFound, "there is no certificate")
+	if err := g.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, g.Delete(t.Context(), id), http.StatusNotFound, "there is no certificate")
+	// deleted is not forgiven: the key stays blocked
+	for range 2 {
+		if _, err := g.Identify(mustLeaf(t, d.cert)); !errors.Is(err, pki.ErrKeyRevoked) {
+			t.Fatal(err)
+		}
+		wantError(t, g.Allow(t.Context(), []pki.Allowed{{Key: d.hash(), ThingName: "lamp-1"}}), http.StatusForbidden, "was revoked")
+		g.reopen()
+	}
+}
+
+func TestCreateFromCSR(t *testing.T) {
+	g := openGateway(t, func(o *pki.Options) { o.ServerKeys = true })
+	g.listen()
+	key := newKey(t)
+	cert, err := g.CreateFromCSR(t.Context(), []byte(csr(t, key)), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(cert.PEM))
+	leaf := tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
+	identity, err := g.Identify(mustLeaf(t, leaf))
+	if err != nil || identity.ThingName != "" || identity.External || identity.CertificateID != cert.ID {
+		t.Fatalf("%+v, %v", identity, err)
+	}
+	// it renews itself as others do, and stays for no thing
+	d := g.newDevice(key)
+	status, answer := d.post("/.well-known/est/simplereenroll", csr(t, key), leaf)
+	if status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if identity, err := g.Identify(mustLeaf(t, issued(t, answer, key))); err != nil || identity.ThingName != "" {
+		t.Fatalf("%+v, %v", identity, err)
+	}
+	// with a key of ours
+	made, public, private, err := g.CreateKeys(t.Context(), false)
+	if err != nil || made.Status != pki.Inactive {
+		t.Fatal(made, err)
+	}
+	pair, err := tls.X509KeyPair([]byte(made.PEM), []byte(private))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Identify(mustLeaf(t, pair)); !errors.Is(err, pki.ErrInactive) {
+		t.Fatal(err)
+	}
+	block, _ = pem.Decode([]byte(public))
+	if !slices.Equal(block.Bytes, mustLeaf(t, pair).RawSubjectPublicKeyInfo) {
+		t.Fatal("the public key is another")
+	}
+	_, _, _, err = openGateway(t, nil).CreateKeys(t.Context(), true)
+	wantError(t, err, http.StatusBadRequest, "CreateCertificateFromCsr")
+}
+
+// TestPinned: a certificate of an unknown issuer is accepted by its bytes when it is registered, on resumed sessions too, and
+// no other of its key or name.
+func TestPinned(t *testing.T) {
+	g := openGateway(t, nil)
+	g.listen()
+	ca := newForeignCA(t, "unknown")
+	cert, other := ca.issue("pump/1 *", nil), ca.issue("pump/1 *", nil)
+	_, err := g.Register(t.Context(), pemOf(cert), false, true)
+	wantError(t, err, http.StatusBadRequest, "RegisterCertificateWithoutCA")
+	config := g.clientTLS(cert)
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	hello := func(want bool) {
+		t.Helper()
+		if _, _, err := g.hello(config); (err == nil) != want {
+			t.Fatalf("got %v, want success %v", err, want)
+		}
+	}
+	hello(false)
+	made, err := g.Register(t.Context(), pemOf(cert), true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello(false) // inactive
+	if err := g.SetStatus(t.Context(), made.ID, pki.Active); err != nil {
+		t.Fatal(err)
+	}
+	hello(true)
+	hello(true)
+	if _, _, err := g.hello(g.clientTLS(other)); err == nil {
+		t.Fatal("another certificate of that issuer and name is accepted")
+	}
+	if identity, err := g.Identify(mustLeaf(t, cert)); err != nil || !identity.Pinned || identity.ThingName != "" {
+		t.Fatalf("%+v, %v", identity, err)
+	}
+	_, err = g.Register(t.Context(), pemOf(cert), true, true)
+	if !errors.Is(err, pki.ErrExists) {
+		t.Fatal(err)
+	}
+	g.reopen()
+	g.listen()
+	config = g.clientTLS(cert)
+	hello(true)
+	if err := g.Revoke(t.Context(), made.ID); err != nil {
+		t.Fatal(err)
+	}
+	hello(false)
+	_, err = g.Register(t.Context(), pemOf(ca.issue("late", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), true, true)
+	wantError(t, err, http.StatusBadRequest, "ended at")
+	d := g.newDevice(newKey(t)).allow("lamp-1").enroll()
+	_, err = g.Register(t.Context(), pemOf(d.cert), true, true)
+	wantError(t, err, http.StatusConflict, "issued the certificate itself")
+}
+
+// TestForget: what a deleted thing had is refused, and its key may enroll again.
+func TestForget(t *testing.T) {
+	g := openGateway(t, nil)
+	g.listen()
+	d := g.newDevice(newKey(t)).allow("lamp-1").enroll()
+	id := certID(t, d)
+	if err := g.Allow(t.Context(), []pki.Allowed{{Key: d.hash(), ThingName: "lamp-1"}}); !errors.Is(err, pki.ErrKeyUsed) {
+		t.Fatal(err)
+	}
+	ended, err := g.Forget(t.Context(), []string{id, "none"})
+	if err != nil || !slices.Equal(ended, []string{id}) {
+		t.Fatal(ended, err)
+	}
+	old := d.cert
+	for range 2 {
+		if _, err := g.Identify(mustLeaf(t, old)); !errors.Is(err, pki.ErrInactive) {
+			t.Fatal(err)
+		}
+		g.reopen()
+	}
+	g.listen()
+	if certs, err := g.Certificates(t.Context(), "lamp-1"); err != nil || len(certs) != 0 {
+		t.Fatal(certs, err)
+	}
+	d.allow("lamp-2").enroll()
+	if identity, err := g.Identify(mustLeaf(t, d.cert)); err != nil || identity.ThingName != "lamp-2" {
+		t.Fatalf("%+v, %v", identity, err)
+	}
+}
+
+func TestListCertificates(t *testing.T) {
+	g := openGateway(t, nil)
+	var want []string
+	for range 5 {
+		cert, err := g.CreateFromCSR(t.Context(), []byte(csr(t, newKey(t))), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, cert.ID)
+		g.clock.Advance(time.Second)
+	}
+	for _, ascending := range []bool{true, false} {
+		var got []string
+		for after := (pki.Place{}); ; {
+			page, err := g.ListCertificates(t.Context(), after, ascending, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range page {
+				got = append(got, c.ID)
+				after = pki.Place{IssuedMs: c.IssuedMs, ID: c.ID}
+			}
+			if len(page) < 2 {
+				break
+			}
+		}
+		if !ascending {
+			slices.Reverse(got)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("ascending %v: %v", ascending, got)
+		}
+	}
+}
