@@ -60,7 +60,7 @@ func (s *Server) verify(ctx context.Context, c *call, method, path string) (serv
 	for name, value := range h.All() {
 		header.Add(string(name), string(value))
 	}
-	err = sigv4.Verify(ctx, sigv4.Request{
+	err = sigv4.Verify(sigv4.Request{
 		Method: method, Host: string(h.Host()), Path: path, Query: string(c.http.URI().QueryString()),
 		Header: header, Body: c.http.PostBody(),
 	}, secret, s.opts.Clock.Now())
