@@ -119,21 +119,20 @@ func (r *Registry) startDynamic() {
 	y.windows = map[query.Column]*window{}
 	y.problems = map[uint32]string{}
 	y.rouse = make(chan struct{}, 1)
+	var rules []standing.Rule
 	for _, g := range r.groups.order {
 		if g.dynamic == nil {
 			continue
 		}
 		rule, err := r.rule(g.id, g.name, g.dynamic.Definition())
-		if err == nil {
-			err = y.engine.Check(rule)
-		}
 		if err != nil {
 			y.problems[g.id] = err.Error()
 			r.opts.Log.Error("a dynamic group stays empty: its query is not understood", "group", g.name, "err", err)
 			continue
 		}
-		y.engine.Put(rule)
+		rules = append(rules, rule)
 	}
+	y.engine.Put(rules...)
 	r.delta.reset()
 	r.beginAll("the gateway started")
 }
@@ -176,6 +175,16 @@ func (r *Registry) begin(rule standing.Rule, cause string) {
 // matching returns the things that match. The caller is in a change.
 func (r *Registry) matching(m *query.Matcher) *bitset.BitSet {
 	y := &r.dynamic
+	windows := slices.ContainsFunc(m.Needs().Columns, func(t query.Threshold) bool { return t.Func != query.LastValue })
+	if !windows {
+		// Both of these end with an error only when their context does.
+		if p, err := m.Query().Plan(context.Background(), y.nowMs, y.live); err == nil {
+			if set, err := p.Run(context.Background(), r.index); err == nil {
+				return set
+			}
+		}
+	}
+	// The values of windows are at hand, and the plan would read them all again.
 	set := new(bitset.BitSet)
 	for id := range r.index.Live().EachSet() {
 		y.doc.reset(r.byID[id], y.nowMs)

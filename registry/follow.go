@@ -11,7 +11,7 @@ const (
 	// followEvery is how often follow looks for what changes without a write: times, windows, and who was seen.
 	followEvery = 200 * time.Millisecond
 	// crossingPause is between two takings of crossings, so that a fleet that sends without end is looked at in batches.
-	crossingPause = 50 * time.Millisecond
+	crossingPause = 250 * time.Millisecond
 	// crossingBatch is how many things one change holds against their groups, so that queries and writes wait little for it.
 	crossingBatch = 512
 )

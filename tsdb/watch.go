@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"math"
 	"slices"
 	"sync"
 )
@@ -33,6 +34,9 @@ type watch struct {
 type bounds struct {
 	at  []float64 // ascending, unique
 	any bool
+	// edges are the bounds as mantissas of decimals with the exponent -i: the least that is on a bound, then the least that is above it, and so
+	// on, ascending. nil: a bound is too large for that.
+	edges [10][]int64
 }
 
 // watched is what a shard has of it, guarded by its lock.
@@ -61,6 +65,9 @@ func (s *Store) Watch(thresholds []Threshold) {
 		if b != nil {
 			slices.Sort(b.at)
 			b.at = slices.Compact(b.at)
+			for i := range b.edges {
+				b.edges[i] = edgesOf(b.at, int8(-i))
+			}
 		}
 	}
 	s.live.watch.mu.Lock()
@@ -106,8 +113,7 @@ func (s *Store) TakeCrossings(dst []Crossing) (list []Crossing, lost bool) {
 
 // see holds a new last value v of a column against its bounds. The caller holds the shard's lock, and c still has the value before.
 func (w *watch) see(b *bounds, sh *shard, t *thing, c *column, v *Value) {
-	if c.crossed || t.id >= FirstSource || !b.any && c.lastMs >= 0 && (c.mantissa == v.Mantissa && c.exp == v.Exp && c.kind == v.Kind ||
-		b.place(c.kind, c.mantissa, c.exp) == b.place(v.Kind, v.Mantissa, v.Exp)) {
+	if c.crossed || t.id >= FirstSource || !b.any && c.lastMs >= 0 && b.same(c, v) {
 		return
 	}
 	if len(sh.watched.list) == maxCrossings {
@@ -120,6 +126,51 @@ func (w *watch) see(b *bounds, sh *shard, t *thing, c *column, v *Value) {
 	case w.crossed <- struct{}{}:
 	default:
 	}
+}
+
+// same says whether the last value of a column and v are at the same place among the bounds.
+func (b *bounds) same(c *column, v *Value) bool {
+	if c.kind|v.Kind <= Bool && v.Exp <= 0 && int(v.Exp) > -len(b.edges) && c.exp == v.Exp {
+		if c.mantissa == v.Mantissa {
+			return true
+		}
+		if edges := b.edges[-v.Exp]; edges != nil {
+			lo, hi := 0, len(edges)
+			for lo < hi {
+				if mid := (lo + hi) / 2; edges[mid] <= v.Mantissa {
+					lo = mid + 1
+				} else {
+					hi = mid
+				}
+			}
+			return (lo == 0 || c.mantissa >= edges[lo-1]) && (lo == len(edges) || c.mantissa < edges[lo])
+		}
+	}
+	return b.place(c.kind, c.mantissa, c.exp) == b.place(v.Kind, v.Mantissa, v.Exp)
+}
+
+// edgesOf returns the edges of bounds for one exponent.
+func edgesOf(at []float64, exp int8) []int64 {
+	edges := make([]int64, 0, 2*len(at))
+	for _, bound := range at {
+		guess := math.Round(bound * exactPowers[-exp])
+		if math.Abs(guess) >= maxExactMantissa/2 {
+			return nil
+		}
+		m := int64(guess)
+		for decimalFloat(m, exp) >= bound {
+			m--
+		}
+		for decimalFloat(m, exp) < bound {
+			m++
+		}
+		edges = append(edges, m)
+		for decimalFloat(m, exp) <= bound {
+			m++
+		}
+		edges = append(edges, m)
+	}
+	return edges
 }
 
 // place says where a value is among the bounds: on one, between two, no number (NaN), or a text.

@@ -168,6 +168,52 @@ func TestCrossingsAreNotLost(t *testing.T) {
 	}
 }
 
+// TestCrossingsOfAnyForm: a crossing is what changes the answer of a comparison with a bound, whatever exponents and kinds the values have.
+func TestCrossingsOfAnyForm(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	opts := small(vfs.NewMem())
+	opts.MemoryBytes, opts.LogBytes = 64<<20, 16<<20
+	s := open(t, opts)
+	m := metric(t, s, "temp")
+	for round := range 100 {
+		bounds := make([]float64, 1+rng.IntN(4))
+		for i := range bounds {
+			bounds[i] = float64(rng.IntN(41)-20) / []float64{1, 2, 10, 3, 1e9}[rng.IntN(5)]
+			if rng.IntN(30) == 0 {
+				bounds[i] *= 1e300
+			}
+		}
+		s.Watch([]tsdb.Threshold{{Metric: m, Bounds: bounds}})
+		thing := tsdb.ThingID(round)
+		before := math.Inf(1)
+		for i := range 200 {
+			exp := -rng.IntN(12)
+			v := decimal(m, int64(math.Round((rng.Float64()*44-22)*math.Pow10(-exp))), int8(exp))
+			switch rng.IntN(10) {
+			case 0:
+				v = tsdb.Value{Metric: m, Kind: tsdb.Bool, Mantissa: rng.Int64N(2)}
+			case 1:
+				v = tsdb.Value{Metric: m, Kind: tsdb.Float, Mantissa: int64(math.Float64bits(bounds[rng.IntN(len(bounds))]))}
+			case 2, 3:
+				v = decimal(m, int64(rng.IntN(41)-20), 0)
+			case 4:
+				v = decimal(m, int64(rng.IntN(41)-20)*5, -1)
+			}
+			appendRow(t, s, thing, int64(i)*1000, v)
+			want := i == 0
+			for _, b := range bounds {
+				want = want || (before < b) != (v.Float() < b) || (before > b) != (v.Float() > b)
+			}
+			if list, _ := s.TakeCrossings(nil); (len(list) == 1) != want && i > 0 {
+				t.Fatalf("%v to %v (%+v) with the bounds %v: crossing %v, want %v", before, v.Float(), v, bounds, list, want)
+			}
+			before = v.Float()
+		}
+	}
+}
+
 func TestEachLast(t *testing.T) {
 	s := open(t, small(vfs.NewMem()))
 	m, other := metric(t, s, "temp"), metric(t, s, "other")

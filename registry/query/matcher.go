@@ -22,6 +22,7 @@ type Document interface {
 // Matcher tests one thing at a time. It gives the answer that the query's plan gives over the whole index. It never changes and is
 // safe for concurrent use.
 type Matcher struct {
+	query *Query
 	root  part
 	needs Needs
 }
@@ -74,12 +75,15 @@ const (
 
 // Matcher returns the matcher of a query.
 func (q *Query) Matcher() *Matcher {
-	m := &Matcher{}
+	m := &Matcher{query: q}
 	m.root = m.compile(q, q.root)
 	slices.Sort(m.needs.Fields)
 	m.needs.Fields = slices.Compact(m.needs.Fields)
 	return m
 }
+
+// Query returns the query that the matcher is of.
+func (m *Matcher) Query() *Query { return m.query }
 
 // Needs returns what the answer depends on. Do not change it.
 func (m *Matcher) Needs() Needs { return m.needs }

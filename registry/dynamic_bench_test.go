@@ -1,0 +1,94 @@
+package registry_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"muster/registry"
+)
+
+// memoryStore forgets, so that what is measured is not the disk.
+type memoryStore struct{ things []registry.Thing }
+
+func (s *memoryStore) LoadThings(_ context.Context, into registry.Loader) (registry.Marks, error) {
+	into.Type(registry.ThingType{Name: "lamp"})
+	for _, t := range s.things {
+		into.Thing(t, registry.Connectivity{})
+	}
+	return registry.Marks{NextID: uint32(len(s.things) + 1)}, nil
+}
+
+func (s *memoryStore) ApplyThings(context.Context, registry.Batch) error { return nil }
+
+// BenchmarkDynamicGroups: what a thousand groups over a hundred thousand things cost per update of a thing, and a new group.
+func BenchmarkDynamicGroups(b *testing.B) {
+	const things = 100_000
+	s := &memoryStore{}
+	for i := range things {
+		s.things = append(s.things, registry.Thing{
+			ID: uint32(i + 1), Name: fmt.Sprintf("street-light-%06d", i), UUID: fmt.Sprintf("%08x-0000-4000-8000-%012x", i, i), TypeName: "lamp", Version: 1,
+			Attributes: map[string]string{"city": fmt.Sprint("city-", i%500), "floor": fmt.Sprint(i % 40), "serial": fmt.Sprintf("SN-%010d", i*7919)},
+		})
+	}
+	r, err := registry.Open(ctx, registry.Options{Store: s, Clock: newClock(), Metrics: metrics.NewSet(), MaxAttributes: 10})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	live := newLiveFake()
+	r.FollowTelemetry(live)
+	update := func(b *testing.B) {
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			n++
+			_, err := r.UpdateThing(ctx, registry.ThingUpdate{Name: fmt.Sprintf("street-light-%06d", n*7919%things), Merge: true,
+				Attributes: map[string]string{"city": fmt.Sprint("city-", n%500)}})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("update/groups=0", update)
+	began := time.Now()
+	for i := range 1000 {
+		text := fmt.Sprintf("attributes.city:city-%d", i%500)
+		switch i % 5 {
+		case 1:
+			text = fmt.Sprintf("thingTypeName:lamp AND attributes.city:city-%d* AND attributes.floor>%d", i%50, i%40)
+		case 2:
+			text = fmt.Sprintf("telemetry.temp>%d AND attributes.city:city-%d", i, i%500)
+		case 3:
+			text = fmt.Sprintf("group:g%d AND NOT attributes.floor:3", i-3)
+		case 4:
+			text = fmt.Sprintf("connectivity.connected:true attributes.floor:[%d TO %d]", i%30, i%30+5)
+		}
+		if _, err := r.CreateDynamicGroup(ctx, registry.DynamicInput{Name: fmt.Sprint("g", i), Definition: registry.Definition{Query: text}}); err != nil {
+			b.Fatal(text, err)
+		}
+	}
+	b.Logf("1000 groups made in %s", time.Since(began).Round(time.Millisecond))
+	b.Run("update/groups=1000", update)
+	build := func(text string) func(b *testing.B) {
+		return func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				name := fmt.Sprint("new-", n)
+				n++
+				if _, err := r.CreateDynamicGroup(ctx, registry.DynamicInput{Name: name, Definition: registry.Definition{Query: text}}); err != nil {
+					b.Fatal(err)
+				}
+				if err := r.DeleteGroup(ctx, name, 0, true); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	b.Run("build/members=200", build("attributes.city:city-7"))
+	b.Run("build/members=50000", build("attributes.floor>=20"))
+	b.Run("build/timed", build("registry.updated>now-1h attributes.city:city-7"))
+}
