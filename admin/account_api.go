@@ -12,9 +12,14 @@ type me struct {
 	Role     account.Role `json:"role"`
 }
 
-func getSetup(ctx context.Context, s *Server, _ *call) (any, error) {
+// setupState says whether this gateway still needs its first user.
+type setupState struct {
+	Needed bool `json:"needed"`
+}
+
+func getSetup(ctx context.Context, s *Server, _ *call) (*setupState, error) {
 	needed, err := s.accounts.NeedsSetup(ctx)
-	return map[string]bool{"needed": needed}, err
+	return &setupState{needed}, err
 }
 
 type setupInput struct {
@@ -23,7 +28,7 @@ type setupInput struct {
 	Password string `json:"password"`
 }
 
-func postSetup(ctx context.Context, s *Server, c *call, in setupInput) (any, error) {
+func postSetup(ctx context.Context, s *Server, c *call, in setupInput) (*me, error) {
 	c.target = in.Username
 	secret, who, err := s.accounts.Setup(ctx, in.Code, in.Username, in.Password, c.remote)
 	if err != nil {
@@ -39,7 +44,7 @@ type loginInput struct {
 	Code     string `json:"code"` // one-time login, instead of the two
 }
 
-func postLogin(ctx context.Context, s *Server, c *call, in loginInput) (any, error) {
+func postLogin(ctx context.Context, s *Server, c *call, in loginInput) (*me, error) {
 	c.target = in.Username
 	if in.Code != "" {
 		if in.Username != "" || in.Password != "" {
@@ -60,13 +65,13 @@ func postLogin(ctx context.Context, s *Server, c *call, in loginInput) (any, err
 
 // signIn sets the cookie of a new session. The session that the browser had before stays as it is: it may be of
 // another tab's user, and ends by itself.
-func signIn(c *call, secret string, who account.Principal) (any, error) {
+func signIn(c *call, secret string, who account.Principal) (*me, error) {
 	c.who = who
 	setSession(c, secret)
-	return me{who.Name, who.Role}, nil
+	return &me{who.Name, who.Role}, nil
 }
 
-func postLogout(ctx context.Context, s *Server, c *call) (any, error) {
+func postLogout(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	clearSession(c)
 	if cookie := c.http.Request.Header.Cookie(cookieName); len(cookie) > 0 {
 		return nil, s.accounts.Logout(ctx, string(cookie))
@@ -74,8 +79,8 @@ func postLogout(ctx context.Context, s *Server, c *call) (any, error) {
 	return nil, nil
 }
 
-func getMe(_ context.Context, _ *Server, c *call) (any, error) {
-	return me{c.who.Name, c.who.Role}, nil
+func getMe(_ context.Context, _ *Server, c *call) (*me, error) {
+	return &me{c.who.Name, c.who.Role}, nil
 }
 
 type userOutput struct {
@@ -86,7 +91,11 @@ type userOutput struct {
 	ChangedMs   int64        `json:"changedMs"`
 }
 
-func listUsers(ctx context.Context, s *Server, _ *call) (any, error) {
+type userList struct {
+	Users []userOutput `json:"users"`
+}
+
+func listUsers(ctx context.Context, s *Server, _ *call) (*userList, error) {
 	users, err := s.accounts.ListUsers(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +104,7 @@ func listUsers(ctx context.Context, s *Server, _ *call) (any, error) {
 	for _, u := range users {
 		out = append(out, userOutput{u.Name, u.Role, u.PasswordHash != "", u.CreatedMs, u.ChangedMs})
 	}
-	return map[string]any{"users": out}, nil
+	return &userList{out}, nil
 }
 
 type userInput struct {
@@ -104,12 +113,12 @@ type userInput struct {
 	Role     account.Role `json:"role"`
 }
 
-func createUser(ctx context.Context, s *Server, c *call, in userInput) (any, error) {
+func createUser(ctx context.Context, s *Server, c *call, in userInput) (*me, error) {
 	c.target = in.Username
 	if err := s.accounts.CreateUser(ctx, in.Username, in.Password, in.Role); err != nil {
 		return nil, err
 	}
-	return created{me{in.Username, in.Role}}, nil
+	return &me{in.Username, in.Role}, nil
 }
 
 type userChange struct {
@@ -117,11 +126,11 @@ type userChange struct {
 	Role     account.Role `json:"role"`     // "": unchanged
 }
 
-func changeUser(ctx context.Context, s *Server, c *call, in userChange) (any, error) {
+func changeUser(ctx context.Context, s *Server, c *call, in userChange) (*noContent, error) {
 	return nil, s.accounts.ChangeUser(ctx, c.labels[0], in.Password, in.Role)
 }
 
-func deleteUser(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteUser(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	return nil, s.accounts.DeleteUser(ctx, c.labels[0])
 }
 
@@ -140,7 +149,11 @@ func tokenOut(t account.Token, secret string) tokenOutput {
 	return tokenOutput{t.ID, t.Name, t.Role, t.CreatedBy, t.CreatedMs, t.ExpiresMs, t.UsedMs, secret}
 }
 
-func listTokens(ctx context.Context, s *Server, _ *call) (any, error) {
+type tokenList struct {
+	Tokens []tokenOutput `json:"tokens"`
+}
+
+func listTokens(ctx context.Context, s *Server, _ *call) (*tokenList, error) {
 	tokens, err := s.accounts.ListTokens(ctx)
 	if err != nil {
 		return nil, err
@@ -149,7 +162,7 @@ func listTokens(ctx context.Context, s *Server, _ *call) (any, error) {
 	for _, t := range tokens {
 		out = append(out, tokenOut(t, ""))
 	}
-	return map[string]any{"tokens": out}, nil
+	return &tokenList{out}, nil
 }
 
 type tokenInput struct {
@@ -161,7 +174,7 @@ type tokenInput struct {
 // maxLifeSeconds keeps lifeSeconds inside a time.Duration; the accounts have a tighter rule.
 const maxLifeSeconds = int64(100 * 366 * 24 * time.Hour / time.Second)
 
-func createToken(ctx context.Context, s *Server, c *call, in tokenInput) (any, error) {
+func createToken(ctx context.Context, s *Server, c *call, in tokenInput) (*tokenOutput, error) {
 	c.target = in.Name
 	if in.LifeSeconds < 0 || in.LifeSeconds > maxLifeSeconds {
 		return nil, invalid("lifeSeconds must be 0 (never expires) or a number of seconds up to ten years")
@@ -170,10 +183,11 @@ func createToken(ctx context.Context, s *Server, c *call, in tokenInput) (any, e
 	if err != nil {
 		return nil, err
 	}
-	return created{tokenOut(t, secret)}, nil
+	out := tokenOut(t, secret)
+	return &out, nil
 }
 
-func deleteToken(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteToken(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	return nil, s.accounts.DeleteToken(ctx, c.labels[0])
 }
 
@@ -190,7 +204,11 @@ func keyOut(k account.AccessKey, secret string) keyOutput {
 	return keyOutput{k.ID, k.Role, k.CreatedBy, k.CreatedMs, k.UsedMs, secret}
 }
 
-func listAccessKeys(ctx context.Context, s *Server, _ *call) (any, error) {
+type keyList struct {
+	Keys []keyOutput `json:"accessKeys"`
+}
+
+func listAccessKeys(ctx context.Context, s *Server, _ *call) (*keyList, error) {
 	keys, err := s.accounts.ListAccessKeys(ctx)
 	if err != nil {
 		return nil, err
@@ -199,22 +217,23 @@ func listAccessKeys(ctx context.Context, s *Server, _ *call) (any, error) {
 	for _, k := range keys {
 		out = append(out, keyOut(k, ""))
 	}
-	return map[string]any{"accessKeys": out}, nil
+	return &keyList{out}, nil
 }
 
 type keyInput struct {
 	Role account.Role `json:"role"`
 }
 
-func createAccessKey(ctx context.Context, s *Server, c *call, in keyInput) (any, error) {
+func createAccessKey(ctx context.Context, s *Server, c *call, in keyInput) (*keyOutput, error) {
 	secret, k, err := s.accounts.NewAccessKey(ctx, in.Role, c.who.Name)
 	if err != nil {
 		return nil, err
 	}
 	c.target = k.ID
-	return created{keyOut(k, secret)}, nil
+	out := keyOut(k, secret)
+	return &out, nil
 }
 
-func deleteAccessKey(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteAccessKey(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	return nil, s.accounts.DeleteAccessKey(ctx, c.labels[0])
 }

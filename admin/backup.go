@@ -13,7 +13,7 @@ type backupRequest struct {
 
 // postBackup makes the gateway write a backup. Only the local socket may ask: a path on this machine is not for the network to name.
 // It takes as long as it takes, and ends with the gateway.
-func postBackup(_ context.Context, s *Server, c *call, in backupRequest) (any, error) {
+func postBackup(_ context.Context, s *Server, c *call, in backupRequest) (*any, error) {
 	c.target = in.To
 	if !isLocal(c.http) {
 		return nil, &apiError{status: fasthttp.StatusForbidden, kind: "denied", message: "a backup is started on the gateway itself: muster backup"}
@@ -26,5 +26,5 @@ func postBackup(_ context.Context, s *Server, c *call, in backupRequest) (any, e
 		s.log.Error("backup failed", "file", in.To, "err", err)
 		return nil, &apiError{status: fasthttp.StatusUnprocessableEntity, kind: "backup", message: err.Error()}
 	}
-	return done, nil
+	return &done, nil
 }

@@ -145,16 +145,14 @@ func (s *Server) run(ctx context.Context, c *call, r *route) error {
 		// A write that returned is in this revision: queries may ask for it as minRevision.
 		c.http.Response.Header.Set(revisionHeader, strconv.FormatInt(s.registry.Revision(), 10))
 	}
-	switch a := answer.(type) {
-	case written:
-	case nil:
+	switch answer.(type) {
+	case *written:
+		return nil
+	case *noContent:
 		c.http.SetStatusCode(fasthttp.StatusNoContent)
-	case created:
-		return writeJSON(c, fasthttp.StatusCreated, a.body)
-	default:
-		return writeJSON(c, fasthttp.StatusOK, a)
+		return nil
 	}
-	return nil
+	return writeJSON(c, r.handle.status, answer)
 }
 
 // record writes the audit line of a call: of every one whose route says so, and of every refusal of a right.

@@ -112,19 +112,19 @@ type eventConfigurations struct {
 	LastModified   epochSeconds           `json:"lastModifiedDate,omitempty"`
 }
 
-func describeEventConfigurations(_ context.Context, s *Server, _ *call) (any, error) {
+func describeEventConfigurations(_ context.Context, s *Server, _ *call) (*eventConfigurations, error) {
 	state := s.events.current()
-	answer := eventConfigurations{map[string]eventSwitch{}, epochSeconds(state.CreatedMs), epochSeconds(state.ModifiedMs)}
+	answer := &eventConfigurations{map[string]eventSwitch{}, epochSeconds(state.CreatedMs), epochSeconds(state.ModifiedMs)}
 	for _, eventType := range eventTypes {
 		answer.Configurations[eventType] = eventSwitch{state.On[eventType]}
 	}
 	return answer, nil
 }
 
-func updateEventConfigurations(_ context.Context, s *Server, _ *call, in eventConfigurations) (any, error) {
+func updateEventConfigurations(_ context.Context, s *Server, _ *call, in eventConfigurations) (*empty, error) {
 	changes := map[string]bool{}
 	for eventType, c := range in.Configurations {
 		changes[eventType] = c.Enabled
 	}
-	return empty{}, s.events.update(changes, s.opts.Clock.Now().UnixMilli())
+	return &empty{}, s.events.update(changes, s.opts.Clock.Now().UnixMilli())
 }

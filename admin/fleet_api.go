@@ -2,11 +2,13 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
 
+	"muster/admin/audit"
 	"muster/pki"
 	"muster/registry"
 	"muster/tsdb"
@@ -51,7 +53,15 @@ func intArg(c *call, name string, fallback, least, most int) (int, error) {
 	return n, nil
 }
 
-func searchThings(ctx context.Context, s *Server, c *call) (any, error) {
+// thingPage is a page of things that match a query.
+type thingPage struct {
+	Things     []thingOutput `json:"things"`
+	Total      int           `json:"total"` // on all pages
+	NextCursor string        `json:"nextCursor"`
+	TookMs     float64       `json:"tookMs"`
+}
+
+func searchThings(ctx context.Context, s *Server, c *call) (*thingPage, error) {
 	begin := time.Now()
 	limit, err := intArg(c, "limit", defaultPage, 1, registry.MaxPage)
 	if err != nil {
@@ -75,12 +85,7 @@ func searchThings(ctx context.Context, s *Server, c *call) (any, error) {
 	for _, t := range things {
 		out = append(out, s.thingOut(t))
 	}
-	return struct {
-		Things     []thingOutput `json:"things"`
-		Total      int           `json:"total"`
-		NextCursor string        `json:"nextCursor"`
-		TookMs     float64       `json:"tookMs"`
-	}{out, total, next, float64(time.Since(begin).Microseconds()) / 1000}, nil
+	return &thingPage{out, total, next, float64(time.Since(begin).Microseconds()) / 1000}, nil
 }
 
 type certificateOutput struct {
@@ -89,7 +94,14 @@ type certificateOutput struct {
 	NotAfterMs    int64      `json:"notAfterMs"`
 }
 
-func getThing(ctx context.Context, s *Server, c *call) (any, error) {
+type thingDetail struct {
+	thingOutput
+	ThingID      string              `json:"thingId"`
+	CreatedMs    int64               `json:"createdMs"`
+	Certificates []certificateOutput `json:"certificates"`
+}
+
+func getThing(ctx context.Context, s *Server, c *call) (*thingDetail, error) {
 	t, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
@@ -104,12 +116,7 @@ func getThing(ctx context.Context, s *Server, c *call) (any, error) {
 			certificates = append(certificates, certificateOutput{k.ID, k.Status, k.NotAfterMs})
 		}
 	}
-	return struct {
-		thingOutput
-		ThingID      string              `json:"thingId"`
-		CreatedMs    int64               `json:"createdMs"`
-		Certificates []certificateOutput `json:"certificates"`
-	}{s.thingOut(t), t.UUID, t.CreatedMs, certificates}, nil
+	return &thingDetail{s.thingOut(t), t.UUID, t.CreatedMs, certificates}, nil
 }
 
 type fieldOutput struct {
@@ -119,7 +126,11 @@ type fieldOutput struct {
 	TimeMs int64  `json:"timeMs"`
 }
 
-func getTwin(_ context.Context, s *Server, c *call) (any, error) {
+type twinOutput struct {
+	Fields []fieldOutput `json:"fields"`
+}
+
+func getTwin(_ context.Context, s *Server, c *call) (*twinOutput, error) {
 	t, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
@@ -130,7 +141,7 @@ func getTwin(_ context.Context, s *Server, c *call) (any, error) {
 			out = append(out, fieldOut(f))
 		}
 	}
-	return map[string]any{"fields": out}, nil
+	return &twinOutput{out}, nil
 }
 
 func fieldOut(f tsdb.Field) fieldOutput {
@@ -146,11 +157,21 @@ func fieldOut(f tsdb.Field) fieldOutput {
 	return out
 }
 
-func getAudit(_ context.Context, s *Server, c *call) (any, error) {
+// auditPage has lines as they are on disk, each an audit.Entry, newest first.
+type auditPage struct {
+	Lines []json.RawMessage `json:"lines"`
+}
+
+// auditEntries is auditPage for the OpenAPI document.
+type auditEntries struct {
+	Lines []audit.Entry `json:"lines"`
+}
+
+func getAudit(_ context.Context, s *Server, c *call) (*auditPage, error) {
 	limit, err := intArg(c, "limit", defaultPage, 1, 10_000)
 	if err != nil {
 		return nil, err
 	}
 	lines, err := s.audit.Newest(limit)
-	return map[string]any{"lines": lines}, err
+	return &auditPage{lines}, err
 }

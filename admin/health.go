@@ -27,24 +27,34 @@ func (s *Server) notReady(ctx context.Context) string {
 	return ""
 }
 
-func getHealth(context.Context, *Server, *call) (any, error) {
-	return map[string]string{"status": "ok"}, nil
+type health struct {
+	Status string `json:"status"`
 }
 
-func getReady(ctx context.Context, s *Server, c *call) (any, error) {
+func getHealth(context.Context, *Server, *call) (*health, error) {
+	return &health{"ok"}, nil
+}
+
+// readiness has the status 503 where it is false.
+type readiness struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func getReady(ctx context.Context, s *Server, c *call) (*written, error) {
 	if reason := s.notReady(ctx); reason != "" {
-		return written{}, writeJSON(c, fasthttp.StatusServiceUnavailable, map[string]any{"ready": false, "reason": reason})
+		return &written{}, writeJSON(c, fasthttp.StatusServiceUnavailable, readiness{Reason: reason})
 	}
-	return map[string]any{"ready": true}, nil
+	return &written{}, writeJSON(c, fasthttp.StatusOK, readiness{Ready: true})
 }
 
-func getMetrics(_ context.Context, s *Server, c *call) (any, error) {
+func getMetrics(_ context.Context, s *Server, c *call) (*written, error) {
 	var text bytes.Buffer
 	s.opts.Metrics.WritePrometheus(&text)
 	metrics.WriteProcessMetrics(&text)
 	c.http.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	c.http.SetBody(text.Bytes())
-	return written{}, nil
+	return &written{}, nil
 }
 
 // ResidentBytes returns the resident memory of this process, 0 where /proc does not tell.

@@ -54,7 +54,12 @@ type allowEntry struct {
 	UsedMs        int64  `json:"usedMs"`  // 0: not used yet
 }
 
-func listAllowed(ctx context.Context, s *Server, c *call) (any, error) {
+type allowPage struct {
+	Allow      []allowEntry `json:"allow"`
+	NextCursor string       `json:"nextCursor"`
+}
+
+func listAllowed(ctx context.Context, s *Server, c *call) (*allowPage, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -81,7 +86,7 @@ func listAllowed(ctx context.Context, s *Server, c *call) (any, error) {
 	if len(entries) == limit {
 		next = entries[len(entries)-1].Key.String()
 	}
-	return map[string]any{"allow": out, "nextCursor": next}, nil
+	return &allowPage{out, next}, nil
 }
 
 const (
@@ -89,8 +94,20 @@ const (
 	maxAllowed = 10_000 // entries in one JSON body; a CSV takes more
 )
 
+// allowInput is a key that may enrol, and as what.
+type allowInput struct {
+	ThingName     string `json:"thingName"`
+	SPKISHA256    string `json:"spkiSha256"`
+	ThingTypeName string `json:"thingTypeName"`
+}
+
+type allowedOutput struct {
+	Added  int        `json:"added"`
+	Errors []rowError `json:"errors"` // of the rows of a CSV that were left out
+}
+
 // postAllow adds keys, as JSON (all or none) or as CSV (row by row).
-func postAllow(ctx context.Context, s *Server, c *call) (any, error) {
+func postAllow(ctx context.Context, s *Server, c *call) (*allowedOutput, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -98,11 +115,7 @@ func postAllow(ctx context.Context, s *Server, c *call) (any, error) {
 	if strings.HasPrefix(string(c.http.Request.Header.ContentType()), csvType) {
 		return allowCSV(ctx, identity, c)
 	}
-	var in []struct {
-		ThingName     string `json:"thingName"`
-		SPKISHA256    string `json:"spkiSha256"`
-		ThingTypeName string `json:"thingTypeName"`
-	}
+	var in []allowInput
 	if err := decodeStrict(c.http.PostBody(), &in); err != nil {
 		return nil, err
 	}
@@ -121,7 +134,7 @@ func postAllow(ctx context.Context, s *Server, c *call) (any, error) {
 	if err := identity.Allow(ctx, entries); err != nil {
 		return nil, err
 	}
-	return map[string]int{"added": len(entries)}, nil
+	return &allowedOutput{len(entries), []rowError{}}, nil
 }
 
 type rowError struct {
@@ -129,7 +142,7 @@ type rowError struct {
 	Message string `json:"message"`
 }
 
-func allowCSV(ctx context.Context, identity Identity, c *call) (any, error) {
+func allowCSV(ctx context.Context, identity Identity, c *call) (*allowedOutput, error) {
 	c.target = csvType
 	added, bad, err := identity.AllowCSV(ctx, bytes.NewReader(c.http.PostBody()))
 	if err != nil {
@@ -139,10 +152,10 @@ func allowCSV(ctx context.Context, identity Identity, c *call) (any, error) {
 	for _, b := range bad {
 		out = append(out, rowError{b.Line, b.Message})
 	}
-	return map[string]any{"added": added, "errors": out}, nil
+	return &allowedOutput{added, out}, nil
 }
 
-func deleteAllowed(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteAllowed(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -154,29 +167,34 @@ func deleteAllowed(ctx context.Context, s *Server, c *call) (any, error) {
 	return nil, identity.RemoveAllowed(ctx, key)
 }
 
+type refusedKey struct {
+	SPKISHA256  string `json:"spkiSha256"`
+	CommonName  string `json:"commonName"` // as its certificate claims
+	Remote      string `json:"remote"`
+	Reason      string `json:"reason"`
+	FirstSeenMs int64  `json:"firstSeenMs"`
+	LastSeenMs  int64  `json:"lastSeenMs"`
+	Count       uint64 `json:"count"`
+}
+
+type refusedList struct {
+	Refused []refusedKey `json:"refused"`
+}
+
 // listRefused answers the keys that asked for enrolment lately and did not get it.
-func listRefused(_ context.Context, s *Server, _ *call) (any, error) {
+func listRefused(_ context.Context, s *Server, _ *call) (*refusedList, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
-	}
-	type refusedKey struct {
-		SPKISHA256  string `json:"spkiSha256"`
-		CommonName  string `json:"commonName"` // as its certificate claims
-		Remote      string `json:"remote"`
-		Reason      string `json:"reason"`
-		FirstSeenMs int64  `json:"firstSeenMs"`
-		LastSeenMs  int64  `json:"lastSeenMs"`
-		Count       uint64 `json:"count"`
 	}
 	out := []refusedKey{}
 	for _, k := range identity.Refused() {
 		out = append(out, refusedKey{k.Key.String(), k.CommonName, k.Remote, k.Reason, k.FirstSeenMs, k.LastSeenMs, k.Count})
 	}
-	return map[string]any{"refused": out}, nil
+	return &refusedList{out}, nil
 }
 
-func revokeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+func revokeCertificate(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -185,7 +203,7 @@ func revokeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 }
 
 // revokeThing revokes every certificate of a thing and blocks their keys.
-func revokeThing(ctx context.Context, s *Server, c *call) (any, error) {
+func revokeThing(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -206,14 +224,14 @@ const certsType = "application/pkcs7-mime"
 
 // writeEST writes base64 of DER, as RFC 8951 section 3.1 has it: the transfer encoding is always base64 and the header
 // that says so is for clients of RFC 7030.
-func writeEST(c *call, contentType string, body []byte) (any, error) {
+func writeEST(c *call, contentType string, body []byte) (*written, error) {
 	c.http.Response.Header.Set("Content-Transfer-Encoding", "base64")
 	c.http.SetContentType(contentType)
 	c.http.SetBody(body)
-	return written{}, nil
+	return &written{}, nil
 }
 
-func estCACerts(_ context.Context, s *Server, c *call) (any, error) {
+func estCACerts(_ context.Context, s *Server, c *call) (*written, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -222,21 +240,21 @@ func estCACerts(_ context.Context, s *Server, c *call) (any, error) {
 }
 
 // estAttrs says that a certificate request needs no special attribute (RFC 7030 section 4.5.2: 204).
-func estAttrs(context.Context, *Server, *call) (any, error) { return nil, nil }
+func estAttrs(context.Context, *Server, *call) (*noContent, error) { return nil, nil }
 
-func estEnroll(ctx context.Context, s *Server, c *call) (any, error) {
+func estEnroll(ctx context.Context, s *Server, c *call) (*written, error) {
 	return enroll(ctx, c, s, func(ctx context.Context, identity Identity, cert *x509.Certificate) ([]byte, error) {
 		return identity.Enroll(ctx, cert, c.http.PostBody())
 	})
 }
 
-func estReenroll(ctx context.Context, s *Server, c *call) (any, error) {
+func estReenroll(ctx context.Context, s *Server, c *call) (*written, error) {
 	return enroll(ctx, c, s, func(ctx context.Context, identity Identity, cert *x509.Certificate) ([]byte, error) {
 		return identity.Reenroll(ctx, cert, c.http.PostBody())
 	})
 }
 
-func enroll(ctx context.Context, c *call, s *Server, issue func(context.Context, Identity, *x509.Certificate) ([]byte, error)) (any, error) {
+func enroll(ctx context.Context, c *call, s *Server, issue func(context.Context, Identity, *x509.Certificate) ([]byte, error)) (*written, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -254,7 +272,7 @@ func enroll(ctx context.Context, c *call, s *Server, issue func(context.Context,
 	return writeEST(c, certsType+"; smime-type=certs-only", answer)
 }
 
-func getCRL(_ context.Context, s *Server, c *call) (any, error) {
+func getCRL(_ context.Context, s *Server, c *call) (*written, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
@@ -265,5 +283,5 @@ func getCRL(_ context.Context, s *Server, c *call) (any, error) {
 	}
 	c.http.SetContentType("application/pkix-crl")
 	c.http.SetBody(crl)
-	return written{}, nil
+	return &written{}, nil
 }

@@ -16,8 +16,8 @@ import (
 
 // awsBody makes an endpoint of a function that takes a body in AWS's form: an empty one is {}, unknown fields are for
 // newer clients and are left aside.
-func awsBody[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (Out, error)) endpoint {
-	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) {
+func awsBody[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (*Out, error)) endpoint {
+	return takes[In](plain(func(ctx context.Context, s *Server, c *call) (*Out, error) {
 		var in In
 		if text := c.http.PostBody(); len(text) > 0 {
 			if err := json.Unmarshal(text, &in); err != nil {
@@ -26,7 +26,7 @@ func awsBody[In, Out any](f func(ctx context.Context, s *Server, c *call, in In)
 			}
 		}
 		return f(ctx, s, c, in)
-	}}
+	}))
 }
 
 // empty is the answer of operations that return nothing: AWS sends {}.
@@ -93,7 +93,13 @@ type createThingInput struct {
 	BillingGroupName string           `json:"billingGroupName"`
 }
 
-func createThing(ctx context.Context, s *Server, c *call, in createThingInput) (any, error) {
+type thingCreated struct {
+	ThingName string `json:"thingName"`
+	ThingARN  string `json:"thingArn"`
+	ThingID   string `json:"thingId"`
+}
+
+func createThing(ctx context.Context, s *Server, c *call, in createThingInput) (*thingCreated, error) {
 	name := c.labels[0]
 	t, err := s.registry.CreateThing(ctx, registry.ThingInput{
 		Name: name, TypeName: in.ThingTypeName, BillingGroup: in.BillingGroupName, Attributes: in.AttributePayload.Attributes,
@@ -101,28 +107,26 @@ func createThing(ctx context.Context, s *Server, c *call, in createThingInput) (
 	if err != nil {
 		return nil, exists(err, name, s.registry.ThingARN(name))
 	}
-	return struct {
-		ThingName string `json:"thingName"`
-		ThingARN  string `json:"thingArn"`
-		ThingID   string `json:"thingId"`
-	}{t.Name, s.registry.ThingARN(t.Name), t.UUID}, nil
+	return &thingCreated{t.Name, s.registry.ThingARN(t.Name), t.UUID}, nil
 }
 
-func describeThing(_ context.Context, s *Server, c *call) (any, error) {
+type thingDescription struct {
+	DefaultClientID string            `json:"defaultClientId"`
+	ThingName       string            `json:"thingName"`
+	ThingID         string            `json:"thingId"`
+	ThingARN        string            `json:"thingArn"`
+	ThingTypeName   string            `json:"thingTypeName,omitempty"`
+	Attributes      map[string]string `json:"attributes"`
+	Version         int64             `json:"version"`
+	BillingGroup    string            `json:"billingGroupName,omitempty"`
+}
+
+func describeThing(_ context.Context, s *Server, c *call) (*thingDescription, error) {
 	t, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		DefaultClientID string            `json:"defaultClientId"`
-		ThingName       string            `json:"thingName"`
-		ThingID         string            `json:"thingId"`
-		ThingARN        string            `json:"thingArn"`
-		ThingTypeName   string            `json:"thingTypeName,omitempty"`
-		Attributes      map[string]string `json:"attributes"`
-		Version         int64             `json:"version"`
-		BillingGroup    string            `json:"billingGroupName,omitempty"`
-	}{t.Name, t.Name, t.UUID, s.registry.ThingARN(t.Name), t.TypeName, orEmpty(t.Attributes), t.Version, t.BillingGroup}, nil
+	return &thingDescription{t.Name, t.Name, t.UUID, s.registry.ThingARN(t.Name), t.TypeName, orEmpty(t.Attributes), t.Version, t.BillingGroup}, nil
 }
 
 func orEmpty(attributes map[string]string) map[string]string {
@@ -139,7 +143,7 @@ type updateThingInput struct {
 	RemoveThingType  bool              `json:"removeThingType"`
 }
 
-func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (any, error) {
+func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (*empty, error) {
 	update := registry.ThingUpdate{
 		Name: c.labels[0], TypeName: in.ThingTypeName, RemoveType: in.RemoveThingType, ExpectedVersion: in.ExpectedVersion,
 	}
@@ -147,18 +151,31 @@ func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (
 		update.Attributes, update.Merge = orEmpty(in.AttributePayload.Attributes), in.AttributePayload.Merge
 	}
 	_, err := s.registry.UpdateThing(ctx, update)
-	return empty{}, err
+	return &empty{}, err
 }
 
-func deleteThing(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteThing(ctx context.Context, s *Server, c *call) (*empty, error) {
 	expected, err := expectedVersion(c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.DeleteThing(ctx, c.labels[0], expected)
+	return &empty{}, s.registry.DeleteThing(ctx, c.labels[0], expected)
 }
 
-func listThings(ctx context.Context, s *Server, c *call) (any, error) {
+type thingListed struct {
+	ThingName     string            `json:"thingName"`
+	ThingTypeName string            `json:"thingTypeName,omitempty"`
+	ThingARN      string            `json:"thingArn"`
+	Attributes    map[string]string `json:"attributes"`
+	Version       int64             `json:"version"`
+}
+
+type thingList struct {
+	Things    []thingListed `json:"things"`
+	NextToken string        `json:"nextToken,omitempty"`
+}
+
+func listThings(ctx context.Context, s *Server, c *call) (*thingList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -177,26 +194,20 @@ func listThings(ctx context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type item struct {
-		ThingName     string            `json:"thingName"`
-		ThingTypeName string            `json:"thingTypeName,omitempty"`
-		ThingARN      string            `json:"thingArn"`
-		Attributes    map[string]string `json:"attributes"`
-		Version       int64             `json:"version"`
-	}
-	items := make([]item, 0, len(things))
+	items := make([]thingListed, 0, len(things))
 	for _, t := range things {
-		items = append(items, item{t.Name, t.TypeName, s.registry.ThingARN(t.Name), orEmpty(t.Attributes), t.Version})
+		items = append(items, thingListed{t.Name, t.TypeName, s.registry.ThingARN(t.Name), orEmpty(t.Attributes), t.Version})
 	}
-	return struct {
-		Things    []item `json:"things"`
-		NextToken string `json:"nextToken,omitempty"`
-	}{items, pageToken(next)}, nil
+	return &thingList{items, pageToken(next)}, nil
+}
+
+type endpointAddress struct {
+	Address string `json:"endpointAddress"`
 }
 
 // describeEndpoint answers the address as the caller reached it, with the port of the devices' listener. AWS answers a
 // host name only; here the port is needed, because it may be any.
-func describeEndpoint(_ context.Context, s *Server, c *call) (any, error) {
+func describeEndpoint(_ context.Context, s *Server, c *call) (*endpointAddress, error) {
 	host := string(c.http.Request.Header.Host())
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
@@ -218,5 +229,5 @@ func describeEndpoint(_ context.Context, s *Server, c *call) (any, error) {
 	default:
 		return nil, invalid("endpointType %q is not one that this gateway has: iot:Data-ATS, iot:Data, iot:Jobs", short(kind))
 	}
-	return map[string]string{"endpointAddress": address}, nil
+	return &endpointAddress{address}, nil
 }

@@ -27,7 +27,7 @@ type createBillingInput struct {
 	Tags       []tag             `json:"tags"`
 }
 
-func createBilling(ctx context.Context, s *Server, c *call, in createBillingInput) (any, error) {
+func createBilling(ctx context.Context, s *Server, c *call, in createBillingInput) (*billingOutput, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,8 @@ func createBilling(ctx context.Context, s *Server, c *call, in createBillingInpu
 	if err != nil {
 		return nil, exists(err, name, s.registry.BillingGroupARN(name))
 	}
-	return s.billingOut(b), nil
+	out := s.billingOut(b)
+	return &out, nil
 }
 
 type billingOutput struct {
@@ -50,20 +51,23 @@ func (s *Server) billingOut(b registry.BillingGroup) billingOutput {
 	return billingOutput{b.Name, s.registry.BillingGroupARN(b.Name), b.UUID}
 }
 
-func describeBilling(_ context.Context, s *Server, c *call) (any, error) {
+type billingMetadata struct {
+	CreationDate epochSeconds `json:"creationDate"`
+}
+
+type billingDescription struct {
+	billingOutput
+	Version    int64             `json:"version"`
+	Properties billingProperties `json:"billingGroupProperties"`
+	Metadata   billingMetadata   `json:"billingGroupMetadata"`
+}
+
+func describeBilling(_ context.Context, s *Server, c *call) (*billingDescription, error) {
 	b, err := s.registry.BillingGroup(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
-	type metadata struct {
-		CreationDate epochSeconds `json:"creationDate"`
-	}
-	return struct {
-		billingOutput
-		Version    int64             `json:"version"`
-		Properties billingProperties `json:"billingGroupProperties"`
-		Metadata   metadata          `json:"billingGroupMetadata"`
-	}{s.billingOut(b), b.Version, billingProperties{b.Description}, metadata{epochSeconds(b.CreatedMs)}}, nil
+	return &billingDescription{s.billingOut(b), b.Version, billingProperties{b.Description}, billingMetadata{epochSeconds(b.CreatedMs)}}, nil
 }
 
 type updateBillingInput struct {
@@ -71,7 +75,7 @@ type updateBillingInput struct {
 	ExpectedVersion int64              `json:"expectedVersion"`
 }
 
-func updateBilling(ctx context.Context, s *Server, c *call, in updateBillingInput) (any, error) {
+func updateBilling(ctx context.Context, s *Server, c *call, in updateBillingInput) (*versionOutput, error) {
 	if in.Properties == nil {
 		return nil, invalid("billingGroupProperties is missing")
 	}
@@ -79,18 +83,23 @@ func updateBilling(ctx context.Context, s *Server, c *call, in updateBillingInpu
 	if err != nil {
 		return nil, err
 	}
-	return map[string]int64{"version": b.Version}, nil
+	return &versionOutput{b.Version}, nil
 }
 
-func deleteBilling(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteBilling(ctx context.Context, s *Server, c *call) (*empty, error) {
 	expected, err := expectedVersion(c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.DeleteBillingGroup(ctx, c.labels[0], expected)
+	return &empty{}, s.registry.DeleteBillingGroup(ctx, c.labels[0], expected)
 }
 
-func listBilling(_ context.Context, s *Server, c *call) (any, error) {
+type billingList struct {
+	Groups    []groupRef `json:"billingGroups"`
+	NextToken string     `json:"nextToken,omitempty"`
+}
+
+func listBilling(_ context.Context, s *Server, c *call) (*billingList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -103,13 +112,10 @@ func listBilling(_ context.Context, s *Server, c *call) (any, error) {
 	for _, b := range groups {
 		refs = append(refs, groupRef{b.Name, s.registry.BillingGroupARN(b.Name)})
 	}
-	return struct {
-		Groups    []groupRef `json:"billingGroups"`
-		NextToken string     `json:"nextToken,omitempty"`
-	}{refs, pageToken(next)}, nil
+	return &billingList{refs, pageToken(next)}, nil
 }
 
-func listThingsInBilling(_ context.Context, s *Server, c *call) (any, error) {
+func listThingsInBilling(_ context.Context, s *Server, c *call) (*thingNames, error) {
 	return namesOfThings(c, func(after string, limit int) ([]string, string, error) {
 		return s.registry.ThingsInBillingGroup(c.labels[0], after, limit)
 	})
@@ -133,18 +139,18 @@ func (in *billingMemberInput) names(s *Server, c *call) (group, thing string, er
 	return group, thing, nil
 }
 
-func addThingToBilling(ctx context.Context, s *Server, c *call, in billingMemberInput) (any, error) {
+func addThingToBilling(ctx context.Context, s *Server, c *call, in billingMemberInput) (*empty, error) {
 	group, thing, err := in.names(s, c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.SetBillingGroup(ctx, thing, group)
+	return &empty{}, s.registry.SetBillingGroup(ctx, thing, group)
 }
 
-func removeThingFromBilling(ctx context.Context, s *Server, c *call, in billingMemberInput) (any, error) {
+func removeThingFromBilling(ctx context.Context, s *Server, c *call, in billingMemberInput) (*empty, error) {
 	group, thing, err := in.names(s, c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.LeaveBillingGroup(ctx, thing, group)
+	return &empty{}, s.registry.LeaveBillingGroup(ctx, thing, group)
 }

@@ -67,7 +67,12 @@ type keyPair struct {
 	Private string `json:"PrivateKey"`
 }
 
-func createKeysAndCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+type keysAndCertificate struct {
+	certificateOut
+	Keys keyPair `json:"keyPair"`
+}
+
+func createKeysAndCertificate(ctx context.Context, s *Server, c *call) (*keysAndCertificate, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -81,10 +86,7 @@ func createKeysAndCertificate(ctx context.Context, s *Server, c *call) (any, err
 		return nil, err
 	}
 	c.target = cert.ID
-	return struct {
-		certificateOut
-		Keys keyPair `json:"keyPair"`
-	}{certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, keyPair{public, private}}, nil
+	return &keysAndCertificate{certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, keyPair{public, private}}, nil
 }
 
 func (s *Server) identityAndAccess() (Identity, *access.Book, error) {
@@ -100,7 +102,7 @@ type csrInput struct {
 	Request string `json:"certificateSigningRequest"`
 }
 
-func createCertificateFromCSR(ctx context.Context, s *Server, c *call, in csrInput) (any, error) {
+func createCertificateFromCSR(ctx context.Context, s *Server, c *call, in csrInput) (*certificateOut, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -114,7 +116,7 @@ func createCertificateFromCSR(ctx context.Context, s *Server, c *call, in csrInp
 		return nil, err
 	}
 	c.target = cert.ID
-	return certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, nil
+	return &certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, nil
 }
 
 type registerInput struct {
@@ -124,7 +126,7 @@ type registerInput struct {
 	Status      string `json:"status"`
 }
 
-func registerCertificate(ctx context.Context, s *Server, c *call, in registerInput) (any, error) {
+func registerCertificate(ctx context.Context, s *Server, c *call, in registerInput) (*certificateOut, error) {
 	if active, err := boolArg(c, "setAsActive"); err != nil {
 		return nil, err
 	} else if active && in.Status == "" {
@@ -133,11 +135,11 @@ func registerCertificate(ctx context.Context, s *Server, c *call, in registerInp
 	return register(ctx, s, c, in, false)
 }
 
-func registerCertificateWithoutCA(ctx context.Context, s *Server, c *call, in registerInput) (any, error) {
+func registerCertificateWithoutCA(ctx context.Context, s *Server, c *call, in registerInput) (*certificateOut, error) {
 	return register(ctx, s, c, in, true)
 }
 
-func register(ctx context.Context, s *Server, c *call, in registerInput, withoutCA bool) (any, error) {
+func register(ctx context.Context, s *Server, c *call, in registerInput, withoutCA bool) (*certificateOut, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -155,7 +157,7 @@ func register(ctx context.Context, s *Server, c *call, in registerInput, without
 		return nil, err
 	}
 	c.target = cert.ID
-	return certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, nil
+	return &certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, nil
 }
 
 // wrongStatus is the error for a status that exists, but not for callers, or that does not exist.
@@ -167,7 +169,33 @@ func wrongStatus(status, allowed string) error {
 	return invalid("status %q is not known: use %s", short(status), allowed)
 }
 
-func describeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+type certificateValidity struct {
+	NotBefore epochSeconds `json:"notBefore"`
+	NotAfter  epochSeconds `json:"notAfter"`
+}
+
+type certificateDescription struct {
+	certificateOut
+	CA         string              `json:"caCertificateId,omitempty"`
+	Status     string              `json:"status"`
+	Mode       string              `json:"certificateMode"`
+	Owner      string              `json:"ownedBy"`
+	Created    epochSeconds        `json:"creationDate"`
+	Changed    epochSeconds        `json:"lastModifiedDate"`
+	Version    int                 `json:"customerVersion"`
+	Generation string              `json:"generationId"`
+	Validity   certificateValidity `json:"validity"`
+	// Beyond AWS.
+	Origin     string `json:"origin"`
+	Serial     string `json:"serialNumber"`
+	EnrolledAs string `json:"enrolledAs,omitempty"`
+}
+
+type certificateDescriptionOutput struct {
+	Description certificateDescription `json:"certificateDescription"`
+}
+
+func describeCertificate(ctx context.Context, s *Server, c *call) (*certificateDescriptionOutput, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -180,31 +208,11 @@ func describeCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 	if cert.Origin != pki.FromCA && cert.Origin != pki.Pinned {
 		issuer = identity.AuthorityID()
 	}
-	type validity struct {
-		NotBefore epochSeconds `json:"notBefore"`
-		NotAfter  epochSeconds `json:"notAfter"`
-	}
-	type description struct {
-		certificateOut
-		CA         string       `json:"caCertificateId,omitempty"`
-		Status     string       `json:"status"`
-		Mode       string       `json:"certificateMode"`
-		Owner      string       `json:"ownedBy"`
-		Created    epochSeconds `json:"creationDate"`
-		Changed    epochSeconds `json:"lastModifiedDate"`
-		Version    int          `json:"customerVersion"`
-		Generation string       `json:"generationId"`
-		Validity   validity     `json:"validity"`
-		// Beyond AWS.
-		Origin     string `json:"origin"`
-		Serial     string `json:"serialNumber"`
-		EnrolledAs string `json:"enrolledAs,omitempty"`
-	}
 	owner := strings.Split(book.CertificateARN(""), ":")[4]
-	return map[string]description{"certificateDescription": {
+	return &certificateDescriptionOutput{certificateDescription{
 		certificateOut{book.CertificateARN(cert.ID), cert.ID, cert.PEM}, issuer, string(cert.Status), certificateMode(cert), owner,
 		epochSeconds(cert.IssuedMs), epochSeconds(cert.ChangedMs), 1, strconv.FormatInt(cert.ChangedMs, 10),
-		validity{epochSeconds(cert.NotBeforeMs), epochSeconds(cert.NotAfterMs)}, string(cert.Origin), cert.Serial, cert.ThingName,
+		certificateValidity{epochSeconds(cert.NotBeforeMs), epochSeconds(cert.NotAfterMs)}, string(cert.Origin), cert.Serial, cert.ThingName,
 	}}, nil
 }
 
@@ -216,7 +224,19 @@ func certificateMode(cert pki.Certificate) string {
 	return "DEFAULT"
 }
 
-func listCertificates(ctx context.Context, s *Server, c *call) (any, error) {
+type certificateListed struct {
+	certificateOut
+	Status  string       `json:"status"`
+	Mode    string       `json:"certificateMode"`
+	Created epochSeconds `json:"creationDate"`
+}
+
+type certificatePage struct {
+	Certificates []certificateListed `json:"certificates"`
+	Next         string              `json:"nextMarker,omitempty"`
+}
+
+func listCertificates(ctx context.Context, s *Server, c *call) (*certificatePage, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -243,24 +263,14 @@ func listCertificates(ctx context.Context, s *Server, c *call) (any, error) {
 		last := certs[limit-1]
 		next = strconv.FormatInt(last.IssuedMs, 10) + "/" + last.ID
 	}
-	type item struct {
-		certificateOut
-		Status  string       `json:"status"`
-		Mode    string       `json:"certificateMode"`
-		Created epochSeconds `json:"creationDate"`
-	}
-	out := make([]item, 0, len(certs))
+	out := make([]certificateListed, 0, len(certs))
 	for _, cert := range certs {
-		out = append(out, item{certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, string(cert.Status), certificateMode(cert), epochSeconds(cert.IssuedMs)})
+		out = append(out, certificateListed{certificateOut{ARN: book.CertificateARN(cert.ID), ID: cert.ID}, string(cert.Status), certificateMode(cert), epochSeconds(cert.IssuedMs)})
 	}
-	answer := map[string]any{"certificates": out}
-	if next != "" {
-		answer["nextMarker"] = nextMarker(next)
-	}
-	return answer, nil
+	return &certificatePage{out, nextMarker(next)}, nil
 }
 
-func updateCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+func updateCertificate(ctx context.Context, s *Server, c *call) (*empty, error) {
 	identity, _, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -272,14 +282,14 @@ func updateCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 	status := pki.Status(c.http.QueryArgs().Peek("newStatus"))
 	switch status {
 	case pki.Active, pki.Inactive, pki.Revoked:
-		return empty{}, identity.SetStatus(ctx, cert.ID, status)
+		return &empty{}, identity.SetStatus(ctx, cert.ID, status)
 	}
 	return nil, wrongStatus(string(status), "ACTIVE, INACTIVE or REVOKED")
 }
 
 // deleteCertificate deletes a certificate that is not active and stands for no thing; with forceDelete policies may still
 // be attached (AWS).
-func deleteCertificate(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteCertificate(ctx context.Context, s *Server, c *call) (*empty, error) {
 	identity, book, err := s.identityAndAccess()
 	if err != nil {
 		return nil, err
@@ -311,5 +321,5 @@ func deleteCertificate(ctx context.Context, s *Server, c *call) (any, error) {
 	if err := identity.Delete(ctx, cert.ID); err != nil {
 		return nil, err
 	}
-	return empty{}, book.ForgetCert(ctx, id)
+	return &empty{}, book.ForgetCert(ctx, id)
 }

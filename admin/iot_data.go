@@ -72,7 +72,12 @@ func (s *Server) messages() (Messages, error) {
 	return s.opts.Messages, nil
 }
 
-func publish(_ context.Context, s *Server, c *call) (any, error) {
+type publishedOutput struct {
+	Message string `json:"message"`
+	TraceID string `json:"traceId"`
+}
+
+func publish(_ context.Context, s *Server, c *call) (*publishedOutput, error) {
 	broker, err := s.messages()
 	if err != nil {
 		return nil, err
@@ -87,10 +92,7 @@ func publish(_ context.Context, s *Server, c *call) (any, error) {
 	if err := broker.Publish(m); err != nil {
 		return nil, err
 	}
-	return struct {
-		Message string `json:"message"`
-		TraceID string `json:"traceId"`
-	}{"OK", c.id}, nil
+	return &publishedOutput{"OK", c.id}, nil
 }
 
 // readPublish takes QoS, retain flag and properties from the query and the headers of a Publish.
@@ -178,7 +180,15 @@ func boolArg(c *call, name string) (bool, error) {
 	}
 }
 
-func getRetainedMessage(_ context.Context, s *Server, c *call) (any, error) {
+type retainedOutput struct {
+	Topic          string `json:"topic"`
+	Payload        []byte `json:"payload"`
+	QoS            byte   `json:"qos"`
+	LastModified   int64  `json:"lastModifiedTime"` // Unix ms, as all of the data plane
+	UserProperties []byte `json:"userProperties,omitempty"`
+}
+
+func getRetainedMessage(_ context.Context, s *Server, c *call) (*retainedOutput, error) {
 	broker, err := s.messages()
 	if err != nil {
 		return nil, err
@@ -187,13 +197,7 @@ func getRetainedMessage(_ context.Context, s *Server, c *call) (any, error) {
 	if !ok {
 		return nil, &apiError{status: fasthttp.StatusNotFound, kind: "notFound", message: fmt.Sprintf("no message is retained for topic %q", short(c.labels[0]))}
 	}
-	answer := struct {
-		Topic          string `json:"topic"`
-		Payload        []byte `json:"payload"`
-		QoS            byte   `json:"qos"`
-		LastModified   int64  `json:"lastModifiedTime"` // Unix ms, as all of the data plane
-		UserProperties []byte `json:"userProperties,omitempty"`
-	}{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, LastModified: m.AtMs}
+	answer := &retainedOutput{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, LastModified: m.AtMs}
 	if len(m.User) > 0 {
 		list := make([]map[string]string, len(m.User))
 		for i, pair := range m.User {
@@ -206,7 +210,19 @@ func getRetainedMessage(_ context.Context, s *Server, c *call) (any, error) {
 	return answer, nil
 }
 
-func listRetainedMessages(_ context.Context, s *Server, c *call) (any, error) {
+type retainedListed struct {
+	Topic        string `json:"topic"`
+	PayloadSize  int    `json:"payloadSize"`
+	QoS          byte   `json:"qos"`
+	LastModified int64  `json:"lastModifiedTime"`
+}
+
+type retainedList struct {
+	RetainedTopics []retainedListed `json:"retainedTopics"`
+	NextToken      string           `json:"nextToken,omitempty"`
+}
+
+func listRetainedMessages(_ context.Context, s *Server, c *call) (*retainedList, error) {
 	broker, err := s.messages()
 	if err != nil {
 		return nil, err
@@ -215,29 +231,20 @@ func listRetainedMessages(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type item struct {
-		Topic        string `json:"topic"`
-		PayloadSize  int    `json:"payloadSize"`
-		QoS          byte   `json:"qos"`
-		LastModified int64  `json:"lastModifiedTime"`
-	}
 	next := ""
 	list := broker.ListRetained(after, limit+1)
 	if len(list) > limit {
 		list = list[:limit]
 		next = list[limit-1].Topic
 	}
-	items := make([]item, 0, len(list))
+	items := make([]retainedListed, 0, len(list))
 	for _, m := range list {
-		items = append(items, item{m.Topic, len(m.Payload), m.QoS, m.AtMs})
+		items = append(items, retainedListed{m.Topic, len(m.Payload), m.QoS, m.AtMs})
 	}
-	return struct {
-		RetainedTopics []item `json:"retainedTopics"`
-		NextToken      string `json:"nextToken,omitempty"`
-	}{items, pageToken(next)}, nil
+	return &retainedList{items, pageToken(next)}, nil
 }
 
-func deleteConnection(_ context.Context, s *Server, c *call) (any, error) {
+func deleteConnection(_ context.Context, s *Server, c *call) (*empty, error) {
 	broker, err := s.messages()
 	if err != nil {
 		return nil, err
@@ -253,5 +260,5 @@ func deleteConnection(_ context.Context, s *Server, c *call) (any, error) {
 	if !broker.Disconnect(c.labels[0], endSession, preventWill) {
 		return nil, &registry.Error{Kind: registry.NotFound, Message: fmt.Sprintf("client %q is not connected", short(c.labels[0]))}
 	}
-	return empty{}, nil
+	return &empty{}, nil
 }

@@ -17,7 +17,7 @@ var dynamicRoutes = []route{
 
 // dynamicAPIRoutes are what AWS cannot say about dynamic groups, and help with writing queries.
 var dynamicAPIRoutes = []route{
-	{method: "POST", pattern: "/api/groups", op: "createGroup", scope: fleet, audited: true, handle: body(postGroup)},
+	{method: "POST", pattern: "/api/groups", op: "createGroup", scope: fleet, audited: true, handle: creates(body(postGroup))},
 	{method: "POST", pattern: "/api/groups/preview", op: "previewGroup", scope: read, readsByPost: true, handle: body(previewGroup)},
 	{method: "GET", pattern: "/api/groups/{thingGroupName}", op: "getGroup", scope: read, handle: plain(getGroup)},
 	{method: "PATCH", pattern: "/api/groups/{thingGroupName}", op: "changeGroup", scope: fleet, audited: true, handle: body(patchGroup)},
@@ -52,7 +52,7 @@ type dynamicAnswer struct {
 	QueryVersion string `json:"queryVersion"`
 }
 
-func createDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroupInput) (any, error) {
+func createDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroupInput) (*dynamicAnswer, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -71,10 +71,10 @@ func createDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroup
 	if err != nil {
 		return nil, exists(err, name, s.registry.GroupARN(name))
 	}
-	return dynamicAnswer{s.groupMade(g), g.Dynamic.IndexName, g.Dynamic.Query, g.Dynamic.QueryVersion}, nil
+	return &dynamicAnswer{s.groupMade(g), g.Dynamic.IndexName, g.Dynamic.Query, g.Dynamic.QueryVersion}, nil
 }
 
-func updateDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroupInput) (any, error) {
+func updateDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroupInput) (*versionOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func updateDynamicGroup(ctx context.Context, s *Server, c *call, in dynamicGroup
 	if err != nil {
 		return nil, err
 	}
-	return map[string]int64{"version": g.Version}, nil
+	return &versionOutput{g.Version}, nil
 }
 
 // definitionOf returns the definition of a dynamic group.
@@ -113,12 +113,12 @@ func (s *Server) definitionOf(name string) (registry.Definition, error) {
 	return g.Dynamic.Definition(), nil
 }
 
-func deleteDynamicGroup(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteDynamicGroup(ctx context.Context, s *Server, c *call) (*empty, error) {
 	expected, err := expectedVersion(c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.DeleteGroup(ctx, c.labels[0], expected, true)
+	return &empty{}, s.registry.DeleteGroup(ctx, c.labels[0], expected, true)
 }
 
 // definition is a registry.Definition in JSON; of a change, what is nil stays as it is. Durations are such as 90s and 2m.
@@ -170,7 +170,7 @@ type groupInput struct {
 	definition
 }
 
-func postGroup(ctx context.Context, s *Server, c *call, in groupInput) (any, error) {
+func postGroup(ctx context.Context, s *Server, c *call, in groupInput) (*groupOutput, error) {
 	c.target = in.Name
 	if in.QueryString == nil {
 		if in.definition != (definition{}) {
@@ -180,8 +180,7 @@ func postGroup(ctx context.Context, s *Server, c *call, in groupInput) (any, err
 		if err != nil {
 			return nil, err
 		}
-		out, err := s.groupOut(in.Name)
-		return created{out}, err
+		return s.groupOut(in.Name)
 	}
 	if in.Parent != "" {
 		return nil, invalid("parentGroupName: a dynamic group has no parent; name the group in its query instead, as group:%s", short(in.Parent))
@@ -194,8 +193,7 @@ func postGroup(ctx context.Context, s *Server, c *call, in groupInput) (any, err
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.groupOut(in.Name)
-	return created{out}, err
+	return s.groupOut(in.Name)
 }
 
 type groupChange struct {
@@ -205,7 +203,7 @@ type groupChange struct {
 	definition
 }
 
-func patchGroup(ctx context.Context, s *Server, c *call, in groupChange) (any, error) {
+func patchGroup(ctx context.Context, s *Server, c *call, in groupChange) (*groupOutput, error) {
 	name := c.labels[0]
 	g, err := s.registry.Group(name)
 	if err != nil {
@@ -233,7 +231,9 @@ func patchGroup(ctx context.Context, s *Server, c *call, in groupChange) (any, e
 	return s.groupOut(name)
 }
 
-func getGroup(_ context.Context, s *Server, c *call) (any, error) { return s.groupOut(c.labels[0]) }
+func getGroup(_ context.Context, s *Server, c *call) (*groupOutput, error) {
+	return s.groupOut(c.labels[0])
+}
 
 // groupOutput is a group with all that decides who is a member.
 type groupOutput struct {
@@ -257,12 +257,12 @@ type groupOutput struct {
 	Revision int64 `json:"revision"`
 }
 
-func (s *Server) groupOut(name string) (groupOutput, error) {
+func (s *Server) groupOut(name string) (*groupOutput, error) {
 	g, err := s.registry.Group(name)
 	if err != nil {
-		return groupOutput{}, err
+		return nil, err
 	}
-	out := groupOutput{
+	out := &groupOutput{
 		Name: g.Name, ARN: s.registry.GroupARN(g.Name), ID: g.UUID, Parent: g.Parent, Above: s.registry.GroupPath(g.Name), Description: g.Description,
 		Attributes: orEmpty(g.Attributes), Version: g.Version, CreatedMs: g.CreatedMs, Status: g.Status, Revision: s.registry.Revision(),
 	}
@@ -294,7 +294,18 @@ type previewInput struct {
 
 const defaultPreview = 20
 
-func previewGroup(ctx context.Context, s *Server, _ *call, in previewInput) (any, error) {
+// previewOutput is what a definition finds now, and who would come and go if the group had it.
+type previewOutput struct {
+	Total          int           `json:"total"`
+	Things         []thingOutput `json:"things"`
+	Entering       int           `json:"entering"`
+	EnteringThings []string      `json:"enteringThings"`
+	Leaving        int           `json:"leaving"`
+	LeavingThings  []string      `json:"leavingThings"`
+	TookMs         float64       `json:"tookMs"`
+}
+
+func previewGroup(ctx context.Context, s *Server, _ *call, in previewInput) (*previewOutput, error) {
 	limit := defaultPreview
 	if in.Limit != nil {
 		limit = *in.Limit
@@ -312,15 +323,7 @@ func previewGroup(ctx context.Context, s *Server, _ *call, in previewInput) (any
 	for _, h := range p.Hits {
 		things = append(things, s.thingOut(h.Thing))
 	}
-	return struct {
-		Total          int           `json:"total"`
-		Things         []thingOutput `json:"things"`
-		Entering       int           `json:"entering"`
-		EnteringThings []string      `json:"enteringThings"`
-		Leaving        int           `json:"leaving"`
-		LeavingThings  []string      `json:"leavingThings"`
-		TookMs         float64       `json:"tookMs"`
-	}{p.Total, things, p.Entering, orNone(p.EnteringThings), p.Leaving, orNone(p.LeavingThings), float64(time.Since(begin).Microseconds()) / 1000}, nil
+	return &previewOutput{p.Total, things, p.Entering, orNone(p.EnteringThings), p.Leaving, orNone(p.LeavingThings), float64(time.Since(begin).Microseconds()) / 1000}, nil
 }
 
 func orNone(list []string) []string {
@@ -333,7 +336,21 @@ func orNone(list []string) []string {
 // maxQueryBytes bounds a query that is being written.
 const maxQueryBytes = 16 << 10
 
-func completeQuery(_ context.Context, s *Server, c *call) (any, error) {
+type completion struct {
+	Text   string `json:"text"`
+	Kind   string `json:"kind"`
+	Things *int   `json:"things,omitempty"`
+}
+
+// completions are for the characters from From to To of a query.
+type completions struct {
+	From   int          `json:"from"`
+	To     int          `json:"to"`
+	Items  []completion `json:"items"`
+	TookMs float64      `json:"tookMs"`
+}
+
+func completeQuery(_ context.Context, s *Server, c *call) (*completions, error) {
 	q := string(c.http.QueryArgs().Peek("q"))
 	if len(q) > maxQueryBytes || !utf8.ValidString(q) {
 		return nil, invalid("q must be UTF-8 of at most %d bytes", maxQueryBytes)
@@ -355,23 +372,13 @@ func completeQuery(_ context.Context, s *Server, c *call) (any, error) {
 		}
 	}
 	found := s.registry.Complete(q, at, limit, columns)
-	type item struct {
-		Text   string `json:"text"`
-		Kind   string `json:"kind"`
-		Things *int   `json:"things,omitempty"`
-	}
-	items := make([]item, 0, len(found.Suggestions))
+	items := make([]completion, 0, len(found.Suggestions))
 	for _, f := range found.Suggestions {
-		it := item{Text: f.Text, Kind: f.Kind}
+		it := completion{Text: f.Text, Kind: f.Kind}
 		if f.Things >= 0 {
 			it.Things = &f.Things
 		}
 		items = append(items, it)
 	}
-	return struct {
-		From   int     `json:"from"`
-		To     int     `json:"to"`
-		Items  []item  `json:"items"`
-		TookMs float64 `json:"tookMs"`
-	}{found.From, found.To, items, float64(time.Since(begin).Microseconds()) / 1000}, nil
+	return &completions{found.From, found.To, items, float64(time.Since(begin).Microseconds()) / 1000}, nil
 }

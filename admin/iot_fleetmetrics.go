@@ -75,7 +75,17 @@ func (in *fleetMetricInput) apply(m *fleetmetric.Metric) {
 	}
 }
 
-func createFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (any, error) {
+type metricRef struct {
+	MetricName string `json:"metricName"`
+	MetricARN  string `json:"metricArn"`
+}
+
+type metricList struct {
+	FleetMetrics []metricRef `json:"fleetMetrics"`
+	NextToken    string      `json:"nextToken,omitempty"`
+}
+
+func createFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (*metricRef, error) {
 	switch {
 	case in.QueryString == nil:
 		return nil, invalid("queryString is missing; * finds every thing")
@@ -99,10 +109,26 @@ func createFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricIn
 	if err := metrics.Create(ctx, m); err != nil {
 		return nil, exists(err, m.Name, arn)
 	}
-	return map[string]string{"metricName": m.Name, "metricArn": arn}, nil
+	return &metricRef{m.Name, arn}, nil
 }
 
-func describeFleetMetric(_ context.Context, s *Server, c *call) (any, error) {
+type metricDescription struct {
+	MetricName       string          `json:"metricName"`
+	MetricARN        string          `json:"metricArn"`
+	QueryString      string          `json:"queryString"`
+	AggregationType  aggregationType `json:"aggregationType"`
+	AggregationField string          `json:"aggregationField"`
+	Period           int             `json:"period"`
+	Description      string          `json:"description,omitempty"`
+	Unit             string          `json:"unit"`
+	IndexName        string          `json:"indexName"`
+	QueryVersion     string          `json:"queryVersion"`
+	CreationDate     epochSeconds    `json:"creationDate"`
+	LastModifiedDate epochSeconds    `json:"lastModifiedDate"`
+	Version          int64           `json:"version"`
+}
+
+func describeFleetMetric(_ context.Context, s *Server, c *call) (*metricDescription, error) {
 	metrics, err := s.fleetMetrics()
 	if err != nil {
 		return nil, err
@@ -111,27 +137,13 @@ func describeFleetMetric(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		MetricName       string          `json:"metricName"`
-		MetricARN        string          `json:"metricArn"`
-		QueryString      string          `json:"queryString"`
-		AggregationType  aggregationType `json:"aggregationType"`
-		AggregationField string          `json:"aggregationField"`
-		Period           int             `json:"period"`
-		Description      string          `json:"description,omitempty"`
-		Unit             string          `json:"unit"`
-		IndexName        string          `json:"indexName"`
-		QueryVersion     string          `json:"queryVersion"`
-		CreationDate     epochSeconds    `json:"creationDate"`
-		LastModifiedDate epochSeconds    `json:"lastModifiedDate"`
-		Version          int64           `json:"version"`
-	}{
+	return &metricDescription{
 		m.Name, s.registry.FleetMetricARN(m.Name), m.Query, aggregationType{m.Aggregation, m.Values}, m.Field, m.PeriodSeconds, m.Description, m.Unit,
 		thingsIndex, queryVersion, epochSeconds(m.CreatedMs), epochSeconds(m.ModifiedMs), m.Version,
 	}, nil
 }
 
-func updateFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (any, error) {
+func updateFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricInput) (*noContent, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -142,7 +154,7 @@ func updateFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricIn
 	return nil, metrics.Update(ctx, c.labels[0], in.ExpectedVersion, in.apply)
 }
 
-func deleteFleetMetric(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteFleetMetric(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	metrics, err := s.fleetMetrics()
 	if err != nil {
 		return nil, err
@@ -156,7 +168,7 @@ func deleteFleetMetric(ctx context.Context, s *Server, c *call) (any, error) {
 	return nil, metrics.Delete(ctx, c.labels[0], expected)
 }
 
-func listFleetMetrics(_ context.Context, s *Server, c *call) (any, error) {
+func listFleetMetrics(_ context.Context, s *Server, c *call) (*metricList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -166,20 +178,13 @@ func listFleetMetrics(_ context.Context, s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	names, more := metrics.List(after, min(limit, registry.MaxPage))
-	type item struct {
-		MetricName string `json:"metricName"`
-		MetricARN  string `json:"metricArn"`
-	}
-	items := make([]item, len(names))
+	items := make([]metricRef, len(names))
 	for i, name := range names {
-		items[i] = item{name, s.registry.FleetMetricARN(name)}
+		items[i] = metricRef{name, s.registry.FleetMetricARN(name)}
 	}
 	next := ""
 	if more {
 		next = names[len(names)-1]
 	}
-	return struct {
-		FleetMetrics []item `json:"fleetMetrics"`
-		NextToken    string `json:"nextToken,omitempty"`
-	}{items, pageToken(next)}, nil
+	return &metricList{items, pageToken(next)}, nil
 }

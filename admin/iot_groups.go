@@ -49,7 +49,7 @@ type createGroupInput struct {
 	Tags       []tag           `json:"tags"`
 }
 
-func createGroup(ctx context.Context, s *Server, c *call, in createGroupInput) (any, error) {
+func createGroup(ctx context.Context, s *Server, c *call, in createGroupInput) (*groupCreated, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,8 @@ func createGroup(ctx context.Context, s *Server, c *call, in createGroupInput) (
 	if err != nil {
 		return nil, exists(err, name, s.registry.GroupARN(name))
 	}
-	return s.groupMade(g), nil
+	out := s.groupMade(g)
+	return &out, nil
 }
 
 // groupCreated is the answer of the two operations that make groups.
@@ -90,29 +91,32 @@ func (s *Server) groupRefs(names []string) []groupRef {
 	return refs
 }
 
-func describeGroup(_ context.Context, s *Server, c *call) (any, error) {
+type groupMetadata struct {
+	Parent       string       `json:"parentGroupName,omitempty"`
+	Above        []groupRef   `json:"rootToParentThingGroups,omitempty"`
+	CreationDate epochSeconds `json:"creationDate"`
+}
+
+type groupDescription struct {
+	groupCreated
+	Version      int64           `json:"version"`
+	Properties   groupProperties `json:"thingGroupProperties"`
+	Metadata     groupMetadata   `json:"thingGroupMetadata"`
+	IndexName    string          `json:"indexName,omitempty"`
+	QueryString  string          `json:"queryString,omitempty"`
+	QueryVersion string          `json:"queryVersion,omitempty"`
+	Status       registry.Status `json:"status,omitempty"`
+}
+
+func describeGroup(_ context.Context, s *Server, c *call) (*groupDescription, error) {
 	g, err := s.registry.Group(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
-	type metadata struct {
-		Parent       string       `json:"parentGroupName,omitempty"`
-		Above        []groupRef   `json:"rootToParentThingGroups,omitempty"`
-		CreationDate epochSeconds `json:"creationDate"`
-	}
-	out := struct {
-		groupCreated
-		Version      int64           `json:"version"`
-		Properties   groupProperties `json:"thingGroupProperties"`
-		Metadata     metadata        `json:"thingGroupMetadata"`
-		IndexName    string          `json:"indexName,omitempty"`
-		QueryString  string          `json:"queryString,omitempty"`
-		QueryVersion string          `json:"queryVersion,omitempty"`
-		Status       registry.Status `json:"status,omitempty"`
-	}{
+	out := &groupDescription{
 		groupCreated: s.groupMade(g), Version: g.Version, Status: g.Status,
 		Properties: groupProperties{Attributes: &attributePayload{Attributes: orEmpty(g.Attributes)}},
-		Metadata:   metadata{Parent: g.Parent, Above: s.groupRefs(s.registry.GroupPath(g.Name)), CreationDate: epochSeconds(g.CreatedMs)},
+		Metadata:   groupMetadata{Parent: g.Parent, Above: s.groupRefs(s.registry.GroupPath(g.Name)), CreationDate: epochSeconds(g.CreatedMs)},
 	}
 	if g.Description != "" {
 		out.Properties.Description = &g.Description
@@ -128,7 +132,12 @@ type updateGroupInput struct {
 	ExpectedVersion int64            `json:"expectedVersion"`
 }
 
-func updateGroup(ctx context.Context, s *Server, c *call, in updateGroupInput) (any, error) {
+// versionOutput is the answer of operations that change a resource with a version.
+type versionOutput struct {
+	Version int64 `json:"version"`
+}
+
+func updateGroup(ctx context.Context, s *Server, c *call, in updateGroupInput) (*versionOutput, error) {
 	if in.Properties == nil {
 		return nil, invalid("thingGroupProperties is missing")
 	}
@@ -138,15 +147,15 @@ func updateGroup(ctx context.Context, s *Server, c *call, in updateGroupInput) (
 	if err != nil {
 		return nil, err
 	}
-	return map[string]int64{"version": g.Version}, nil
+	return &versionOutput{g.Version}, nil
 }
 
-func deleteGroup(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteGroup(ctx context.Context, s *Server, c *call) (*empty, error) {
 	expected, err := expectedVersion(c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.DeleteGroup(ctx, c.labels[0], expected, false)
+	return &empty{}, s.registry.DeleteGroup(ctx, c.labels[0], expected, false)
 }
 
 // expectedVersion reads expectedVersion from the query, 0 where it is not given.
@@ -163,7 +172,7 @@ func expectedVersion(c *call) (int64, error) {
 }
 
 // listGroups lists all groups, or those directly below a parent; recursive decides about the deeper ones.
-func listGroups(_ context.Context, s *Server, c *call) (any, error) {
+func listGroups(_ context.Context, s *Server, c *call) (*groupList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -186,7 +195,7 @@ func listGroups(_ context.Context, s *Server, c *call) (any, error) {
 	for i, g := range groups {
 		names[i] = g.Name
 	}
-	return groupList{s.groupRefs(names), pageToken(next)}, nil
+	return &groupList{s.groupRefs(names), pageToken(next)}, nil
 }
 
 type groupList struct {
@@ -194,7 +203,7 @@ type groupList struct {
 	NextToken string     `json:"nextToken,omitempty"`
 }
 
-func listGroupsForThing(_ context.Context, s *Server, c *call) (any, error) {
+func listGroupsForThing(_ context.Context, s *Server, c *call) (*groupList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -204,7 +213,7 @@ func listGroupsForThing(_ context.Context, s *Server, c *call) (any, error) {
 		return nil, err
 	}
 	names, next := pageOf(names, after, limit)
-	return groupList{s.groupRefs(names), pageToken(next)}, nil
+	return &groupList{s.groupRefs(names), pageToken(next)}, nil
 }
 
 // pageOf returns up to limit of the names that are above after; they are ascending.
@@ -226,7 +235,7 @@ type thingNames struct {
 	NextToken string   `json:"nextToken,omitempty"`
 }
 
-func listThingsInGroup(_ context.Context, s *Server, c *call) (any, error) {
+func listThingsInGroup(_ context.Context, s *Server, c *call) (*thingNames, error) {
 	recursive, err := boolArg(c, "recursive")
 	if err != nil {
 		return nil, err
@@ -237,7 +246,7 @@ func listThingsInGroup(_ context.Context, s *Server, c *call) (any, error) {
 }
 
 // namesOfThings answers a page of names.
-func namesOfThings(c *call, list func(after string, limit int) (names []string, next string, err error)) (any, error) {
+func namesOfThings(c *call, list func(after string, limit int) (names []string, next string, err error)) (*thingNames, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -249,7 +258,7 @@ func namesOfThings(c *call, list func(after string, limit int) (names []string, 
 	if names == nil {
 		names = []string{}
 	}
-	return thingNames{names, pageToken(next)}, nil
+	return &thingNames{names, pageToken(next)}, nil
 }
 
 // named is a resource that is given by name or by ARN.
@@ -294,20 +303,20 @@ func (in *memberInput) names(s *Server, c *call) (group, thing string, err error
 	return group, thing, nil
 }
 
-func addThingToGroup(ctx context.Context, s *Server, c *call, in memberInput) (any, error) {
+func addThingToGroup(ctx context.Context, s *Server, c *call, in memberInput) (*empty, error) {
 	group, thing, err := in.names(s, c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.AddToGroup(ctx, group, thing)
+	return &empty{}, s.registry.AddToGroup(ctx, group, thing)
 }
 
-func removeThingFromGroup(ctx context.Context, s *Server, c *call, in memberInput) (any, error) {
+func removeThingFromGroup(ctx context.Context, s *Server, c *call, in memberInput) (*empty, error) {
 	group, thing, err := in.names(s, c)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.RemoveFromGroup(ctx, group, thing)
+	return &empty{}, s.registry.RemoveFromGroup(ctx, group, thing)
 }
 
 type groupsForThingInput struct {
@@ -317,12 +326,12 @@ type groupsForThingInput struct {
 	Override  bool     `json:"overrideDynamicGroups"`
 }
 
-func updateGroupsForThing(ctx context.Context, s *Server, c *call, in groupsForThingInput) (any, error) {
+func updateGroupsForThing(ctx context.Context, s *Server, c *call, in groupsForThingInput) (*empty, error) {
 	if in.ThingName == "" {
 		return nil, invalid("thingName is missing")
 	}
 	c.target = in.ThingName
-	return empty{}, s.registry.UpdateGroupsForThing(ctx, in.ThingName, in.Add, in.Remove)
+	return &empty{}, s.registry.UpdateGroupsForThing(ctx, in.ThingName, in.Add, in.Remove)
 }
 
 // groupAPIRoutes are what AWS cannot say about groups.
@@ -336,7 +345,12 @@ type moveInput struct {
 	ExpectedVersion int64   `json:"expectedVersion"`
 }
 
-func moveGroup(ctx context.Context, s *Server, c *call, in moveInput) (any, error) {
+type groupMoved struct {
+	Parent  string `json:"parentGroupName"`
+	Version int64  `json:"version"`
+}
+
+func moveGroup(ctx context.Context, s *Server, c *call, in moveInput) (*groupMoved, error) {
 	if in.Parent == nil {
 		return nil, invalid(`parentGroupName is missing; "" makes the group a root`)
 	}
@@ -344,12 +358,30 @@ func moveGroup(ctx context.Context, s *Server, c *call, in moveInput) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"parentGroupName": g.Parent, "version": g.Version}, nil
+	return &groupMoved{g.Parent, g.Version}, nil
+}
+
+// groupListed is a group with how much is in it.
+type groupListed struct {
+	Name        string          `json:"thingGroupName"`
+	Parent      string          `json:"parentGroupName"`
+	Description string          `json:"description"`
+	Query       string          `json:"queryString,omitempty"`
+	Status      registry.Status `json:"status,omitempty"`
+	Extra       json.RawMessage `json:"extra,omitempty"` // what else decides who is a member
+	Version     int64           `json:"version"`
+	registry.GroupSize
+}
+
+type groupPage struct {
+	Groups     []groupListed `json:"groups"`
+	NextCursor string        `json:"nextCursor"`
+	Revision   int64         `json:"revision"`
 }
 
 // getGroups answers the groups directly below one, or the roots, with how much is in them: the levels of a tree. With
 // below=true it answers all levels at once.
-func getGroups(_ context.Context, s *Server, c *call) (any, error) {
+func getGroups(_ context.Context, s *Server, c *call) (*groupPage, error) {
 	limit, err := intArg(c, "limit", defaultPage, 1, registry.MaxPage)
 	if err != nil {
 		return nil, err
@@ -363,19 +395,9 @@ func getGroups(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type item struct {
-		Name        string          `json:"thingGroupName"`
-		Parent      string          `json:"parentGroupName"`
-		Description string          `json:"description"`
-		Query       string          `json:"queryString,omitempty"`
-		Status      registry.Status `json:"status,omitempty"`
-		Extra       json.RawMessage `json:"extra,omitempty"` // what else decides who is a member
-		Version     int64           `json:"version"`
-		registry.GroupSize
-	}
-	items := make([]item, 0, len(groups))
+	items := make([]groupListed, 0, len(groups))
 	for _, g := range groups {
-		it := item{Name: g.Name, Parent: g.Parent, Description: g.Description, Status: g.Status, Version: g.Version}
+		it := groupListed{Name: g.Name, Parent: g.Parent, Description: g.Description, Status: g.Status, Version: g.Version}
 		if g.Dynamic != nil {
 			it.Query = g.Dynamic.Query
 			if g.Dynamic.Extra != "" {
@@ -387,9 +409,5 @@ func getGroups(_ context.Context, s *Server, c *call) (any, error) {
 		}
 		items = append(items, it)
 	}
-	return struct {
-		Groups     []item `json:"groups"`
-		NextCursor string `json:"nextCursor"`
-		Revision   int64  `json:"revision"`
-	}{items, next, s.registry.Revision()}, nil
+	return &groupPage{items, next, s.registry.Revision()}, nil
 }

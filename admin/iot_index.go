@@ -112,7 +112,14 @@ type searchIndexInput struct {
 	MaxResults *int   `json:"maxResults"`
 }
 
-func searchIndex(ctx context.Context, s *Server, c *call, in searchIndexInput) (any, error) {
+// searchOutput has the things or the groups, as the index that was asked has.
+type searchOutput struct {
+	Things    *[]awsThing `json:"things,omitempty"`
+	Groups    *[]awsGroup `json:"thingGroups,omitempty"`
+	NextToken string      `json:"nextToken,omitempty"`
+}
+
+func searchIndex(ctx context.Context, s *Server, c *call, in searchIndexInput) (*searchOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -146,10 +153,7 @@ func searchIndex(ctx context.Context, s *Server, c *call, in searchIndexInput) (
 		}
 		things = append(things, out)
 	}
-	return struct {
-		Things    []awsThing `json:"things"`
-		NextToken string     `json:"nextToken,omitempty"`
-	}{things, pageToken(page.NextCursor)}, nil
+	return &searchOutput{Things: &things, NextToken: pageToken(page.NextCursor)}, nil
 }
 
 // awsGroup is a thing group in the answer of SearchIndex.
@@ -161,7 +165,7 @@ type awsGroup struct {
 	Above       []string          `json:"parentGroupNames,omitempty"`
 }
 
-func searchGroups(ctx context.Context, s *Server, in registry.QueryInput) (any, error) {
+func searchGroups(ctx context.Context, s *Server, in registry.QueryInput) (*searchOutput, error) {
 	hits, next, err := s.registry.QueryGroups(ctx, in)
 	if err != nil {
 		return nil, err
@@ -170,10 +174,7 @@ func searchGroups(ctx context.Context, s *Server, in registry.QueryInput) (any, 
 	for _, h := range hits {
 		groups = append(groups, awsGroup{h.Group.Name, h.Group.UUID, h.Group.Description, orEmpty(h.Group.Attributes), h.Above})
 	}
-	return struct {
-		Groups    []awsGroup `json:"thingGroups"`
-		NextToken string     `json:"nextToken,omitempty"`
-	}{groups, pageToken(next)}, nil
+	return &searchOutput{Groups: &groups, NextToken: pageToken(next)}, nil
 }
 
 // onlyThings refuses to aggregate over groups (AWS: only AWS_Things).
@@ -192,7 +193,22 @@ func finite(n float64) *float64 {
 	return &n
 }
 
-func getStatistics(ctx context.Context, s *Server, _ *call, in indexQuery) (any, error) {
+type statistics struct {
+	Count        int      `json:"count"`
+	Average      *float64 `json:"average,omitempty"`
+	Sum          *float64 `json:"sum,omitempty"`
+	Minimum      *float64 `json:"minimum,omitempty"`
+	Maximum      *float64 `json:"maximum,omitempty"`
+	SumOfSquares *float64 `json:"sumOfSquares,omitempty"`
+	Variance     *float64 `json:"variance,omitempty"`
+	StdDeviation *float64 `json:"stdDeviation,omitempty"`
+}
+
+type statisticsOutput struct {
+	Statistics statistics `json:"statistics"`
+}
+
+func getStatistics(ctx context.Context, s *Server, _ *call, in indexQuery) (*statisticsOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -204,23 +220,13 @@ func getStatistics(ctx context.Context, s *Server, _ *call, in indexQuery) (any,
 	if err != nil {
 		return nil, err
 	}
-	type statistics struct {
-		Count        int      `json:"count"`
-		Average      *float64 `json:"average,omitempty"`
-		Sum          *float64 `json:"sum,omitempty"`
-		Minimum      *float64 `json:"minimum,omitempty"`
-		Maximum      *float64 `json:"maximum,omitempty"`
-		SumOfSquares *float64 `json:"sumOfSquares,omitempty"`
-		Variance     *float64 `json:"variance,omitempty"`
-		StdDeviation *float64 `json:"stdDeviation,omitempty"`
-	}
 	out := statistics{Count: stats.Count}
 	if stats.Type == index.NumberType || stats.Type == index.BoolType {
 		out.Average, out.Sum, out.SumOfSquares = finite(stats.Average), finite(stats.Sum), finite(stats.SumSquares)
 		out.Minimum, out.Maximum = &stats.Min, &stats.Max
 		out.Variance, out.StdDeviation = finite(stats.Variance), finite(math.Sqrt(stats.Variance))
 	}
-	return map[string]statistics{"statistics": out}, nil
+	return &statisticsOutput{out}, nil
 }
 
 type percentilesInput struct {
@@ -228,7 +234,16 @@ type percentilesInput struct {
 	Percents []float64 `json:"percents"`
 }
 
-func getPercentiles(ctx context.Context, s *Server, _ *call, in percentilesInput) (any, error) {
+type percentile struct {
+	Percent float64 `json:"percent"`
+	Value   float64 `json:"value"`
+}
+
+type percentilesOutput struct {
+	Percentiles []percentile `json:"percentiles"`
+}
+
+func getPercentiles(ctx context.Context, s *Server, _ *call, in percentilesInput) (*percentilesOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -254,18 +269,18 @@ func getPercentiles(ctx context.Context, s *Server, _ *call, in percentilesInput
 	if typ == index.TextType {
 		return nil, wrongAggregation("aggregationField: the values of %s are texts; percentiles need numbers", field)
 	}
-	type pair struct {
-		Percent float64 `json:"percent"`
-		Value   float64 `json:"value"`
-	}
-	pairs := []pair{}
+	pairs := []percentile{}
 	for i, v := range values {
-		pairs = append(pairs, pair{in.Percents[i], v})
+		pairs = append(pairs, percentile{in.Percents[i], v})
 	}
-	return map[string][]pair{"percentiles": pairs}, nil
+	return &percentilesOutput{pairs}, nil
 }
 
-func getCardinality(ctx context.Context, s *Server, _ *call, in indexQuery) (any, error) {
+type cardinalityOutput struct {
+	Cardinality int `json:"cardinality"`
+}
+
+func getCardinality(ctx context.Context, s *Server, _ *call, in indexQuery) (*cardinalityOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -274,7 +289,7 @@ func getCardinality(ctx context.Context, s *Server, _ *call, in indexQuery) (any
 		return nil, err
 	}
 	n, err := s.registry.QueryCardinality(ctx, in.QueryString, field)
-	return map[string]int{"cardinality": n}, err
+	return &cardinalityOutput{n}, err
 }
 
 type bucketsInput struct {
@@ -286,7 +301,17 @@ type bucketsInput struct {
 	} `json:"bucketsAggregationType"`
 }
 
-func getBuckets(ctx context.Context, s *Server, _ *call, in bucketsInput) (any, error) {
+type bucket struct {
+	KeyValue string `json:"keyValue"`
+	Count    int    `json:"count"`
+}
+
+type bucketsOutput struct {
+	TotalCount int      `json:"totalCount"`
+	Buckets    []bucket `json:"buckets"`
+}
+
+func getBuckets(ctx context.Context, s *Server, _ *call, in bucketsInput) (*bucketsOutput, error) {
 	if err := in.check(s); err != nil {
 		return nil, err
 	}
@@ -311,21 +336,20 @@ func getBuckets(ctx context.Context, s *Server, _ *call, in bucketsInput) (any, 
 	if err != nil {
 		return nil, err
 	}
-	type bucket struct {
-		KeyValue string `json:"keyValue"`
-		Count    int    `json:"count"`
-	}
 	buckets := []bucket{}
 	for _, b := range found {
 		buckets = append(buckets, bucket{b.Value, b.Things})
 	}
-	return struct {
-		TotalCount int      `json:"totalCount"`
-		Buckets    []bucket `json:"buckets"`
-	}{total, buckets}, nil
+	return &bucketsOutput{total, buckets}, nil
 }
 
-func describeIndex(_ context.Context, s *Server, c *call) (any, error) {
+type indexDescription struct {
+	IndexName   string `json:"indexName"`
+	IndexStatus string `json:"indexStatus"`
+	Schema      string `json:"schema,omitempty"`
+}
+
+func describeIndex(_ context.Context, s *Server, c *call) (*indexDescription, error) {
 	name, schema := c.labels[0], ""
 	switch {
 	case name == thingsIndex && s.indexing.on():
@@ -334,14 +358,14 @@ func describeIndex(_ context.Context, s *Server, c *call) (any, error) {
 	default:
 		return nil, notFound("this gateway has no index %q, or it is switched off", short(name))
 	}
-	return struct {
-		IndexName   string `json:"indexName"`
-		IndexStatus string `json:"indexStatus"`
-		Schema      string `json:"schema,omitempty"`
-	}{name, "ACTIVE", schema}, nil
+	return &indexDescription{name, "ACTIVE", schema}, nil
 }
 
-func listIndices(_ context.Context, s *Server, c *call) (any, error) {
+type indexList struct {
+	Names []string `json:"indexNames"`
+}
+
+func listIndices(_ context.Context, s *Server, c *call) (*indexList, error) {
 	if _, _, err := page(c); err != nil {
 		return nil, err
 	}
@@ -352,29 +376,32 @@ func listIndices(_ context.Context, s *Server, c *call) (any, error) {
 	if s.indexing.groupsOn() {
 		names = append(names, groupsIndex)
 	}
-	return map[string][]string{"indexNames": names}, nil
+	return &indexList{names}, nil
 }
 
-func getIndexingConfiguration(_ context.Context, s *Server, _ *call) (any, error) {
-	return s.indexing.current(), nil
+func getIndexingConfiguration(_ context.Context, s *Server, _ *call) (*indexingConfiguration, error) {
+	current := s.indexing.current()
+	return &current, nil
 }
 
-func updateIndexingConfiguration(_ context.Context, s *Server, _ *call, in indexingConfiguration) (any, error) {
-	return empty{}, s.indexing.update(in)
+func updateIndexingConfiguration(_ context.Context, s *Server, _ *call, in indexingConfiguration) (*empty, error) {
+	return &empty{}, s.indexing.update(in)
 }
 
-func getThingConnectivityData(_ context.Context, s *Server, c *call) (any, error) {
+type connectivityOutput struct {
+	ThingName        string        `json:"thingName"`
+	Connected        bool          `json:"connected"`
+	Timestamp        *epochSeconds `json:"timestamp,omitempty"`
+	DisconnectReason string        `json:"disconnectReason,omitempty"`
+}
+
+func getThingConnectivityData(_ context.Context, s *Server, c *call) (*connectivityOutput, error) {
 	t, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
 	link := s.registry.Connectivity(t.ID)
-	out := struct {
-		ThingName        string        `json:"thingName"`
-		Connected        bool          `json:"connected"`
-		Timestamp        *epochSeconds `json:"timestamp,omitempty"`
-		DisconnectReason string        `json:"disconnectReason,omitempty"`
-	}{ThingName: t.Name, Connected: link.Connected, DisconnectReason: registry.DisconnectReason(link.Reason)}
+	out := &connectivityOutput{ThingName: t.Name, Connected: link.Connected, DisconnectReason: registry.DisconnectReason(link.Reason)}
 	if link.SinceMs != 0 {
 		at := epochSeconds(link.SinceMs)
 		out.Timestamp = &at
@@ -385,10 +412,14 @@ func getThingConnectivityData(_ context.Context, s *Server, c *call) (any, error
 	return out, nil
 }
 
+type queryPlan struct {
+	Plan string `json:"plan"`
+}
+
 // explainQuery says how a query of the UI is answered.
-func explainQuery(ctx context.Context, s *Server, c *call) (any, error) {
+func explainQuery(ctx context.Context, s *Server, c *call) (*queryPlan, error) {
 	plan, err := s.registry.ExplainQuery(ctx, string(c.http.QueryArgs().Peek("q")), true)
-	return map[string]string{"plan": plan}, err
+	return &queryPlan{plan}, err
 }
 
 // indexField is a declared field.

@@ -121,7 +121,13 @@ func refs(book *access.Book, names []string) []policyRef {
 	return out
 }
 
-func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (any, error) {
+type policyCreated struct {
+	policyRef
+	Document string `json:"policyDocument"`
+	Version  string `json:"policyVersionId"`
+}
+
+func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (*policyCreated, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -139,11 +145,7 @@ func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (any,
 			return nil, err
 		}
 	}
-	return struct {
-		policyRef
-		Document string `json:"policyDocument"`
-		Version  string `json:"policyVersionId"`
-	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version)}, nil
+	return &policyCreated{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version)}, nil
 }
 
 // existingPolicy adds to a conflict what AWS's has.
@@ -156,7 +158,16 @@ func existingPolicy(err error, book *access.Book, name string) error {
 	return err
 }
 
-func getPolicy(_ context.Context, s *Server, c *call) (any, error) {
+type policyOutput struct {
+	policyRef
+	Document   string       `json:"policyDocument"`
+	Default    string       `json:"defaultVersionId"`
+	Created    epochSeconds `json:"creationDate"`
+	Changed    epochSeconds `json:"lastModifiedDate"`
+	Generation string       `json:"generationId"`
+}
+
+func getPolicy(_ context.Context, s *Server, c *call) (*policyOutput, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -165,24 +176,22 @@ func getPolicy(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		policyRef
-		Document   string       `json:"policyDocument"`
-		Default    string       `json:"defaultVersionId"`
-		Created    epochSeconds `json:"creationDate"`
-		Changed    epochSeconds `json:"lastModifiedDate"`
-		Generation string       `json:"generationId"`
-	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Default), epochSeconds(p.CreatedMs), epochSeconds(p.ChangedMs), strconv.FormatInt(p.ChangedMs, 10)}, nil
+	return &policyOutput{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Default), epochSeconds(p.CreatedMs), epochSeconds(p.ChangedMs), strconv.FormatInt(p.ChangedMs, 10)}, nil
 }
 
-func listPolicies(_ context.Context, s *Server, c *call) (any, error) {
+func listPolicies(_ context.Context, s *Server, c *call) (*policyPage, error) {
 	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
 		return book.ListPolicies(after, limit, ascending)
 	})
 }
 
+type policyPage struct {
+	Policies []policyRef `json:"policies"`
+	Next     string      `json:"nextMarker,omitempty"`
+}
+
 // listOfPolicies answers a page of names of policies.
-func listOfPolicies(s *Server, c *call, list func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error)) (any, error) {
+func listOfPolicies(s *Server, c *call, list func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error)) (*policyPage, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -195,13 +204,10 @@ func listOfPolicies(s *Server, c *call, list func(book *access.Book, after strin
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		Policies []policyRef `json:"policies"`
-		Next     string      `json:"nextMarker,omitempty"`
-	}{refs(book, names), nextMarker(next)}, nil
+	return &policyPage{refs(book, names), nextMarker(next)}, nil
 }
 
-func deletePolicy(ctx context.Context, s *Server, c *call) (any, error) {
+func deletePolicy(ctx context.Context, s *Server, c *call) (*empty, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -209,10 +215,17 @@ func deletePolicy(ctx context.Context, s *Server, c *call) (any, error) {
 	if err := book.DeletePolicy(ctx, c.labels[0]); err != nil {
 		return nil, err
 	}
-	return empty{}, s.registry.ForgetTags(ctx, "policy", c.labels[0])
+	return &empty{}, s.registry.ForgetTags(ctx, "policy", c.labels[0])
 }
 
-func createPolicyVersion(ctx context.Context, s *Server, c *call, in policyInput) (any, error) {
+type versionCreated struct {
+	ARN       string `json:"policyArn"`
+	Document  string `json:"policyDocument"`
+	Version   string `json:"policyVersionId"`
+	IsDefault bool   `json:"isDefaultVersion"`
+}
+
+func createPolicyVersion(ctx context.Context, s *Server, c *call, in policyInput) (*versionCreated, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -225,12 +238,7 @@ func createPolicyVersion(ctx context.Context, s *Server, c *call, in policyInput
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		ARN       string `json:"policyArn"`
-		Document  string `json:"policyDocument"`
-		Version   string `json:"policyVersionId"`
-		IsDefault bool   `json:"isDefaultVersion"`
-	}{book.PolicyARN(p.Name), p.Document, strconv.Itoa(p.Version), p.Version == p.Default}, nil
+	return &versionCreated{book.PolicyARN(p.Name), p.Document, strconv.Itoa(p.Version), p.Version == p.Default}, nil
 }
 
 // versionLabel reads the version in the path.
@@ -242,7 +250,17 @@ func versionLabel(c *call) (int, error) {
 	return id, nil
 }
 
-func getPolicyVersion(_ context.Context, s *Server, c *call) (any, error) {
+type policyVersionOutput struct {
+	policyRef
+	Document   string       `json:"policyDocument"`
+	Version    string       `json:"policyVersionId"`
+	IsDefault  bool         `json:"isDefaultVersion"`
+	Created    epochSeconds `json:"creationDate"`
+	Changed    epochSeconds `json:"lastModifiedDate"`
+	Generation string       `json:"generationId"`
+}
+
+func getPolicyVersion(_ context.Context, s *Server, c *call) (*policyVersionOutput, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -255,19 +273,21 @@ func getPolicyVersion(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct {
-		policyRef
-		Document   string       `json:"policyDocument"`
-		Version    string       `json:"policyVersionId"`
-		IsDefault  bool         `json:"isDefaultVersion"`
-		Created    epochSeconds `json:"creationDate"`
-		Changed    epochSeconds `json:"lastModifiedDate"`
-		Generation string       `json:"generationId"`
-	}{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version), p.Version == p.Default,
+	return &policyVersionOutput{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version), p.Version == p.Default,
 		epochSeconds(p.VersionMs), epochSeconds(p.VersionMs), strconv.FormatInt(p.ChangedMs, 10)}, nil
 }
 
-func listPolicyVersions(_ context.Context, s *Server, c *call) (any, error) {
+type versionListed struct {
+	ID        string       `json:"versionId"`
+	IsDefault bool         `json:"isDefaultVersion"`
+	Created   epochSeconds `json:"createDate"`
+}
+
+type versionList struct {
+	Versions []versionListed `json:"policyVersions"`
+}
+
+func listPolicyVersions(_ context.Context, s *Server, c *call) (*versionList, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -276,27 +296,22 @@ func listPolicyVersions(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type item struct {
-		ID        string       `json:"versionId"`
-		IsDefault bool         `json:"isDefaultVersion"`
-		Created   epochSeconds `json:"createDate"`
-	}
-	out := []item{}
+	out := []versionListed{}
 	for _, v := range versions {
-		out = append(out, item{strconv.Itoa(v.Version), v.Version == v.Default, epochSeconds(v.VersionMs)})
+		out = append(out, versionListed{strconv.Itoa(v.Version), v.Version == v.Default, epochSeconds(v.VersionMs)})
 	}
-	return map[string]any{"policyVersions": out}, nil
+	return &versionList{out}, nil
 }
 
-func deletePolicyVersion(ctx context.Context, s *Server, c *call) (any, error) {
+func deletePolicyVersion(ctx context.Context, s *Server, c *call) (*empty, error) {
 	return changeVersion(ctx, s, c, (*access.Book).DeletePolicyVersion)
 }
 
-func setDefaultPolicyVersion(ctx context.Context, s *Server, c *call) (any, error) {
+func setDefaultPolicyVersion(ctx context.Context, s *Server, c *call) (*empty, error) {
 	return changeVersion(ctx, s, c, (*access.Book).SetDefaultPolicyVersion)
 }
 
-func changeVersion(ctx context.Context, s *Server, c *call, change func(*access.Book, context.Context, string, int) error) (any, error) {
+func changeVersion(ctx context.Context, s *Server, c *call, change func(*access.Book, context.Context, string, int) error) (*empty, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -305,18 +320,18 @@ func changeVersion(ctx context.Context, s *Server, c *call, change func(*access.
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, change(book, ctx, c.labels[0], id)
+	return &empty{}, change(book, ctx, c.labels[0], id)
 }
 
 type targetInput struct {
 	Target string `json:"target"`
 }
 
-func attachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (any, error) {
+func attachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*empty, error) {
 	return attach(ctx, s, c, in.Target)
 }
 
-func attach(ctx context.Context, s *Server, c *call, target string) (any, error) {
+func attach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -328,7 +343,7 @@ func attach(ctx context.Context, s *Server, c *call, target string) (any, error)
 	if err := s.checkTarget(ctx, t); err != nil {
 		return nil, err
 	}
-	return empty{}, book.Attach(ctx, c.labels[0], t)
+	return &empty{}, book.Attach(ctx, c.labels[0], t)
 }
 
 // checkTarget says whether the certificate of a target exists; a group was found by its name.
@@ -340,11 +355,11 @@ func (s *Server) checkTarget(ctx context.Context, t access.Target) error {
 	return err
 }
 
-func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (any, error) {
+func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*empty, error) {
 	return detach(ctx, s, c, in.Target)
 }
 
-func detach(ctx context.Context, s *Server, c *call, target string) (any, error) {
+func detach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -353,10 +368,10 @@ func detach(ctx context.Context, s *Server, c *call, target string) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, book.Detach(ctx, c.labels[0], t)
+	return &empty{}, book.Detach(ctx, c.labels[0], t)
 }
 
-func listAttachedPolicies(ctx context.Context, s *Server, c *call) (any, error) {
+func listAttachedPolicies(ctx context.Context, s *Server, c *call) (*policyPage, error) {
 	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
 		inherited, err := boolArg(c, "recursive")
 		if err != nil {
@@ -373,28 +388,28 @@ func listAttachedPolicies(ctx context.Context, s *Server, c *call) (any, error) 
 	})
 }
 
-func listTargetsForPolicy(_ context.Context, s *Server, c *call) (any, error) {
-	return listTargets(s, c, c.labels[0], "targets", false)
+type targetPage struct {
+	Targets []string `json:"targets"`
+	Next    string   `json:"nextMarker,omitempty"`
 }
 
-func listTargets(s *Server, c *call, name, field string, certificatesOnly bool) (any, error) {
+func listTargetsForPolicy(_ context.Context, s *Server, c *call) (*targetPage, error) {
+	arns, next, err := listTargets(s, c, c.labels[0], false)
+	return &targetPage{arns, next}, err
+}
+
+// listTargets returns a page of what a policy is attached to, and the marker of the next.
+func listTargets(s *Server, c *call, name string, certificatesOnly bool) (arns []string, marker string, err error) {
 	book, err := s.accessOf()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	after, limit, ascending, err := markerPage(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	arns, next, err := book.ListTargets(name, after, limit, certificatesOnly, ascending || !certificatesOnly)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]any{field: arns}
-	if next != "" {
-		out["nextMarker"] = nextMarker(next)
-	}
-	return out, nil
+	return arns, nextMarker(next), err
 }
 
 type effectiveInput struct {
@@ -404,7 +419,16 @@ type effectiveInput struct {
 
 const noCognito = "this gateway has no Cognito identities: leave cognitoIdentityPoolId out"
 
-func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveInput) (any, error) {
+type effectivePolicy struct {
+	policyRef
+	Document string `json:"policyDocument"`
+}
+
+type effectiveOutput struct {
+	Policies []effectivePolicy `json:"effectivePolicies"`
+}
+
+func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveInput) (*effectiveOutput, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -432,15 +456,11 @@ func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveI
 	if in.Principal == "" && thing == 0 {
 		return nil, invalid("principal or thingName is needed")
 	}
-	type item struct {
-		policyRef
-		Document string `json:"policyDocument"`
-	}
-	out := []item{}
+	out := []effectivePolicy{}
 	for _, p := range book.EffectivePolicies(t, thing) {
-		out = append(out, item{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document})
+		out = append(out, effectivePolicy{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document})
 	}
-	return map[string]any{"effectivePolicies": out}, nil
+	return &effectiveOutput{out}, nil
 }
 
 type authInfo struct {
@@ -463,7 +483,11 @@ const (
 	maxAuthResources = 100
 )
 
-func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (any, error) {
+type authResults struct {
+	Results []authResult `json:"authResults"`
+}
+
+func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (*authResults, error) {
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -500,7 +524,7 @@ func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (a
 	for i, o := range outcomes {
 		results = append(results, authResultOf(book, in.Infos[i], o))
 	}
-	return map[string]any{"authResults": results}, nil
+	return &authResults{results}, nil
 }
 
 type policyList struct {
@@ -553,15 +577,15 @@ const (
 	oldPolicyHeader    = "x-amzn-iot-policy"
 )
 
-func attachPrincipalPolicy(ctx context.Context, s *Server, c *call) (any, error) {
+func attachPrincipalPolicy(ctx context.Context, s *Server, c *call) (*empty, error) {
 	return attach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
 }
 
-func detachPrincipalPolicy(ctx context.Context, s *Server, c *call) (any, error) {
+func detachPrincipalPolicy(ctx context.Context, s *Server, c *call) (*empty, error) {
 	return detach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
 }
 
-func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (any, error) {
+func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (*policyPage, error) {
 	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
 		t, err := book.Target(string(c.http.Request.Header.Peek(oldPrincipalHeader)))
 		if err == nil {
@@ -574,6 +598,12 @@ func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (any, error)
 	})
 }
 
-func listPolicyPrincipals(_ context.Context, s *Server, c *call) (any, error) {
-	return listTargets(s, c, string(c.http.Request.Header.Peek(oldPolicyHeader)), "principals", true)
+type principalPageOutput struct {
+	Principals []string `json:"principals"`
+	Next       string   `json:"nextMarker,omitempty"`
+}
+
+func listPolicyPrincipals(_ context.Context, s *Server, c *call) (*principalPageOutput, error) {
+	arns, next, err := listTargets(s, c, string(c.http.Request.Header.Peek(oldPolicyHeader)), true)
+	return &principalPageOutput{arns, next}, err
 }

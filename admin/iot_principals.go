@@ -56,7 +56,7 @@ func typeOfPrincipal(exclusive bool) string {
 	return sharedThing
 }
 
-func attachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) {
+func attachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, error) {
 	thing, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
@@ -76,10 +76,10 @@ func attachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) 
 	if cert.Status == pki.Revoked {
 		return nil, invalid("the certificate was revoked: it can stand for nothing")
 	}
-	return empty{}, book.AttachThing(ctx, thing.ID, id, kind == exclusiveThing)
+	return &empty{}, book.AttachThing(ctx, thing.ID, id, kind == exclusiveThing)
 }
 
-func detachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) {
+func detachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, error) {
 	thing, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
@@ -92,45 +92,60 @@ func detachThingPrincipal(ctx context.Context, s *Server, c *call) (any, error) 
 	if err == nil && !was {
 		err = notFound("the certificate %s is not attached to thing %q", id, thing.Name)
 	}
-	return empty{}, err
+	return &empty{}, err
 }
 
-func listThingPrincipals(_ context.Context, s *Server, c *call) (any, error) {
-	return thingPrincipals(s, c, "principals", func(arn string, _ bool) any { return arn })
+type principalList struct {
+	Principals []string `json:"principals"`
+	NextToken  string   `json:"nextToken,omitempty"`
 }
 
-func listThingPrincipalsV2(_ context.Context, s *Server, c *call) (any, error) {
-	type item struct {
-		Principal string `json:"principal"`
-		Type      string `json:"thingPrincipalType"`
-	}
-	return thingPrincipals(s, c, "thingPrincipalObjects", func(arn string, exclusive bool) any { return item{arn, typeOfPrincipal(exclusive)} })
+func listThingPrincipals(_ context.Context, s *Server, c *call) (*principalList, error) {
+	names, next, err := thingPrincipals(s, c, func(arn string, _ bool) string { return arn })
+	return &principalList{names, next}, err
 }
 
-// thingPrincipals answers a page of the certificates of a thing.
-func thingPrincipals(s *Server, c *call, field string, item func(arn string, exclusive bool) any) (any, error) {
+type principalListed struct {
+	Principal string `json:"principal"`
+	Type      string `json:"thingPrincipalType"`
+}
+
+type principalListV2 struct {
+	Principals []principalListed `json:"thingPrincipalObjects"`
+	NextToken  string            `json:"nextToken,omitempty"`
+}
+
+func listThingPrincipalsV2(_ context.Context, s *Server, c *call) (*principalListV2, error) {
+	items, next, err := thingPrincipals(s, c, func(arn string, exclusive bool) principalListed {
+		return principalListed{arn, typeOfPrincipal(exclusive)}
+	})
+	return &principalListV2{items, next}, err
+}
+
+// thingPrincipals returns a page of the certificates of a thing, and the token of the next.
+func thingPrincipals[Item any](s *Server, c *call, item func(arn string, exclusive bool) Item) (items []Item, token string, err error) {
 	book, err := s.accessOf()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	thing, err := s.registry.Thing(c.labels[0])
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return principalPage(c, field, book.CertsOf(thing.ID),
+	return principalPage(c, book.CertsOf(thing.ID),
 		func(cert access.CertOf) (string, bool) { return cert.ID.String(), cert.Exclusive },
-		func(cert access.CertOf) any { return item(book.CertificateARN(cert.ID.String()), cert.Exclusive) })
+		func(cert access.CertOf) Item { return item(book.CertificateARN(cert.ID.String()), cert.Exclusive) })
 }
 
-// principalPage answers a page of a sorted list whose items have a key that tells them apart.
-func principalPage[T any](c *call, field string, all []T, key func(T) (name string, exclusive bool), item func(T) any) (any, error) {
+// principalPage returns a page of a sorted list whose elements have a key that tells them apart, and the token of the next.
+func principalPage[T, Item any](c *call, all []T, key func(T) (name string, exclusive bool), item func(T) Item) (items []Item, token string, err error) {
 	after, limit, err := page(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	kind, err := principalType(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	all = slices.DeleteFunc(all, func(x T) bool {
 		name, exclusive := key(x)
@@ -141,33 +156,40 @@ func principalPage[T any](c *call, field string, all []T, key func(T) (name stri
 		all = all[:limit]
 		next, _ = key(all[limit-1])
 	}
-	items := make([]any, 0, len(all))
+	items = make([]Item, 0, len(all))
 	for _, x := range all {
 		items = append(items, item(x))
 	}
-	answer := map[string]any{field: items}
-	if next != "" {
-		answer["nextToken"] = pageToken(next)
-	}
-	return answer, nil
+	return items, pageToken(next), nil
 }
 
-func listPrincipalThings(ctx context.Context, s *Server, c *call) (any, error) {
-	return principalThings(ctx, s, c, "things", func(t access.ThingOf) any { return t.Name })
+func listPrincipalThings(ctx context.Context, s *Server, c *call) (*thingNames, error) {
+	names, next, err := principalThings(ctx, s, c, func(t access.ThingOf) string { return t.Name })
+	return &thingNames{names, next}, err
 }
 
-func listPrincipalThingsV2(ctx context.Context, s *Server, c *call) (any, error) {
-	type item struct {
-		Thing string `json:"thingName"`
-		Type  string `json:"thingPrincipalType"`
-	}
-	return principalThings(ctx, s, c, "principalThingObjects", func(t access.ThingOf) any { return item{t.Name, typeOfPrincipal(t.Exclusive)} })
+type principalThing struct {
+	Thing string `json:"thingName"`
+	Type  string `json:"thingPrincipalType"`
 }
 
-func principalThings(ctx context.Context, s *Server, c *call, field string, item func(access.ThingOf) any) (any, error) {
+type principalThingList struct {
+	Things    []principalThing `json:"principalThingObjects"`
+	NextToken string           `json:"nextToken,omitempty"`
+}
+
+func listPrincipalThingsV2(ctx context.Context, s *Server, c *call) (*principalThingList, error) {
+	items, next, err := principalThings(ctx, s, c, func(t access.ThingOf) principalThing {
+		return principalThing{t.Name, typeOfPrincipal(t.Exclusive)}
+	})
+	return &principalThingList{items, next}, err
+}
+
+// principalThings returns a page of the things of a certificate, and the token of the next.
+func principalThings[Item any](ctx context.Context, s *Server, c *call, item func(access.ThingOf) Item) (items []Item, token string, err error) {
 	book, id, err := s.principal(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return principalPage(c, field, book.ThingsOf(id), func(t access.ThingOf) (string, bool) { return t.Name, t.Exclusive }, item)
+	return principalPage(c, book.ThingsOf(id), func(t access.ThingOf) (string, bool) { return t.Name, t.Exclusive }, item)
 }

@@ -39,7 +39,7 @@ type tagResourceInput struct {
 	Tags []tag  `json:"tags"`
 }
 
-func tagResource(ctx context.Context, s *Server, c *call, in tagResourceInput) (any, error) {
+func tagResource(ctx context.Context, s *Server, c *call, in tagResourceInput) (*empty, error) {
 	c.target = in.ARN
 	tags, err := tagMap(in.Tags)
 	if err != nil {
@@ -48,7 +48,7 @@ func tagResource(ctx context.Context, s *Server, c *call, in tagResourceInput) (
 	if len(tags) == 0 {
 		return nil, invalid("tags are missing")
 	}
-	return empty{}, s.registry.Tag(ctx, in.ARN, tags)
+	return &empty{}, s.registry.Tag(ctx, in.ARN, tags)
 }
 
 type untagResourceInput struct {
@@ -56,16 +56,20 @@ type untagResourceInput struct {
 	Keys []string `json:"tagKeys"`
 }
 
-func untagResource(ctx context.Context, s *Server, c *call, in untagResourceInput) (any, error) {
+func untagResource(ctx context.Context, s *Server, c *call, in untagResourceInput) (*empty, error) {
 	c.target = in.ARN
 	if n := len(in.Keys); n < 1 || n > registry.MaxTags {
 		return nil, invalid("tagKeys: 1 to %d, these are %d", registry.MaxTags, n)
 	}
-	return empty{}, s.registry.Untag(ctx, in.ARN, in.Keys)
+	return &empty{}, s.registry.Untag(ctx, in.ARN, in.Keys)
+}
+
+type tagList struct {
+	Tags []tag `json:"tags"`
 }
 
 // listTags answers all tags on one page: a resource has at most 50.
-func listTags(_ context.Context, s *Server, c *call) (any, error) {
+func listTags(_ context.Context, s *Server, c *call) (*tagList, error) {
 	if token := c.http.QueryArgs().Peek("nextToken"); len(token) > 0 {
 		return nil, invalid("nextToken is not one that this gateway gave")
 	}
@@ -77,5 +81,5 @@ func listTags(_ context.Context, s *Server, c *call) (any, error) {
 	for _, t := range found {
 		tags = append(tags, tag{t.Key, t.Value})
 	}
-	return map[string][]tag{"tags": tags}, nil
+	return &tagList{tags}, nil
 }

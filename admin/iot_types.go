@@ -68,7 +68,13 @@ type createThingTypeInput struct {
 	Tags       []tag               `json:"tags"`
 }
 
-func createThingType(ctx context.Context, s *Server, c *call, in createThingTypeInput) (any, error) {
+type typeCreated struct {
+	ThingTypeName string `json:"thingTypeName"`
+	ThingTypeARN  string `json:"thingTypeArn"`
+	ThingTypeID   string `json:"thingTypeId"`
+}
+
+func createThingType(ctx context.Context, s *Server, c *call, in createThingTypeInput) (*typeCreated, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -81,11 +87,7 @@ func createThingType(ctx context.Context, s *Server, c *call, in createThingType
 	if err != nil {
 		return nil, exists(err, name, s.registry.ThingTypeARN(name))
 	}
-	return struct {
-		ThingTypeName string `json:"thingTypeName"`
-		ThingTypeARN  string `json:"thingTypeArn"`
-		ThingTypeID   string `json:"thingTypeId"`
-	}{t.Name, s.registry.ThingTypeARN(t.Name), t.UUID}, nil
+	return &typeCreated{t.Name, s.registry.ThingTypeARN(t.Name), t.UUID}, nil
 }
 
 type updateThingTypeInput struct {
@@ -96,7 +98,7 @@ type updateThingTypeInput struct {
 	} `json:"thingTypeProperties"`
 }
 
-func updateThingType(ctx context.Context, s *Server, c *call, in updateThingTypeInput) (any, error) {
+func updateThingType(ctx context.Context, s *Server, c *call, in updateThingTypeInput) (*empty, error) {
 	update := registry.ThingTypeUpdate{Name: c.labels[0]}
 	if p := in.Properties; p != nil {
 		update.Description, update.SearchableAttributes = p.Description, p.SearchableAttributes
@@ -107,25 +109,39 @@ func updateThingType(ctx context.Context, s *Server, c *call, in updateThingType
 		}
 	}
 	_, err := s.registry.UpdateThingType(ctx, update)
-	return empty{}, err
+	return &empty{}, err
 }
 
-func describeThingType(_ context.Context, s *Server, c *call) (any, error) {
+type typeDescription struct {
+	ThingTypeName string              `json:"thingTypeName"`
+	ThingTypeID   string              `json:"thingTypeId"`
+	ThingTypeARN  string              `json:"thingTypeArn"`
+	Properties    thingTypeProperties `json:"thingTypeProperties"`
+	Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+}
+
+func describeThingType(_ context.Context, s *Server, c *call) (*typeDescription, error) {
 	t, err := s.registry.ThingType(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
 	properties, metadata := typeOut(t)
-	return struct {
-		ThingTypeName string              `json:"thingTypeName"`
-		ThingTypeID   string              `json:"thingTypeId"`
-		ThingTypeARN  string              `json:"thingTypeArn"`
-		Properties    thingTypeProperties `json:"thingTypeProperties"`
-		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
-	}{t.Name, t.UUID, s.registry.ThingTypeARN(t.Name), properties, metadata}, nil
+	return &typeDescription{t.Name, t.UUID, s.registry.ThingTypeARN(t.Name), properties, metadata}, nil
 }
 
-func listThingTypes(ctx context.Context, s *Server, c *call) (any, error) {
+type typeListed struct {
+	ThingTypeName string              `json:"thingTypeName"`
+	ThingTypeARN  string              `json:"thingTypeArn"`
+	Properties    thingTypeProperties `json:"thingTypeProperties"`
+	Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
+}
+
+type typeList struct {
+	ThingTypes []typeListed `json:"thingTypes"`
+	NextToken  string       `json:"nextToken,omitempty"`
+}
+
+func listThingTypes(ctx context.Context, s *Server, c *call) (*typeList, error) {
 	after, limit, err := page(c)
 	if err != nil {
 		return nil, err
@@ -134,36 +150,27 @@ func listThingTypes(ctx context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	type item struct {
-		ThingTypeName string              `json:"thingTypeName"`
-		ThingTypeARN  string              `json:"thingTypeArn"`
-		Properties    thingTypeProperties `json:"thingTypeProperties"`
-		Metadata      thingTypeMetadata   `json:"thingTypeMetadata"`
-	}
-	items := make([]item, 0, len(types))
+	items := make([]typeListed, 0, len(types))
 	for _, t := range types {
 		properties, metadata := typeOut(t)
-		items = append(items, item{t.Name, s.registry.ThingTypeARN(t.Name), properties, metadata})
+		items = append(items, typeListed{t.Name, s.registry.ThingTypeARN(t.Name), properties, metadata})
 	}
-	return struct {
-		ThingTypes []item `json:"thingTypes"`
-		NextToken  string `json:"nextToken,omitempty"`
-	}{items, pageToken(next)}, nil
+	return &typeList{items, pageToken(next)}, nil
 }
 
 type deprecateInput struct {
 	Undo bool `json:"undoDeprecate"`
 }
 
-func deprecateThingType(ctx context.Context, s *Server, c *call, in deprecateInput) (any, error) {
-	return empty{}, s.registry.DeprecateThingType(ctx, c.labels[0], in.Undo)
+func deprecateThingType(ctx context.Context, s *Server, c *call, in deprecateInput) (*empty, error) {
+	return &empty{}, s.registry.DeprecateThingType(ctx, c.labels[0], in.Undo)
 }
 
-func deleteThingType(ctx context.Context, s *Server, c *call) (any, error) {
-	return empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
+func deleteThingType(ctx context.Context, s *Server, c *call) (*empty, error) {
+	return &empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
 }
 
-func getSchema(_ context.Context, s *Server, c *call) (any, error) {
+func getSchema(_ context.Context, s *Server, c *call) (*registry.Schema, error) {
 	schema, err := s.registry.SchemaOf(c.labels[0])
 	if err != nil {
 		return nil, err
@@ -174,16 +181,23 @@ func getSchema(_ context.Context, s *Server, c *call) (any, error) {
 	return schema, nil
 }
 
-func putSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (any, error) {
-	return in, s.registry.SetSchema(ctx, c.labels[0], &in)
+func putSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (*registry.Schema, error) {
+	return &in, s.registry.SetSchema(ctx, c.labels[0], &in)
 }
 
-func deleteSchema(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteSchema(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	return nil, s.registry.SetSchema(ctx, c.labels[0], nil)
 }
 
+// schemaCheck says how many things of a type break a schema.
+type schemaCheck struct {
+	Things    int                  `json:"things"`
+	Violating int                  `json:"violating"`
+	Examples  []registry.Violation `json:"examples"`
+}
+
 // checkSchema is the dry run of putSchema: it says which things of the type would break it.
-func checkSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (any, error) {
+func checkSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (*schemaCheck, error) {
 	things, violating, examples, err := s.registry.CheckSchema(ctx, c.labels[0], &in)
 	if err != nil {
 		return nil, err
@@ -191,9 +205,5 @@ func checkSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (a
 	if examples == nil {
 		examples = []registry.Violation{}
 	}
-	return struct {
-		Things    int                  `json:"things"`
-		Violating int                  `json:"violating"`
-		Examples  []registry.Violation `json:"examples"`
-	}{things, violating, examples}, nil
+	return &schemaCheck{things, violating, examples}, nil
 }

@@ -49,14 +49,18 @@ type loginLinkRequest struct {
 	User string `json:"user"`
 }
 
+type loginLink struct {
+	URL string `json:"url"`
+}
+
 // postLoginLink makes a code that opens one session of a user within 15 minutes. A user who does not exist is made, as admin.
-func postLoginLink(ctx context.Context, s *Server, c *call, in loginLinkRequest) (any, error) {
+func postLoginLink(ctx context.Context, s *Server, c *call, in loginLinkRequest) (*loginLink, error) {
 	c.target = in.User
 	code, err := s.accounts.NewLoginCode(ctx, in.User, account.Admin)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"url": s.URL("/login#code=" + code)}, nil
+	return &loginLink{s.URL("/login#code=" + code)}, nil
 }
 
 // URL returns the address of a page as this machine reaches it.

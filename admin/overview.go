@@ -172,8 +172,9 @@ func (l *live) leave(ch chan []byte) {
 	delete(l.listeners, ch)
 }
 
-func getOverview(_ context.Context, s *Server, _ *call) (any, error) {
-	return s.overview(s.read(), s.live.oldest()), nil
+func getOverview(_ context.Context, s *Server, _ *call) (*overview, error) {
+	now := s.overview(s.read(), s.live.oldest())
+	return &now, nil
 }
 
 // recheckEvery is how often an open stream looks whether its session still holds.
@@ -181,7 +182,7 @@ const recheckEvery = time.Minute
 
 // getOverviewLive streams the overview once a second (server-sent events) until the client leaves, its session ends
 // or the server stops.
-func getOverviewLive(_ context.Context, s *Server, c *call) (any, error) {
+func getOverviewLive(_ context.Context, s *Server, c *call) (*written, error) {
 	ch := s.live.listen()
 	if ch == nil {
 		return nil, busy("too many live overviews are open (%d); close one", s.opts.MaxLiveListeners)
@@ -216,7 +217,7 @@ func getOverviewLive(_ context.Context, s *Server, c *call) (any, error) {
 			}
 		}
 	})
-	return written{}, nil
+	return &written{}, nil
 }
 
 func writeEvent(w *bufio.Writer, text []byte) error {

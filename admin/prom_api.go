@@ -11,7 +11,7 @@ import (
 func promRoute(method string, segments []string) *route {
 	r := &route{method: method, pattern: "/prometheus", op: "prometheus", scope: read, readsByPost: true, handle: plain(query)}
 	if method != fasthttp.MethodGet && method != fasthttp.MethodPost {
-		r.handle = plain(func(context.Context, *Server, *call) (any, error) {
+		r.handle = plain(func(context.Context, *Server, *call) (*written, error) {
 			return nil, &apiError{status: fasthttp.StatusMethodNotAllowed, kind: "method", message: "the Prometheus API takes GET and POST"}
 		})
 	}
@@ -28,7 +28,7 @@ func promRoute(method string, segments []string) *route {
 
 // query hands a request to the Prometheus API. The time limit stands in for the client that has gone: fasthttp does not
 // tell when a connection is closed while a request runs.
-func query(ctx context.Context, s *Server, c *call) (any, error) {
+func query(ctx context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.Query == nil {
 		return nil, notFound("this gateway answers no queries")
 	}
@@ -47,5 +47,5 @@ func query(ctx context.Context, s *Server, c *call) (any, error) {
 	c.http.SetStatusCode(status)
 	c.http.SetContentType(contentType)
 	c.http.SetBody(text)
-	return written{}, nil
+	return &written{}, nil
 }

@@ -21,7 +21,7 @@ func (s *Server) readings() (Readings, error) {
 	return s.opts.Readings, nil
 }
 
-func getReadings(_ context.Context, s *Server, c *call) (any, error) {
+func getReadings(_ context.Context, s *Server, c *call) (*readings.Stored, error) {
 	kept, err := s.readings()
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func getReadings(_ context.Context, s *Server, c *call) (any, error) {
 	return orError(kept.Get(c.labels[0]))
 }
 
-func putReadings(ctx context.Context, s *Server, c *call, in readings.Document) (any, error) {
+func putReadings(ctx context.Context, s *Server, c *call, in readings.Document) (*readings.Stored, error) {
 	kept, err := s.readings()
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func putReadings(ctx context.Context, s *Server, c *call, in readings.Document) 
 	return orError(kept.Put(ctx, c.labels[0], in))
 }
 
-func deleteReadings(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteReadings(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	kept, err := s.readings()
 	if err != nil {
 		return nil, err
@@ -46,9 +46,9 @@ func deleteReadings(ctx context.Context, s *Server, c *call) (any, error) {
 }
 
 // orError makes an answer of what returned a document.
-func orError(stored readings.Stored, err error) (any, error) {
+func orError(stored readings.Stored, err error) (*readings.Stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stored, nil
+	return &stored, nil
 }

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/valyala/fasthttp"
+
 	"muster/registry/account"
 )
 
@@ -56,31 +58,55 @@ type route struct {
 
 // endpoint is what answers the calls of a route. The types are for the OpenAPI document.
 type endpoint struct {
-	run     func(ctx context.Context, s *Server, c *call) (any, error) // a value that becomes JSON, nil for no content, or written
+	run     func(ctx context.Context, s *Server, c *call) (any, error) // a value that becomes JSON, *noContent or *written
 	in, out reflect.Type                                               // of the JSON bodies; nil: another body, or none
 	status  int                                                        // of the answer
 }
 
+// noContent is an answer without a body.
+type noContent struct{}
+
 // written says that a handler has written the answer.
 type written struct{}
 
-// created is an answer with status 201.
-type created struct{ body any }
-
 // plain makes an endpoint of a function that takes no JSON body.
-func plain[Out any](f func(ctx context.Context, s *Server, c *call) (Out, error)) endpoint {
-	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) { return f(ctx, s, c) }}
+func plain[Out any](f func(ctx context.Context, s *Server, c *call) (*Out, error)) endpoint {
+	return answers[Out](endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) { return f(ctx, s, c) }})
 }
 
 // body makes an endpoint of a function that takes a JSON body.
-func body[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (Out, error)) endpoint {
-	return endpoint{run: func(ctx context.Context, s *Server, c *call) (any, error) {
+func body[In, Out any](f func(ctx context.Context, s *Server, c *call, in In) (*Out, error)) endpoint {
+	return takes[In](plain(func(ctx context.Context, s *Server, c *call) (*Out, error) {
 		var in In
 		if err := decodeStrict(c.http.PostBody(), &in); err != nil {
 			return nil, err
 		}
 		return f(ctx, s, c, in)
-	}}
+	}))
+}
+
+// takes says that an endpoint reads a JSON body, whatever else it reads.
+func takes[In any](e endpoint) endpoint {
+	e.in = reflect.TypeFor[In]()
+	return e
+}
+
+// answers says what an endpoint answers.
+func answers[Out any](e endpoint) endpoint {
+	e.out, e.status = reflect.TypeFor[Out](), fasthttp.StatusOK
+	switch e.out {
+	case reflect.TypeFor[noContent]():
+		e.out, e.status = nil, fasthttp.StatusNoContent
+	case reflect.TypeFor[written]():
+		e.out = nil
+	}
+	return e
+}
+
+// creates says that the answer of an endpoint has the status 201.
+func creates(e endpoint) endpoint {
+	e.status = fasthttp.StatusCreated
+	return e
 }
 
 // decodeStrict reads one JSON value into v. Fields that v does not have are refused: a typing error must not be

@@ -3,7 +3,7 @@ package admin
 // apiRoutes are the routes at the root. What matches none of them and names no resource of the API is a file of the UI.
 var apiRoutes = []route{
 	{method: "GET", pattern: "/healthz", op: "health", scope: open, handle: plain(getHealth)},
-	{method: "GET", pattern: "/readyz", op: "ready", scope: open, handle: plain(getReady)},
+	{method: "GET", pattern: "/readyz", op: "ready", scope: open, handle: answers[readiness](plain(getReady))},
 	{method: "GET", pattern: "/metrics", op: "metrics", scope: loopback, handle: plain(getMetrics)},
 
 	{method: "GET", pattern: "/api/setup", op: "needsSetup", scope: open, handle: plain(getSetup)},
@@ -24,24 +24,24 @@ var apiRoutes = []route{
 	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "deleteReadings", scope: fleet, audited: true, handle: plain(deleteReadings)},
 
 	{method: "GET", pattern: "/api/allow", op: "listAllowed", scope: identity, handle: plain(listAllowed)},
-	{method: "POST", pattern: "/api/allow", op: "allow", scope: identity, audited: true, handle: plain(postAllow)},
+	{method: "POST", pattern: "/api/allow", op: "allow", scope: identity, audited: true, handle: takes[[]allowInput](plain(postAllow))},
 	{method: "DELETE", pattern: "/api/allow/{spkiSha256}", op: "removeAllowed", scope: identity, audited: true, handle: plain(deleteAllowed)},
 	{method: "GET", pattern: "/api/refused", op: "listRefused", scope: identity, handle: plain(listRefused)},
 	{method: "POST", pattern: "/api/certificates/{certificateId}/revoke", op: "revokeCertificate", scope: identity, audited: true, handle: plain(revokeCertificate)},
 	{method: "POST", pattern: "/api/things/{thingName}/revoke", op: "revokeThing", scope: identity, audited: true, handle: plain(revokeThing)},
-	{method: "GET", pattern: "/api/audit", op: "listAudit", scope: auditing, handle: plain(getAudit)},
+	{method: "GET", pattern: "/api/audit", op: "listAudit", scope: auditing, handle: answers[auditEntries](plain(getAudit))},
 	{method: "POST", pattern: "/api/backup", op: "backup", scope: accounts, audited: true, handle: body(postBackup)},
 
 	{method: "POST", pattern: "/api/login-links", op: "createLoginLink", scope: accounts, audited: true, handle: body(postLoginLink)},
 	{method: "GET", pattern: "/api/users", op: "listUsers", scope: accounts, handle: plain(listUsers)},
-	{method: "POST", pattern: "/api/users", op: "createUser", scope: accounts, audited: true, handle: body(createUser)},
+	{method: "POST", pattern: "/api/users", op: "createUser", scope: accounts, audited: true, handle: creates(body(createUser))},
 	{method: "PATCH", pattern: "/api/users/{username}", op: "changeUser", scope: accounts, audited: true, handle: body(changeUser)},
 	{method: "DELETE", pattern: "/api/users/{username}", op: "deleteUser", scope: accounts, audited: true, handle: plain(deleteUser)},
 	{method: "GET", pattern: "/api/tokens", op: "listTokens", scope: accounts, handle: plain(listTokens)},
-	{method: "POST", pattern: "/api/tokens", op: "createToken", scope: accounts, audited: true, handle: body(createToken)},
+	{method: "POST", pattern: "/api/tokens", op: "createToken", scope: accounts, audited: true, handle: creates(body(createToken))},
 	{method: "DELETE", pattern: "/api/tokens/{id}", op: "deleteToken", scope: accounts, audited: true, handle: plain(deleteToken)},
 	{method: "GET", pattern: "/api/access-keys", op: "listAccessKeys", scope: accounts, handle: plain(listAccessKeys)},
-	{method: "POST", pattern: "/api/access-keys", op: "createAccessKey", scope: accounts, audited: true, handle: body(createAccessKey)},
+	{method: "POST", pattern: "/api/access-keys", op: "createAccessKey", scope: accounts, audited: true, handle: creates(body(createAccessKey))},
 	{method: "DELETE", pattern: "/api/access-keys/{id}", op: "deleteAccessKey", scope: accounts, audited: true, handle: plain(deleteAccessKey)},
 
 	{method: "POST", pattern: "/prometheus/api/v1/write", op: "remoteWrite", scope: telemetry, handle: plain(takeTelemetry)},

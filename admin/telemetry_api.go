@@ -34,7 +34,7 @@ func takesTelemetry(uri string) bool {
 }
 
 // takeTelemetry hands samples of another program to the store, and answers when they are on disk.
-func takeTelemetry(ctx context.Context, s *Server, c *call) (any, error) {
+func takeTelemetry(ctx context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.Intake == nil {
 		return nil, notFound("this gateway takes no telemetry of other programs")
 	}
@@ -53,18 +53,18 @@ func takeTelemetry(ctx context.Context, s *Server, c *call) (any, error) {
 		c.http.Response.Header.Set(h[0], h[1])
 	}
 	c.http.SetBody(resp.Body)
-	return written{}, nil
+	return &written{}, nil
 }
 
 // remoteRead hands out raw samples to a Prometheus.
-func remoteRead(ctx context.Context, s *Server, c *call) (any, error) {
+func remoteRead(ctx context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.Raw == nil {
 		return nil, notFound("this gateway answers no queries")
 	}
 	run, status, contentType, encoding, answer := s.opts.Raw.RemoteRead(ctx, c.http.PostBody())
 	if run != nil {
 		s.stream(c, contentType, "a remote read", run)
-		return written{}, nil
+		return &written{}, nil
 	}
 	c.http.SetStatusCode(status)
 	c.http.SetContentType(contentType)
@@ -72,11 +72,11 @@ func remoteRead(ctx context.Context, s *Server, c *call) (any, error) {
 		c.http.Response.Header.Set("Content-Encoding", encoding)
 	}
 	c.http.SetBody(answer)
-	return written{}, nil
+	return &written{}, nil
 }
 
 // deleteSeries deletes what other programs have sent.
-func deleteSeries(ctx context.Context, s *Server, c *call) (any, error) {
+func deleteSeries(ctx context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.Raw == nil {
 		return nil, notFound("this gateway takes no telemetry of other programs")
 	}
@@ -90,12 +90,12 @@ func deleteSeries(ctx context.Context, s *Server, c *call) (any, error) {
 		c.http.SetContentType(contentType)
 	}
 	c.http.SetBody(answer)
-	return written{}, nil
+	return &written{}, nil
 }
 
 // exportTelemetry streams raw samples as JSON lines, for as long as the client reads them. An export that fails on the way ends with
 // the connection, so that no client takes a part for the whole.
-func exportTelemetry(_ context.Context, s *Server, c *call) (any, error) {
+func exportTelemetry(_ context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.Raw == nil {
 		return nil, notFound("this gateway answers no queries")
 	}
@@ -104,10 +104,10 @@ func exportTelemetry(_ context.Context, s *Server, c *call) (any, error) {
 		c.http.SetStatusCode(status)
 		c.http.SetContentType(contentType)
 		c.http.SetBody(answer)
-		return written{}, nil
+		return &written{}, nil
 	}
 	s.stream(c, "application/stream+json", "an export", run)
-	return written{}, nil
+	return &written{}, nil
 }
 
 // stream answers with what run writes, for as long as the client reads it.

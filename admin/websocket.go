@@ -17,7 +17,7 @@ const mqttProtocol = "mqtt"
 
 // getMQTT upgrades a connection to a WebSocket and hands its bytes to the MQTT side, which decides by the client
 // certificate of the TLS connection who it is. There is no other right to check here, and no cookie counts.
-func getMQTT(_ context.Context, s *Server, c *call) (any, error) {
+func getMQTT(_ context.Context, s *Server, c *call) (*written, error) {
 	if s.opts.MQTT == nil {
 		return nil, notFound("this gateway has no MQTT over WebSocket")
 	}
@@ -41,7 +41,7 @@ func getMQTT(_ context.Context, s *Server, c *call) (any, error) {
 	if err != nil {
 		return nil, invalid("the WebSocket upgrade was refused: %v", err)
 	}
-	return written{}, nil
+	return &written{}, nil
 }
 
 // messageStream makes one byte stream of the binary messages of a WebSocket: MQTT packets may lie across them
