@@ -18,6 +18,7 @@ Commands:
   crash     kill a gateway under load again and again, and look for every acknowledged sample
   compare   give muster and mosquitto the same load in turn
   soak      everything that clients do, over and over on one gateway: nothing may grow
+  capacity  more and more devices until a limit breaks: devices per gateway, what each costs, what boxes carry
   storm     cut all devices off and let them come back at once over mutual TLS: how long, what it costs, nothing lost
   hostile   everything that attackers and broken devices do, in every state, while an honest fleet publishes
   tsdb      speed, size and memory of the twin store by itself, beside VictoriaMetrics or Prometheus
@@ -57,6 +58,8 @@ func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writ
 		return compareCommand(ctx, args[1:], stdout, stderr)
 	case "soak":
 		return soakCommand(ctx, args[1:], stdout, stderr)
+	case "capacity":
+		return capacityCommand(ctx, args[1:], stdout, stderr)
 	case "storm":
 		return stormCommand(ctx, args[1:], stdout, stderr)
 	case "hostile":

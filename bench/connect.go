@@ -14,9 +14,14 @@ const connectTimeout = 30 * time.Second
 // handshake opens a connection and speaks MQTT until the broker has accepted it: CONNECT, and SUBSCRIBE where filter is not
 // empty. wrap puts what is needed between TCP and MQTT (TLS, a switch to non-blocking use).
 func handshake(ctx context.Context, addr string, hello []byte, subscribe []byte, wrap func(context.Context, net.Conn) (net.Conn, error)) (net.Conn, error) {
+	return handshakeFrom(ctx, nil, addr, hello, subscribe, wrap)
+}
+
+// handshakeFrom is handshake from an address of this machine; nil is any.
+func handshakeFrom(ctx context.Context, from net.Addr, addr string, hello []byte, subscribe []byte, wrap func(context.Context, net.Conn) (net.Conn, error)) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	var dialer net.Dialer
+	dialer := net.Dialer{LocalAddr: from}
 	tcp, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -61,6 +62,7 @@ type fleet struct {
 	connecting int // handshakes at once
 	tls        bool
 	tlsFiles   tlsSettings
+	from       net.Addr // to connect from; nil: any
 	telemetry  telemetry
 	payload    int
 	progress   io.Writer       // told when the devices are connected

@@ -218,7 +218,7 @@ func (f *fleet) connectDevice(ctx context.Context, i int, tlsConfig func(string)
 		subscribe = appendSubscribe(nil, f.version, 1, expand(f.subscribe, thing))
 	}
 	sock := &socket{}
-	stream, err := handshake(ctx, f.addr, hello, subscribe, func(ctx context.Context, tcp net.Conn) (net.Conn, error) {
+	stream, err := handshakeFrom(ctx, f.from, f.addr, hello, subscribe, func(ctx context.Context, tcp net.Conn) (net.Conn, error) {
 		sock.Conn = tcp
 		if tlsConfig == nil {
 			return sock, nil

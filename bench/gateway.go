@@ -23,6 +23,8 @@ type gateway struct {
 	dataDir   string
 	bootstrap string // file
 
+	confine *profile // nil: the gateway has the whole machine
+
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended and its output is read
 	log    *tail         // what it wrote to stderr
@@ -74,7 +76,11 @@ func (g *gateway) start(ctx context.Context, extra ...string) error {
 		return err
 	}
 	began := time.Now()
-	if err := g.cmd.Start(); err != nil {
+	start := g.cmd.Start
+	if g.confine != nil {
+		start = func() error { return g.confine.start(g.cmd) }
+	}
+	if err := start(); err != nil {
 		return fmt.Errorf("start %s: %w", g.binary, err)
 	}
 	g.exited = make(chan struct{})

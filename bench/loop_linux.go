@@ -42,6 +42,7 @@ type loop struct {
 	sent, acked, refused, dropped atomic.Uint64 // read while the loop runs
 
 	latency histogram // of the measured window; to be read after the loop has ended
+	window  *windowed // what is taken out while the loop runs; nil: nothing is
 	failure error     // of the first connection that was dropped
 	in      []byte
 	out     []byte
@@ -244,6 +245,9 @@ func (l *loop) packet(d *device, p packet, now int64) error {
 			return nil
 		}
 		l.acked.Add(1)
+		if l.window != nil {
+			l.window.record(time.Duration(now - due))
+		}
 		if f := l.fleet; int64(f.warmup) <= due && due < int64(f.warmup+f.duration) {
 			l.latency.record(time.Duration(now - due))
 		}

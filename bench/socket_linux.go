@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,11 +123,4 @@ func writeSome(fd int, p []byte) (n int, err error) {
 		n += w
 	}
 	return n, nil
-}
-
-// openFileLimit returns how many files this process may have open.
-func openFileLimit() (uint64, error) {
-	var limit syscall.Rlimit
-	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
-	return limit.Cur, err
 }
