@@ -10,7 +10,7 @@ BUILD = go build -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK = v0.7.0
 RACE = ./tsdb ./tsdb/codec ./tsdb/vfs ./ingest/... ./agent/... ./registry ./registry/policy ./registry/account
 
-.PHONY: help run build test test-full check unit race fuzz ui ui-verify e2e cross bench bench-fleet bench-tsdb bench-crash bench-soak clean
+.PHONY: help run build test test-full check unit race fuzz sdk ui ui-verify e2e cross bench bench-fleet bench-tsdb bench-crash bench-soak clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +21,7 @@ run: build ## build, then start a gateway with a simulated fleet of 200 devices
 build: ## build the static binary ./muster
 	$(BUILD) -o muster .
 
-test: check unit ui-verify e2e cross ## everything a change must pass; installs what it needs
+test: check unit sdk ui-verify e2e cross ## everything a change must pass; installs what it needs
 	@echo "make test: all passed"
 
 test-full: test race fuzz bench-crash ## the long suites as well
@@ -41,6 +41,10 @@ race: ## Go tests of the concurrent packages under the race detector
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(or $(FUZZTIME),30s)
+
+sdk: build ## AWS's SDKs for Python, JavaScript and Go against a real gateway
+	.ci/setup sdk
+	.ci/clients ./muster
 
 ui: ## rebuild the web UI into admin/ui/dist
 	.ci/setup ui
