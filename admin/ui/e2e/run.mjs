@@ -19,7 +19,7 @@ const browser = await openBrowser(values.chromium);
 const checks = new Checks(values.shots);
 try {
   if (values['base-url']) {
-    await wholeTour(browser, checks, { address: values['base-url'].replace(/\/$/, ''), code: values.code, name: 'gateway' });
+    await wholeTour(browser, checks, { address: values['base-url'].replace(/\/$/, ''), code: values.code, name: 'gateway', real: true });
   } else {
     for (const [name, options, tour] of [
       ['setup', { things: 0, setup: true }, firstSetup],

@@ -16,6 +16,12 @@ const settings = () => import('./screens/settings');
 const Enrollment = lazy(() => settings().then((screens) => ({ default: screens.Enrollment })));
 const Tokens = lazy(() => settings().then((screens) => ({ default: screens.Tokens })));
 const Audit = lazy(() => settings().then((screens) => ({ default: screens.Audit })));
+// And one for what groups and policies need.
+const manage = () => import('./screens/manage');
+const Groups = lazy(() => manage().then((screens) => ({ default: screens.Groups })));
+const Types = lazy(() => manage().then((screens) => ({ default: screens.Types })));
+const Policies = lazy(() => manage().then((screens) => ({ default: screens.Policies })));
+const Policy = lazy(() => manage().then((screens) => ({ default: screens.Policy })));
 const About = lazy(() => settings().then((screens) => ({ default: screens.About })));
 
 export function App() {
@@ -32,6 +38,11 @@ export function App() {
                   <Route path="/" component={Overview} />
                   <Route path="/fleet" component={Fleet} />
                   <Route path="/fleet/:name">{({ name }) => <Device key={name} name={name} />}</Route>
+                  <Route path="/groups">{() => <Groups />}</Route>
+                  <Route path="/groups/:name">{({ name }) => <Groups name={decodeURIComponent(name)} />}</Route>
+                  <Route path="/types" component={Types} />
+                  <Route path="/policies" component={Policies} />
+                  <Route path="/policies/:name">{({ name }) => <Policy key={name} name={decodeURIComponent(name)} />}</Route>
                   <Route path="/enrollment" component={Enrollment} />
                   <Route path="/tokens" component={Tokens} />
                   <Route path="/audit" component={Audit} />

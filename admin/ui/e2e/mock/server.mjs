@@ -89,6 +89,15 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
     return { things, total: found.length, nextCursor: next < found.length ? String(next) : '', tookMs: performance.now() - before };
   }
 
+  /** The attributes that there are; the real one knows values and much more. */
+  function complete(params) {
+    const [, word] = /(\S*)$/.exec(params.get('q') ?? '');
+    const fields = new Map();
+    for (const thing of fleet) for (const name in thing.attributes) fields.set(`attributes.${name}:`, (fields.get(`attributes.${name}:`) ?? 0) + 1);
+    const items = [...fields].filter(([text]) => word && text.includes(word)).map(([text, things]) => ({ text, kind: 'field', things }));
+    return { from: [...(params.get('q') ?? '')].length - [...word].length, to: [...(params.get('q') ?? '')].length, items, tookMs: 0.1 };
+  }
+
   const byName = (name) => {
     const thing = fleet.find((each) => each.thingName === name);
     if (!thing) throw new Refused(404, 'notFound', `there is no thing ${name}`);
@@ -152,6 +161,7 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
     if (route === 'GET /api/me') return { username: who, role: 'admin' };
     if (route === 'GET /api/overview') return overview();
     if (route === 'GET /api/things') return listThings(searchParams);
+    if (route === 'GET /api/complete') return complete(searchParams);
     const named = /^\/api\/things\/([^/]+)(\/twin)?$/.exec(pathname);
     if (named) {
       const thing = byName(decodeURIComponent(named[1]));

@@ -6,6 +6,8 @@ export class Refusal extends Error {
     readonly kind: string,
     message: string,
     readonly status: number,
+    /** Where in the text of a query it went wrong, in characters from 0. */
+    readonly at?: number,
   ) {
     super(message);
   }
@@ -35,7 +37,7 @@ function learnClock(answer: Response, askedMs: number) {
 }
 
 interface Call {
-  method?: 'GET' | 'POST' | 'DELETE';
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Sent as JSON, unless it is text. */
   body?: unknown;
   contentType?: string;
@@ -79,12 +81,12 @@ export async function call<T>(path: string, options: Call = {}): Promise<T> {
 }
 
 function refusal(document: unknown, answer: Response): Refusal {
-  // muster's own resources say {error: {kind, message}}, the Prometheus interface {errorType, error: "sentence"}.
-  const said = (document as { error?: { kind?: string; message?: string } | string; errorType?: string } | undefined) ?? {};
+  // muster's own resources say {error: {kind, message}}, AWS IoT's {message}, the Prometheus interface {errorType, error: "sentence"}.
+  const said = (document as { error?: { kind?: string; message?: string; position?: number } | string; errorType?: string; message?: string } | undefined) ?? {};
   if (typeof said.error === 'string') return new Refusal(said.errorType ?? 'failed', said.error, answer.status);
-  const kind = said.error?.kind ?? 'failed';
-  const message = said.error?.message ?? `The gateway answered ${answer.status} ${answer.statusText}`.trim() + '.';
-  return new Refusal(kind, message, answer.status);
+  const kind = said.error?.kind ?? answer.headers.get('x-amzn-errortype') ?? 'failed';
+  const message = said.error?.message ?? said.message ?? `The gateway answered ${answer.status} ${answer.statusText}`.trim() + '.';
+  return new Refusal(kind, message, answer.status, said.error?.position);
 }
 
 /** The sentence to show for anything thrown. */

@@ -27,6 +27,16 @@ export function things(query: ThingQuery, signal?: AbortSignal): Promise<ThingPa
   return call<ThingPage>(`/api/things?${params}`, { signal });
 }
 
+/** What may stand at a place in a query, best first; the characters from..to are replaced. */
+export interface Completion {
+  from: number;
+  to: number;
+  items: { text: string; kind: 'field' | 'value' | 'group' | 'keyword'; things?: number }[];
+}
+
+export const complete = (q: string, at: number, signal?: AbortSignal) =>
+  call<Completion>(`/api/complete?${new URLSearchParams({ q, at: String(at), limit: '12' })}`, { signal });
+
 const thingPath = (name: string) => `/api/things/${encodeURIComponent(name)}`;
 export const thing = (name: string, signal?: AbortSignal) => call<ThingDetail>(thingPath(name), { signal });
 export const twin = (name: string, signal?: AbortSignal) =>

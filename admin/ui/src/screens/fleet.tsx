@@ -5,6 +5,7 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { IconCheck, IconColumns3, IconDownload } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
+import { Refusal, sentence } from '../api/client';
 import type { Thing } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useLive } from '../live/overview';
@@ -14,12 +15,14 @@ import { Placeholder, useLate } from '../parts/late';
 import { Problem } from '../parts/problem';
 import { useTitle } from '../parts/title';
 import { toastError } from '../parts/toast';
-import { typing } from '../shell/shell';
+import { typing } from '../shell/querybar';
 import { saveFile, toCsv } from '../text/csv';
 import { count, figure, plural } from '../text/format';
 import { type FleetState, type FleetView, maxColumns, readFleet, writeFleet } from '../text/urlstate';
 import { rowHeight, useDensity } from '../theme/preferences';
+import { markedAt, wholeQuery } from '../text/query';
 import { FirstDevice } from './firstdevice';
+import { KeepAsGroup } from './keepasgroup';
 import './fleet.css';
 
 const pageSize = 200;
@@ -49,7 +52,11 @@ export function Fleet() {
     <div className="fleet">
       <Toolbar view={view} change={change} names={names} columns={columns} loaded={things.length} first={first} />
       {list.error ? (
-        <Problem error={list.error} retry={() => list.refetch()} />
+        list.error instanceof Refusal && list.error.at !== undefined ? (
+          <QueryProblem query={q} at={list.error.at} message={list.error.message} />
+        ) : (
+          <Problem error={list.error} retry={() => list.refetch()} />
+        )
       ) : !first ? (
         <div style={{ padding: '0 var(--gutter)' }}>
           <Placeholder rows={12} />
@@ -77,6 +84,23 @@ export function Fleet() {
       ) : (
         <FirstDevice />
       )}
+    </div>
+  );
+}
+
+/** A query that cannot be read, with the place marked. */
+function QueryProblem({ query, at, message }: { query: string; at: number; message: string }) {
+  const [before, marked, after] = markedAt(query, at);
+  return (
+    <div className="empty" role="alert">
+      <pre className="query-problem">
+        {before}
+        <mark>{marked}</mark>
+        {after}
+      </pre>
+      <p>
+        <StatusText status="bad">{sentence(message)}</StatusText>
+      </p>
     </div>
   );
 }
@@ -178,6 +202,7 @@ function Toolbar({ view, change, names, columns, loaded, first }: ToolbarProps) 
           )}
         </Menu.Dropdown>
       </Menu>
+      <KeepAsGroup query={wholeQuery(view)} shown={first?.total} />
       <Export view={view} total={first?.total ?? 0} disabled={loaded === 0} />
     </header>
   );

@@ -2,7 +2,9 @@
 import { ActionIcon, Menu, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useQueryClient } from '@tanstack/react-query';
 import {
+  IconCategory,
   IconFingerprint,
+  IconFolders,
   IconCheck,
   IconChevronDown,
   IconHistory,
@@ -12,12 +14,12 @@ import {
   IconList,
   IconLogout,
   IconMoon,
-  IconSearch,
+  IconShieldCheck,
   IconSun,
   type Icon,
 } from '@tabler/icons-react';
-import { useEffect, useRef, useState } from 'react';
-import { Link, useLocation, useSearchParams } from 'wouter';
+import { useEffect } from 'react';
+import { Link, useLocation } from 'wouter';
 import { mayManageKeys } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useNow } from '../live/clock';
@@ -26,8 +28,8 @@ import { Glyph, type Status } from '../parts/glyph';
 import { Mark } from '../parts/mark';
 import { toastError } from '../parts/toast';
 import { age, count } from '../text/format';
-import { readFleet, writeFleet } from '../text/urlstate';
 import { setDensity, useDensity } from '../theme/preferences';
+import { QueryBar } from './querybar';
 import { useMe } from './session';
 import './shell.css';
 
@@ -43,7 +45,7 @@ export function Shell({ children }: { children: React.ReactNode }) {
           <Mark />
           <span>muster</span>
         </Link>
-        <SearchBox />
+        <QueryBar />
         <span className="spread" />
         <Liveness />
         <SchemeButton />
@@ -55,77 +57,6 @@ export function Shell({ children }: { children: React.ReactNode }) {
       </main>
     </div>
   );
-}
-
-/** One text for the whole product: it is the fleet list's filter, and from any other page it leads there. */
-function SearchBox() {
-  const [path, navigate] = useLocation();
-  const [params] = useSearchParams();
-  const inFleet = path === '/fleet';
-  const view = readFleet(params);
-  const asked = inFleet ? view.q : '';
-  const [text, setText] = useState(asked);
-  const input = useRef<HTMLInputElement>(null);
-  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
-
-  useEffect(() => {
-    if (document.activeElement !== input.current) setText(asked);
-  }, [asked, inFleet]);
-
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
-      event.preventDefault();
-      input.current?.focus();
-      input.current?.select();
-    };
-    document.addEventListener('keydown', onKey);
-    return () => document.removeEventListener('keydown', onKey);
-  }, []);
-
-  const ask = (q: string, replace: boolean) => {
-    clearTimeout(timer.current);
-    const current = inFleet ? readFleet(new URLSearchParams(location.search)) : {};
-    const query = writeFleet({ ...current, q }).toString();
-    navigate(query ? `/fleet?${query}` : '/fleet', { replace });
-  };
-
-  return (
-    <form
-      role="search"
-      className="search"
-      onSubmit={(event) => {
-        event.preventDefault();
-        ask(text.trim(), inFleet);
-      }}
-    >
-      <IconSearch size={16} stroke={1.5} aria-hidden="true" />
-      <input
-        ref={input}
-        type="search"
-        aria-label="Search the fleet"
-        placeholder="Search things by name, type or attribute"
-        autoComplete="off"
-        spellCheck={false}
-        value={text}
-        onChange={(event) => {
-          const value = event.target.value;
-          setText(value);
-          clearTimeout(timer.current);
-          if (inFleet) timer.current = setTimeout(() => ask(value.trim(), true), 150);
-        }}
-        onKeyDown={(event) => {
-          if (event.key === 'Escape') input.current?.blur();
-        }}
-      />
-      <kbd aria-hidden="true">/</kbd>
-    </form>
-  );
-}
-
-/** Whether keys belong to a field that is being written in. */
-export function typing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 }
 
 /** Says whether the figures are current, and how old they are when not. */
@@ -214,6 +145,9 @@ function Rail() {
       <ul>
         <Place href="/" label="Overview" icon={IconLayoutDashboard} exact />
         <Place href="/fleet" label="Fleet" icon={IconList} figure={overview && count(overview.things)} />
+        <Place href="/groups" label="Groups" icon={IconFolders} />
+        <Place href="/types" label="Types" icon={IconCategory} />
+        <Place href="/policies" label="Policies" icon={IconShieldCheck} />
         {mayManageKeys(me.role) && <Place href="/enrollment" label="Enrollment" icon={IconFingerprint} />}
       </ul>
       <h2>Settings</h2>

@@ -1,0 +1,4 @@
+// The screens of groups, types and policies, in one file of their own.
+export { Groups } from './groups';
+export { Policies, Policy } from './policies';
+export { Types } from './types';

@@ -1,0 +1,352 @@
+// What devices may do: the list of policies, one policy with its versions and targets, and the simulator that says who may do what.
+import { ActionIcon, Button, NativeSelect, Textarea, TextInput, Tooltip } from '@mantine/core';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { IconTrash } from '@tabler/icons-react';
+import { useEffect, useState } from 'react';
+import { Link, useLocation } from 'wouter';
+import * as api from '../api/policies';
+import { Confirm } from '../parts/confirm';
+import { StatusText } from '../parts/glyph';
+import { Placeholder } from '../parts/late';
+import { Problem } from '../parts/problem';
+import { Moment } from '../parts/time';
+import { useTitle } from '../parts/title';
+import { toastDone, toastError } from '../parts/toast';
+import { count } from '../text/format';
+import { policyProblem, startingPolicy, targetName } from '../text/policy';
+import { Simulator } from './simulator';
+import './policies.css';
+
+const most = 5; // versions of a policy
+
+export function Policies() {
+  useTitle('Policies');
+  const [, navigate] = useLocation();
+  const client = useQueryClient();
+  const list = useQuery({ queryKey: ['policies'], queryFn: ({ signal }) => api.policies(signal) });
+  const [name, setName] = useState('');
+  const make = async () => {
+    try {
+      await api.makePolicy(name.trim(), startingPolicy);
+      await client.invalidateQueries({ queryKey: ['policies'] });
+      navigate(`/policies/${encodeURIComponent(name.trim())}`);
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+  return (
+    <div className="page">
+      <header className="page-head">
+        <h1>Policies</h1>
+        <p className="muted">What devices may do over MQTT. Without one, a thing may use its own topics and nothing else.</p>
+      </header>
+      <section className="section" aria-labelledby="make">
+        <div className="section-head">
+          <h2 id="make">Make a policy</h2>
+        </div>
+        <form
+          className="line"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void make();
+          }}
+        >
+          <TextInput label="Name" placeholder="street-lights" spellCheck={false} value={name} onChange={(event) => setName(event.currentTarget.value)} />
+          <Button type="submit" variant="filled" disabled={!name.trim()}>
+            Make
+          </Button>
+        </form>
+      </section>
+      <section className="section" aria-labelledby="all">
+        <div className="section-head">
+          <h2 id="all">Policies</h2>
+          {list.data && <span className="muted">{count(list.data.length)}</span>}
+        </div>
+        {list.error ? (
+          <Problem error={list.error} retry={() => list.refetch()} />
+        ) : !list.data ? (
+          <Placeholder rows={4} />
+        ) : list.data.length === 0 ? (
+          <p className="muted">There is none yet: every device has the least that it needs.</p>
+        ) : (
+          <ul className="names">
+            {list.data.map(({ policyName }) => (
+              <li key={policyName}>
+                <Link href={`/policies/${encodeURIComponent(policyName)}`} className="mono">
+                  {policyName}
+                </Link>
+              </li>
+            ))}
+          </ul>
+        )}
+      </section>
+    </div>
+  );
+}
+
+export function Policy({ name }: { name: string }) {
+  useTitle(name);
+  const [, navigate] = useLocation();
+  const client = useQueryClient();
+  const policy = useQuery({ queryKey: ['policy', name], queryFn: ({ signal }) => api.policy(name, signal) });
+  const versions = useQuery({ queryKey: ['policy', name, 'versions'], queryFn: ({ signal }) => api.versions(name, signal) });
+  const [leaving, setLeaving] = useState(false);
+  const refresh = () => client.invalidateQueries({ queryKey: ['policy', name] });
+
+  const remove = async () => {
+    setLeaving(false);
+    try {
+      for (const version of versions.data ?? []) if (!version.isDefaultVersion) await api.removeVersion(name, version.versionId);
+      await api.removePolicy(name);
+      toastDone(`The policy ${name} is removed.`);
+      await client.invalidateQueries({ queryKey: ['policies'] });
+      navigate('/policies');
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+
+  if (policy.error) return <Problem error={policy.error} retry={() => policy.refetch()} />;
+  if (!policy.data) return <Placeholder rows={10} />;
+  return (
+    <div className="page">
+      <header className="page-head">
+        <p>
+          <Link href="/policies">Policies</Link>
+        </p>
+        <h1 className="mono">{name}</h1>
+        <span className="muted">version {policy.data.defaultVersionId} is in force</span>
+        <span className="spread" />
+        <Button onClick={() => setLeaving(true)}>Remove…</Button>
+      </header>
+      <div className="policy">
+        <div>
+          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} onSaved={refresh} />
+          <Versions name={name} versions={versions.data ?? []} onChanged={refresh} />
+        </div>
+        <div>
+          <Simulator arn={policy.data.policyArn} version={policy.data.defaultVersionId} />
+          <Targets name={name} arn={policy.data.policyArn} />
+        </div>
+      </div>
+      <Confirm open={leaving} title="Remove this policy?" action="Remove" onCancel={() => setLeaving(false)} onConfirm={() => void remove()}>
+        <p>
+          <b>{name}</b> goes with all its versions. One that is still attached is not removed.
+        </p>
+      </Confirm>
+    </div>
+  );
+}
+
+interface EditorProps {
+  name: string;
+  document: string;
+  versions: api.PolicyVersion[];
+  onSaved: () => Promise<void>;
+}
+
+function Editor({ name, document, versions, onSaved }: EditorProps) {
+  const shown = pretty(document);
+  const [text, setText] = useState(shown);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => setText(shown), [shown]);
+  const problem = policyProblem(text);
+  // The oldest one makes room, as nobody can want a sixth version more than the newest.
+  const dropped = versions.length >= most ? versions.filter((version) => !version.isDefaultVersion).at(-1) : undefined;
+  const save = async () => {
+    setBusy(true);
+    try {
+      if (dropped) await api.removeVersion(name, dropped.versionId);
+      const { policyVersionId } = await api.makeVersion(name, text);
+      toastDone(`Version ${policyVersionId} is in force from the next packet of each device.`);
+      await onSaved();
+    } catch (cause) {
+      toastError(cause);
+    }
+    setBusy(false);
+  };
+  return (
+    <section className="section" aria-labelledby="document">
+      <div className="section-head">
+        <h2 id="document">Document</h2>
+      </div>
+      <Textarea
+        aria-label="Document of the policy"
+        classNames={{ input: 'mono' }}
+        spellCheck={false}
+        autosize
+        minRows={14}
+        maxRows={32}
+        value={text}
+        onChange={(event) => setText(event.currentTarget.value)}
+        error={problem}
+      />
+      <div className="line">
+        <Button variant="filled" disabled={busy || problem !== undefined || text === shown} onClick={() => void save()}>
+          Put in force
+        </Button>
+        {text !== shown && <Button onClick={() => setText(shown)}>Undo</Button>}
+        {text !== shown && dropped && <span className="muted">Version {dropped.versionId}, the oldest of five, goes.</span>}
+      </div>
+    </section>
+  );
+}
+
+function pretty(document: string): string {
+  try {
+    return JSON.stringify(JSON.parse(document), null, 2);
+  } catch {
+    return document;
+  }
+}
+
+function Versions({ name, versions, onChanged }: { name: string; versions: api.PolicyVersion[]; onChanged: () => Promise<void> }) {
+  const attempt = async (what: () => Promise<void>, done: string) => {
+    try {
+      await what();
+      toastDone(done);
+      await onChanged();
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+  return (
+    <section className="section" aria-labelledby="versions">
+      <div className="section-head">
+        <h2 id="versions">Versions</h2>
+      </div>
+      <table className="grid">
+        <thead>
+          <tr>
+            <th>Version</th>
+            <th>Made</th>
+            <th>State</th>
+            <th>
+              <span className="unseen">Actions</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {versions.map(({ versionId, createDate, isDefaultVersion }) => (
+            <tr key={versionId}>
+              <td>{versionId}</td>
+              <td>
+                <Moment ms={createDate * 1000} />
+              </td>
+              <td>{isDefaultVersion ? <StatusText status="ok">in force</StatusText> : <span className="muted">kept</span>}</td>
+              <td className="right">
+                {!isDefaultVersion && (
+                  <>
+                    <button
+                      type="button"
+                      className="plain link"
+                      onClick={() => void attempt(() => api.makeDefault(name, versionId), `Version ${versionId} is in force again.`)}
+                    >
+                      Put in force
+                    </button>
+                    <Tooltip label="Remove">
+                      <ActionIcon
+                        size={26}
+                        aria-label={`Remove version ${versionId}`}
+                        onClick={() => void attempt(() => api.removeVersion(name, versionId), `Version ${versionId} is removed.`)}
+                      >
+                        <IconTrash size={16} stroke={1.5} />
+                      </ActionIcon>
+                    </Tooltip>
+                  </>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+/** The groups and certificates that have the policy. */
+function Targets({ name, arn }: { name: string; arn: string }) {
+  const client = useQueryClient();
+  const list = useQuery({ queryKey: ['policy', name, 'targets'], queryFn: ({ signal }) => api.targets(name, signal) });
+  const [kind, setKind] = useState<'thinggroup' | 'cert'>('thinggroup');
+  const [id, setId] = useState('');
+  const change = async (what: Promise<void>) => {
+    try {
+      await what;
+      setId('');
+      await client.invalidateQueries({ queryKey: ['policy', name, 'targets'] });
+    } catch (cause) {
+      toastError(cause);
+    }
+  };
+  const prefix = arn.slice(0, arn.lastIndexOf(':') + 1);
+  return (
+    <section className="section" aria-labelledby="targets">
+      <div className="section-head">
+        <h2 id="targets">Attached to</h2>
+        {list.data && <span className="muted">{count(list.data.length)}</span>}
+      </div>
+      {list.error ? (
+        <Problem error={list.error} retry={() => list.refetch()} />
+      ) : !list.data ? (
+        <Placeholder rows={2} />
+      ) : (
+        <ul className="names">
+          {list.data.map((target) => (
+            <li key={target}>
+              <TargetLink arn={target} />
+              <Tooltip label="Detach">
+                <ActionIcon size={26} aria-label={`Detach from ${targetName(target).name}`} onClick={() => void change(api.detach(name, target))}>
+                  <IconTrash size={16} stroke={1.5} />
+                </ActionIcon>
+              </Tooltip>
+            </li>
+          ))}
+          {list.data.length === 0 && <li className="muted">Nobody has it yet.</li>}
+        </ul>
+      )}
+      <form
+        className="line"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void change(api.attach(name, `${prefix}${kind}/${id.trim()}`));
+        }}
+      >
+        <NativeSelect
+          label="Attach to a"
+          value={kind}
+          onChange={(event) => setKind(event.currentTarget.value as typeof kind)}
+          data={[
+            { value: 'thinggroup', label: 'group' },
+            { value: 'cert', label: 'certificate' },
+          ]}
+        />
+        <TextInput
+          label={kind === 'cert' ? 'Its id' : 'Its name'}
+          spellCheck={false}
+          value={id}
+          onChange={(event) => setId(event.currentTarget.value)}
+        />
+        <Button type="submit" disabled={!id.trim()}>
+          Attach
+        </Button>
+      </form>
+    </section>
+  );
+}
+
+function TargetLink({ arn }: { arn: string }) {
+  const { kind, name } = targetName(arn);
+  if (kind === 'thinggroup') {
+    return (
+      <span className="clip">
+        group <Link href={`/groups/${encodeURIComponent(name)}`}>{name}</Link>
+      </span>
+    );
+  }
+  return (
+    <span className="clip" title={name}>
+      certificate <span className="mono">{name.slice(0, 16)}…</span>
+    </span>
+  );
+}

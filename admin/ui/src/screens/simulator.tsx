@@ -1,0 +1,98 @@
+// May this thing do that? The gateway's own answer, with the policies that decide.
+import { Button, NativeSelect, TextInput } from '@mantine/core';
+import { useState } from 'react';
+import { sentence } from '../api/client';
+import * as api from '../api/policies';
+import { StatusText, type Status } from '../parts/glyph';
+import { resourceOf } from '../text/policy';
+
+const actions: { value: api.Action; label: string; asks: string }[] = [
+  { value: 'PUBLISH', label: 'publish', asks: 'to the topic' },
+  { value: 'SUBSCRIBE', label: 'subscribe', asks: 'to the topic filter' },
+  { value: 'RECEIVE', label: 'receive', asks: 'from the topic' },
+  { value: 'CONNECT', label: 'connect', asks: 'with the client id' },
+];
+
+const words: Record<api.Decision['authDecision'], { status: Status; text: string }> = {
+  ALLOWED: { status: 'ok', text: 'allowed' },
+  EXPLICIT_DENY: { status: 'bad', text: 'denied by a policy' },
+  IMPLICIT_DENY: { status: 'warn', text: 'denied, because no policy allows it' },
+};
+
+/** arn is any of this gateway: region and account are taken from it. version is only shown. */
+export function Simulator({ arn, version }: { arn: string; version: string }) {
+  const [thing, setThing] = useState('');
+  const [action, setAction] = useState<api.Action>('PUBLISH');
+  const [on, setOn] = useState('');
+  const [answer, setAnswer] = useState<{ decision: api.Decision } | { problem: string }>();
+  const { asks } = actions.find((each) => each.value === action)!;
+  const topic = on.trim() || (action === 'CONNECT' ? thing.trim() : `dt/${thing.trim()}`);
+
+  const ask = async () => {
+    try {
+      const name = thing.trim();
+      const [principal] = await api.principals(name);
+      if (!principal) {
+        setAnswer({ problem: `${name} has no certificate, so no policy can be tried: devices without one connect where the plain listener is on.` });
+        return;
+      }
+      setAnswer({ decision: await api.decide(principal, name, action, resourceOf(arn, action, topic)) });
+    } catch (cause) {
+      setAnswer({ problem: sentence(cause) });
+    }
+  };
+
+  return (
+    <section className="section" aria-labelledby="simulate">
+      <div className="section-head">
+        <h2 id="simulate">Try it</h2>
+        <span className="muted">with version {version} and everything else that is in force</span>
+      </div>
+      <form
+        className="line"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void ask();
+        }}
+      >
+        <TextInput label="May the thing" placeholder="lamp-000417" spellCheck={false} value={thing} onChange={(event) => setThing(event.currentTarget.value)} />
+        <NativeSelect label="do this" value={action} data={actions} onChange={(event) => setAction(event.currentTarget.value as api.Action)} />
+        <TextInput
+          label={asks}
+          placeholder={thing.trim() ? topic : 'dt/lamp-000417'}
+          spellCheck={false}
+          value={on}
+          onChange={(event) => setOn(event.currentTarget.value)}
+        />
+        <Button type="submit" variant="filled" disabled={!thing.trim()}>
+          Ask
+        </Button>
+      </form>
+      <div role="status" className="answer">
+        {answer && ('problem' in answer ? <StatusText status="warn">{answer.problem}</StatusText> : <Verdict {...answer.decision} />)}
+      </div>
+    </section>
+  );
+}
+
+function Verdict({ authDecision, matchedStatements, missingContextValues }: api.Decision) {
+  const { status, text } = words[authDecision];
+  const deciding = matchedStatements.filter(({ effect }) => (authDecision === 'EXPLICIT_DENY') === (effect === 'Deny'));
+  return (
+    <>
+      <StatusText status={status}>{text}</StatusText>
+      {deciding.length > 0 && (
+        <ul className="muted">
+          {deciding.map(({ policyName, statement, resource }) => (
+            <li key={`${policyName} ${statement} ${resource}`}>
+              statement {statement} of {policyName}: <span className="mono">{resource}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+      {missingContextValues && missingContextValues.length > 0 && (
+        <p className="muted">Not known here, so that conditions on it did not hold: {missingContextValues.join(', ')}.</p>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,130 @@
+// Thing types: what kinds of things there are, and which of them take no new things.
+import { Button, TextInput } from '@mantine/core';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useState } from 'react';
+import { Link } from 'wouter';
+import * as api from '../api/groups';
+import { StatusText } from '../parts/glyph';
+import { Placeholder } from '../parts/late';
+import { Problem } from '../parts/problem';
+import { Moment } from '../parts/time';
+import { useTitle } from '../parts/title';
+import { toastDone, toastError } from '../parts/toast';
+import { useLive } from '../live/overview';
+import { count } from '../text/format';
+import { fleetLink } from '../text/urlstate';
+import './policies.css';
+
+export function Types() {
+  useTitle('Thing types');
+  const client = useQueryClient();
+  const { overview } = useLive();
+  const list = useQuery({ queryKey: ['types'], queryFn: ({ signal }) => api.thingTypes(signal) });
+  const [name, setName] = useState('');
+  const [description, setDescription] = useState('');
+  const attempt = async (what: Promise<void>, done: string) => {
+    try {
+      await what;
+      toastDone(done);
+      await client.invalidateQueries({ queryKey: ['types'] });
+      return true;
+    } catch (cause) {
+      toastError(cause);
+      return false;
+    }
+  };
+  const make = async () => {
+    if (await attempt(api.makeType(name.trim(), description.trim()), `The type ${name.trim()} is made.`)) {
+      setName('');
+      setDescription('');
+    }
+  };
+  return (
+    <div className="page">
+      <header className="page-head">
+        <h1>Thing types</h1>
+        <p className="muted">A thing has one at most. A type goes five minutes after it was deprecated, when nothing has it.</p>
+      </header>
+      <section className="section" aria-labelledby="make">
+        <div className="section-head">
+          <h2 id="make">Make a type</h2>
+        </div>
+        <form
+          className="line"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void make();
+          }}
+        >
+          <TextInput label="Name" placeholder="street-light" spellCheck={false} value={name} onChange={(event) => setName(event.currentTarget.value)} />
+          <TextInput label="Description" value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
+          <Button type="submit" variant="filled" disabled={!name.trim()}>
+            Make
+          </Button>
+        </form>
+      </section>
+      <section className="section" aria-label="Thing types">
+        {list.error ? (
+          <Problem error={list.error} retry={() => list.refetch()} />
+        ) : !list.data ? (
+          <Placeholder rows={4} />
+        ) : list.data.length === 0 ? (
+          <p className="muted">There is none yet.</p>
+        ) : (
+          <table className="grid">
+            <thead>
+              <tr>
+                <th>Type</th>
+                <th className="right">Things</th>
+                <th>State</th>
+                <th>Made</th>
+                <th>Description</th>
+                <th>
+                  <span className="unseen">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {list.data.map(({ thingTypeName, thingTypeMetadata: { deprecated, creationDate }, thingTypeProperties }) => (
+                <tr key={thingTypeName}>
+                  <td>{thingTypeName}</td>
+                  <td className="right">
+                    <Link href={fleetLink({ type: thingTypeName })} className="number">
+                      {count(overview?.byType[thingTypeName] ?? 0)}
+                    </Link>
+                  </td>
+                  <td>{deprecated ? <StatusText status="warn">deprecated</StatusText> : <span className="muted">in use</span>}</td>
+                  <td>
+                    <Moment ms={creationDate * 1000} />
+                  </td>
+                  <td className="fill clip" title={thingTypeProperties.thingTypeDescription}>
+                    {thingTypeProperties.thingTypeDescription}
+                  </td>
+                  <td className="right">
+                    <button
+                      type="button"
+                      className="plain link"
+                      onClick={() =>
+                        void attempt(
+                          api.deprecateType(thingTypeName, deprecated),
+                          deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
+                        )
+                      }
+                    >
+                      {deprecated ? 'Use again' : 'Deprecate'}
+                    </button>
+                    {deprecated && (
+                      <button type="button" className="plain link" onClick={() => void attempt(api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
+                        Remove
+                      </button>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
+      </section>
+    </div>
+  );
+}
