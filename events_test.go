@@ -57,3 +57,35 @@ func TestRegistryEvents(t *testing.T) {
 		t.Fatalf("after a restart: %d %s", code, body)
 	}
 }
+
+func TestGroupEvents(t *testing.T) {
+	g := startGatewayWith(t, allowAll)
+	f := func(method, path, text string, part string) {
+		t.Helper()
+		if code, body := g.call(method, "/iot"+path, text); code != 200 || !strings.Contains(body, part) {
+			t.Fatalf("%s %s: %d %s\nwant %s", method, path, code, body, part)
+		}
+	}
+	sub := g.mosquittoSub("app", "$aws/events/thingGroup/#", "%t %p")
+	f("PATCH", "/event-configurations", `{"eventConfigurations":{"THING_GROUP":{"Enabled":true}}}`, "{}")
+	f("POST", "/thing-groups/site", "", "site")
+	f("POST", "/thing-groups/hall", `{"parentGroupName":"site","thingGroupProperties":{"attributePayload":{"attributes":{"floor":"2"}}}}`, "hall")
+	f("PATCH", "/thing-groups/hall", `{"thingGroupProperties":{"thingGroupDescription":"the hall"}}`, "version")
+	f("DELETE", "/thing-groups/hall", "", "{}")
+	want := func(topic string, parts ...string) {
+		t.Helper()
+		line := sub.line()
+		if !strings.HasPrefix(line, "$aws/events/thingGroup/"+topic+" ") {
+			t.Fatalf("got  %s\nwant %s", line, topic)
+		}
+		for _, part := range parts {
+			if !strings.Contains(line, part) {
+				t.Fatalf("got  %s\nwant %s", line, part)
+			}
+		}
+	}
+	want("site/created", `"operation":"CREATED"`, `"parentGroupName":null`, `"rootToParentThingGroups":[]`, `"versionNumber":1`)
+	want("hall/created", `"parentGroupName":"site"`, `"groupArn":"arn:aws:iot:local:123456789012:thinggroup/site"`, `"attributes":{"floor":"2"}`)
+	want("hall/updated", `"operation":"UPDATED"`, `"description":"the hall"`, `"versionNumber":2`)
+	want("hall/deleted", `"operation":"DELETED"`, `"eventType":"THING_GROUP_EVENT"`)
+}

@@ -314,6 +314,7 @@ func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 	}
 	events := &registryEvents{on: g.switches, devices: g.devices, clock: g.clock, accountID: g.settings.awsAccount}
 	g.things.OnChange(events.thing)
+	g.things.OnGroup(groupEvents{events, g.things}.announce)
 	g.things.OnMembership(membershipEvents{events, g.things}.announce)
 	return nil
 }
