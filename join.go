@@ -50,6 +50,25 @@ func (g *gate) Admit(ctx context.Context, claim ingest.Claim) (ingest.Grant, err
 	return ingest.Grant{Thing: tsdb.ThingID(s.Thing), ThingName: name, Rights: g.access.Rights(s)}, nil
 }
 
+// Recall says what a client may do that has no connection: its will was open when the gateway crashed. It implements broker.Recaller.
+func (g *gate) Recall(_ context.Context, thingName, clientID string, certificate [32]byte) (ingest.Grant, error) {
+	id, ok := g.things.ID(thingName)
+	if !ok {
+		return ingest.Grant{}, errors.New("the thing was deleted")
+	}
+	s := access.Subject{Thing: id, ClientID: clientID, Cert: certificate, Plain: certificate == [32]byte{}}
+	if !s.Plain {
+		thing, attached, err := g.access.Resolve(s.Cert, clientID)
+		if err != nil {
+			return ingest.Grant{}, err
+		}
+		if attached {
+			s.Thing, s.Attached = thing, true
+		}
+	}
+	return ingest.Grant{Thing: tsdb.ThingID(s.Thing), ThingName: thingName, Rights: g.access.Rights(s)}, nil
+}
+
 func (g *gate) subject(ctx context.Context, claim ingest.Claim) (access.Subject, error) {
 	s := access.Subject{ClientID: claim.ClientID}
 	if claim.Cert == nil {
@@ -151,6 +170,30 @@ func (p presence) Disconnected(thing tsdb.ThingID, at time.Time, reason string) 
 
 func (p presence) Seen(thing tsdb.ThingID, atMs int64) {
 	p.things.Seen(uint32(thing), time.UnixMilli(atMs))
+}
+
+// troubles are what the devices' side has noticed. It implements admin.Troubles.
+type troubles struct{ devices *ingest.Server }
+
+func (t troubles) Alarms() []admin.Alarm {
+	var list []admin.Alarm
+	for _, a := range t.devices.Alarms() {
+		out := admin.Alarm{Kind: "sharedCertificate", ThingName: a.Thing, ClientID: a.ClientID, Count: a.Takeovers, FirstMs: a.First.UnixMilli(), LastMs: a.Last.UnixMilli(), Addresses: []string{},
+			Message: fmt.Sprintf("connections of client %q have taken its session from each other %d times: perhaps two devices have the same key; give each its own, and revoke this one", a.ClientID, a.Takeovers)}
+		for _, address := range a.Addresses {
+			out.Addresses = append(out.Addresses, address.String())
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+func (t troubles) Malformed() []admin.MalformedPayload {
+	var list []admin.MalformedPayload
+	for _, s := range t.devices.Malformed() {
+		list = append(list, admin.MalformedPayload{TimeMs: s.At.UnixMilli(), ThingName: s.Thing, Topic: s.Topic, Reason: s.Reason, Payload: s.Payload})
+	}
+	return list
 }
 
 // messages is the devices' broker for people and programs. It implements admin.Messages.

@@ -387,7 +387,7 @@ func (g *gateway) openPeople(context.Context, *bootstrap) (err error) {
 			return r.Status, r.ContentType, r.Body
 		},
 		Intake: g.intake.Serve, Raw: raw{g.queries},
-		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, Readings: g.readings, Events: g.switches, MQTTAddr: g.devices.Addr, UI: ui.FS(),
+		Traffic: g.traffic, NotReady: g.notReady, MQTT: g.devices.ServeConn, Messages: messages{g.devices}, Troubles: troubles{g.devices}, Readings: g.readings, Events: g.switches, MQTTAddr: g.devices.Addr, UI: ui.FS(),
 		Backup: g.backup,
 	})
 	if err != nil {

@@ -99,6 +99,7 @@ type thingDetail struct {
 	ThingID      string              `json:"thingId"`
 	CreatedMs    int64               `json:"createdMs"`
 	Certificates []certificateOutput `json:"certificates"`
+	Alarms       []Alarm             `json:"alarms"`
 }
 
 func getThing(ctx context.Context, s *Server, c *call) (*thingDetail, error) {
@@ -116,7 +117,7 @@ func getThing(ctx context.Context, s *Server, c *call) (*thingDetail, error) {
 			certificates = append(certificates, certificateOutput{k.ID, k.Status, k.NotAfterMs})
 		}
 	}
-	return &thingDetail{s.thingOut(t), t.UUID, t.CreatedMs, certificates}, nil
+	return &thingDetail{s.thingOut(t), t.UUID, t.CreatedMs, certificates, s.alarms(t.Name)}, nil
 }
 
 type fieldOutput struct {

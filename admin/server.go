@@ -84,6 +84,7 @@ type Options struct {
 	// interface{ ConnectionState() tls.ConnectionState }.
 	MQTT     func(net.Conn)
 	Messages Messages // the devices' broker; nil: none
+	Troubles Troubles // nil: none are known
 	Readings Readings // telemetry schemas of thing types; nil: there are none
 	Events   *Events  // which registry events are announced; nil: DataDir says it
 	// MQTTAddr is the address of the devices' listener, for DescribeEndpoint.
@@ -189,7 +190,7 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes, groupAPIRoutes, dynamicAPIRoutes, schemaRoutes),
+		api: newTable("api", apiRoutes, groupAPIRoutes, dynamicAPIRoutes, schemaRoutes, troubleRoutes),
 		iot: newTable("iot", iotRoutes, typeRoutes, groupRoutes, dynamicRoutes, billingRoutes, tagRoutes, fleetMetricRoutes,
 			policyRoutes, certificateRoutes, principalRoutes),
 		data: newTable("iot-data", dataRoutes),

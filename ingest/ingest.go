@@ -45,6 +45,8 @@ type (
 	Rates = lane.Rates
 	// Topics are patterns of further topics whose messages are telemetry.
 	Topics = lane.Topics
+	// Alarm is something that a person should look into.
+	Alarm = broker.Alarm
 	// Sample is a malformed payload that was kept.
 	Sample = lane.Sample
 )
@@ -233,6 +235,9 @@ func (s *Server) Review(thingName string) { s.broker.Review(thingName) }
 
 // Malformed returns the last malformed payloads, newest first.
 func (s *Server) Malformed() []Sample { return s.env.Malformed() }
+
+// Alarms returns the clients that take each other's session, the newest first: perhaps two devices have the same certificate.
+func (s *Server) Alarms() []Alarm { return s.broker.Alarms() }
 
 // Stats are counters since the start, but for Connections.
 type Stats struct {

@@ -103,6 +103,8 @@ type Broker struct {
 	handlers atomic.Pointer[[]handlerEntry]
 
 	published, droppedQueue, droppedSlow, droppedLarge *metrics.Counter
+	takeovers, alarmed                                 *metrics.Counter
+	watch                                              watch
 
 	// meeting makes attach and detach one after the other, so that Presence hears of them in the order in which they
 	// happened. Taken before mu.
@@ -142,6 +144,8 @@ func Open(opts Options) (*Broker, error) {
 		droppedQueue: opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="queue full"}`),
 		droppedSlow:  opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="slow reader, qos 0"}`),
 		droppedLarge: opts.Metrics.GetOrCreateCounter(`muster_ingest_dropped_total{reason="larger than the client takes"}`),
+		takeovers:    opts.Metrics.GetOrCreateCounter(`muster_ingest_takeovers_total`),
+		alarmed:      opts.Metrics.GetOrCreateCounter(`muster_ingest_alarms_total{kind="shared certificate"}`),
 		sessions:     make(map[string]*session),
 		things:       make(map[string]map[*link]struct{}),
 		wills:        make(map[string]*will),
@@ -161,6 +165,7 @@ func Open(opts Options) (*Broker, error) {
 		opts.Env.Sparkplug.Command = b.Announce
 	}
 	b.restore()
+	opts.Metrics.NewGauge(`muster_ingest_alarms`, func() float64 { return float64(len(b.watch.alarms())) })
 	opts.Metrics.NewGauge(`muster_ingest_sessions`, func() float64 { return float64(b.sessionCount()) })
 	opts.Metrics.NewGauge(`muster_ingest_retained_messages`, func() float64 { return float64(b.retained.count()) })
 	go b.tick()
@@ -297,6 +302,9 @@ func (b *Broker) attach(l *link, client string, grant lane.Grant, clean bool, ex
 	b.meeting.Lock()
 	present, fire, err := b.attachLocked(l, client, grant, clean, expirySec)
 	if err == nil {
+		if old := l.id.took; old != nil {
+			b.noteTakeover(l, old)
+		}
 		b.presence.Connected(grant.Thing, b.clock.Now(), l.remote)
 		b.tellConnected(l)
 	}
@@ -581,6 +589,7 @@ func (b *Broker) tick() {
 			b.fireWill(w)
 		}
 		b.endRetained(now)
+		b.watch.forget(now)
 		_ = b.journal.syncTo(b.journal.changed()) // logged there; the next second tries again
 	}
 }

@@ -144,7 +144,7 @@ func (l *link) takeConnect(info *lane.Connect, client string) error {
 		l.b.env.Refuse("will not allowed")
 		return errNotAuthorized
 	}
-	l.will = l.b.newWill(info.Will, client, &l.grant)
+	l.will = l.newWill(info.Will, client)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"strings"
 	"time"
@@ -19,19 +20,20 @@ type will struct {
 	delaySec  uint32
 	expirySec int64 // message expiry; below 0: none
 	grant     lane.Grant
-	at        time.Time // when its delay is over; zero: its connection has not ended
+	principal [sha256.Size]byte // of the certificate; zero: none
+	at        time.Time         // when its delay is over; zero: its connection has not ended
 }
 
 // Recaller is a Gate that knows a thing that has no connection. Wills that were open at a crash are published only with its word.
 type Recaller interface {
-	// Recall returns what the client of the thing may do now.
-	Recall(ctx context.Context, thing, clientID string) (lane.Grant, error)
+	// Recall returns what the client of the thing may do now. certificate is the SHA-256 of the one that it had, zero for none.
+	Recall(ctx context.Context, thing, clientID string, certificate [sha256.Size]byte) (lane.Grant, error)
 }
 
-func (b *Broker) newWill(p *lane.Publish, client string, grant *lane.Grant) *will {
+func (l *link) newWill(p *lane.Publish, client string) *will {
 	props, expirySec, delaySec := lane.ForwardProperties(nil, p.Properties)
 	m := &message{topic: p.Topic, origin: client, payload: []byte(string(p.Payload)), props: props, qos: p.QoS, retain: p.Retain}
-	return &will{m: m, client: client, seq: b.willSeq.Add(1), delaySec: delaySec, expirySec: expirySec, grant: *grant}
+	return &will{m: m, client: client, seq: l.b.willSeq.Add(1), delaySec: delaySec, expirySec: expirySec, grant: l.grant, principal: l.id.principal}
 }
 
 // takeWill returns the will, once.
@@ -82,7 +84,7 @@ func (b *Broker) recall(w *will) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), admitTimeout)
 	defer cancel()
-	grant, err := gate.Recall(ctx, w.grant.ThingName, w.client)
+	grant, err := gate.Recall(ctx, w.grant.ThingName, w.client, w.principal)
 	if err != nil || grant.Thing != w.grant.Thing {
 		b.log.Info("will of a thing that may not publish any more", "thing", w.grant.ThingName, "client", w.client, "err", err)
 		return false
@@ -137,6 +139,7 @@ func willKey(client string, seq uint64) string {
 func encodeWill(w *will) []byte {
 	dst := binary.AppendUvarint(nil, uint64(w.grant.Thing))
 	dst = appendBytes(dst, w.grant.ThingName)
+	dst = append(dst, w.principal[:]...)
 	dst = binary.AppendUvarint(dst, uint64(w.delaySec))
 	dst = binary.AppendVarint(dst, w.expirySec)
 	at := int64(0)
@@ -151,6 +154,9 @@ func decodeWill(client string, value []byte) (*will, bool) {
 	w := &will{client: strings.Clone(client)}
 	w.grant.Thing = tsdb.ThingID(r.uvarint())
 	w.grant.ThingName = string(r.bytes())
+	for i := range w.principal {
+		w.principal[i] = r.u8()
+	}
 	w.delaySec = uint32(r.uvarint())
 	w.expirySec = r.varint()
 	if at := r.varint(); at != 0 {
