@@ -45,8 +45,8 @@ type alarmList struct {
 	Alarms []Alarm `json:"alarms"`
 }
 
-func listAlarms(_ context.Context, s *Server, _ *call) (alarmList, error) {
-	return alarmList{s.alarms("")}, nil
+func listAlarms(_ context.Context, s *Server, _ *call) (*alarmList, error) {
+	return &alarmList{s.alarms("")}, nil
 }
 
 // alarms returns those of a thing, or all where its name is empty.
@@ -77,8 +77,8 @@ type malformedList struct {
 }
 
 // listMalformed takes thingName to show those of one thing.
-func listMalformed(_ context.Context, s *Server, c *call) (malformedList, error) {
-	out := malformedList{Payloads: []malformedOutput{}}
+func listMalformed(_ context.Context, s *Server, c *call) (*malformedList, error) {
+	out := &malformedList{Payloads: []malformedOutput{}}
 	if s.opts.Troubles == nil {
 		return out, nil
 	}
