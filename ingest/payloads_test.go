@@ -48,4 +48,11 @@ func TestPayloadFormats(t *testing.T) {
 	// the content type is believed: what it promises is not there
 	publish(`{"speed":1}`, "-V", "5", "-q", "0", "-D", "publish", "content-type", "application/cbor")
 	eventually(t, "the refusal", func() bool { return f.server.Stats().Malformed == 1 })
+	// and so is the content encoding
+	publish(packed.String(), "-V", "5", "-q", "1", "-D", "publish", "user-property", "Content-Encoding", "gzip")
+	publish(`{"load":1}`, "-V", "5", "-q", "0", "-D", "publish", "user-property", "content-encoding", "gzip")
+	eventually(t, "the second refusal", func() bool { return f.server.Stats().Malformed == 2 })
+	publish(`{"load":2}`, "-V", "5", "-q", "0", "-D", "publish", "user-property", "content-encoding", "br")
+	eventually(t, "the third refusal", func() bool { return f.server.Stats().Malformed == 3 })
+	column("load", 12000)
 }

@@ -72,6 +72,11 @@ func (s *Server) storeFor(name, topic string, payload []byte, opts PublishOption
 		return &PublishError{Kind: ErrInvalid, Message: fmt.Sprintf("topic %q is for the telemetry of thing %q, which is not registered", topic, name)}
 	}
 	p := &lane.Publish{Topic: topic, Payload: payload, QoS: 1, ContentType: []byte(opts.Properties.ContentType)}
+	for _, pair := range opts.Properties.User {
+		if strings.EqualFold(pair[0], "content-encoding") {
+			p.Encoding = []byte(pair[1])
+		}
+	}
 	switch reason, err := s.env.StoreFor(lane.Grant{Thing: id, ThingName: name}, p); {
 	case err != nil:
 		return &PublishError{Kind: ErrUnable, Message: err.Error()}

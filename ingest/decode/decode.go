@@ -39,6 +39,8 @@ type Row struct {
 type Decoder struct {
 	Thing  string  // whose payloads come; the names of SenML records lose it. Set it as often as it changes
 	Schema *Schema // of that thing; nil: none
+	// Encoding is the content encoding that the next payload of Decode is said to have, "" if nothing is said: its first bytes tell.
+	Encoding []byte
 	// Device is a device of a Sparkplug edge node whose metrics are columns of the node's thing: its name stands in front of theirs.
 	Device []byte
 

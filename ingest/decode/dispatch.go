@@ -97,7 +97,11 @@ func detect(p []byte) format {
 // counts in what was decompressed.
 func (d *Decoder) Decode(contentType, payload []byte, arrivalMs int64) ([]Row, error) {
 	d.reset()
-	p, f := d.unpacked.unpack(payload)
+	p := payload
+	packed, f := isPacked(d.Encoding, payload)
+	if f == ok && packed {
+		p, f = d.unpacked.unpack(payload)
+	}
 	if f != ok {
 		return d.result(0, f)
 	}

@@ -80,6 +80,8 @@ const (
 	faultDatatype
 	faultInflate
 	faultInflated
+	faultPromised
+	faultEncoding
 	faultUnknown
 )
 
@@ -144,5 +146,7 @@ var reasons = [...]string{
 	faultDatatype:        "the value of a metric is not of its datatype",
 	faultInflate:         "the compressed payload is damaged",
 	faultInflated:        "decompressed, the payload is larger than 1 MiB or than 100 times its size",
+	faultPromised:        "the payload is not compressed as its content-encoding says",
+	faultEncoding:        "the content-encoding is none of gzip, deflate, zstd and identity",
 	faultUnknown:         "the payload is no JSON or CBOR object, SenML pack or InfluxDB line; if it is, say so in the content type",
 }

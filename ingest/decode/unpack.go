@@ -51,6 +51,30 @@ func encodingOf(p []byte) encoding {
 	return identity
 }
 
+// isPacked says whether a payload is to be decompressed. said is its content encoding (RFC 9110 section 8.4.1), in any case; empty:
+// the payload tells.
+func isPacked(said, payload []byte) (packed bool, f fault) {
+	want := identity
+	switch {
+	case len(said) == 0:
+		return true, ok
+	case equalFold(said, "identity"):
+		return false, ok
+	case equalFold(said, "gzip"), equalFold(said, "x-gzip"):
+		want = encodedGzip
+	case equalFold(said, "deflate"):
+		want = encodedZlib
+	case equalFold(said, "zstd"):
+		want = encodedZstd
+	default:
+		return false, faultEncoding
+	}
+	if encodingOf(payload) != want {
+		return false, faultPromised
+	}
+	return true, ok
+}
+
 // unpacker decompresses payloads into a buffer that it reuses. Its decoders are made when they are first needed.
 type unpacker struct {
 	src  bytes.Reader

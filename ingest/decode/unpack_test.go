@@ -105,6 +105,43 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
+// A content encoding that is said is believed.
+func TestContentEncoding(t *testing.T) {
+	dict := tsdb.NewDict()
+	d := New(dict)
+	f := func(said string, payload []byte, want string) {
+		t.Helper()
+		d.Encoding = []byte(said)
+		rows, err := d.Decode(nil, payload, arrival)
+		got := render(dict, rows)
+		if err != nil {
+			got = err.(*Malformed).Reason
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", said, got, want)
+		}
+	}
+	plain := []byte(`{"a":1}`)
+	const row = "arrival a=1e0"
+	for _, said := range []string{"gzip", "x-gzip", "GZIP", " gzip"} {
+		f(said, packers["gzip"](t, plain), row)
+		f(said, plain, reasons[faultPromised])
+	}
+	f("deflate", packers["zlib"](t, plain), row)
+	f("deflate", packers["gzip"](t, plain), reasons[faultPromised])
+	f("zstd", packers["zstd"](t, plain), row)
+	f("identity", plain, row)
+	f("identity", packers["gzip"](t, plain), reasons[faultUnknown])
+	f("br", plain, reasons[faultEncoding])
+	f("", packers["gzip"](t, plain), row)
+	f("gzip", nil, reasons[faultPromised])
+	d.Encoding = []byte("gzip")
+	payload := packers["gzip"](t, plain)
+	if n := testing.AllocsPerRun(300, func() { _, _ = d.Decode(nil, payload, arrival) }); n != 0 {
+		t.Errorf("%v allocations per message", n)
+	}
+}
+
 func TestUnpackMalformed(t *testing.T) {
 	d := New(tsdb.NewDict())
 	var good [][]byte

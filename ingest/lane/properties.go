@@ -1,5 +1,7 @@
 package lane
 
+import "bytes"
+
 // place is a set of the places where a property may stand, one bit each (v5 section 2.2.2.2, table 2-4).
 type place uint16
 
@@ -87,10 +89,13 @@ func propertyOf(id int) (propertyKind, place) {
 	return kindNone, 0
 }
 
+var contentEncoding = []byte("content-encoding")
+
 // properties is what the lane must know of a packet's properties.
 type properties struct {
 	raw         []byte // all of them, without their length
 	contentType []byte
+	encoding    []byte // the user property content-encoding
 	alias       uint16 // 0: none
 	authMethod  bool
 }
@@ -194,6 +199,9 @@ func screenProperty(p *reader, id int, kind propertyKind, lim *Limits, got *prop
 		name, value := p.bytes(), p.bytes()
 		if !validText(name) || !validText(value) {
 			return malformed("text not utf-8")
+		}
+		if len(name) == len(contentEncoding) && bytes.EqualFold(name, contentEncoding) {
+			got.encoding = value
 		}
 	}
 	return Violation{}

@@ -7,6 +7,7 @@ type Publish struct {
 	Payload     []byte
 	Properties  []byte // v5 properties as they came, without their length; see ForwardProperties
 	ContentType []byte // the v5 property of that name, or nil
+	Encoding    []byte // the user property content-encoding, or nil
 	ID          uint16 // packet id; 0 for QoS 0
 	QoS         byte
 	Retain      bool
@@ -31,7 +32,7 @@ func parsePublish(first, version byte, body []byte, lim *Limits) (p Publish, top
 		if v := screenProperties(&r, inPublish, lim, &props); v.bad() {
 			return p, nil, 0, v
 		}
-		p.Properties, p.ContentType, alias = props.raw, props.contentType, props.alias
+		p.Properties, p.ContentType, p.Encoding, alias = props.raw, props.contentType, props.encoding, props.alias
 	}
 	if len(topic) == 0 && alias != 0 {
 		p.Payload = body[r.i:]

@@ -204,7 +204,9 @@ func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code b
 	defer c.env.releaseDecoder(d)
 	d.Thing, d.Schema = c.grant.ThingName, c.currentSchema()
 	skipped := d.Skipped()
+	d.Encoding = p.Encoding
 	rows, err := d.Decode(p.ContentType, p.Payload, c.arrivalMs)
+	d.Encoding = nil // it points into the connection's buffer
 	if err != nil {
 		return c.malformed(p, err)
 	}
