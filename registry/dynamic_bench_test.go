@@ -88,6 +88,15 @@ func BenchmarkDynamicGroups(b *testing.B) {
 			}
 		}
 	}
+	for _, text := range []string{"thingName:", "thingName:99", "attributes.serial:sn-00", "attributes.ci", "group:g1"} {
+		b.Run("complete/"+text, func(b *testing.B) {
+			for b.Loop() {
+				if c := r.Complete(text, len(text), 20, nil); len(c.Suggestions) == 0 {
+					b.Fatal("nothing is suggested")
+				}
+			}
+		})
+	}
 	b.Run("build/members=200", build("attributes.city:city-7"))
 	b.Run("build/members=50000", build("attributes.floor>=20"))
 	b.Run("build/timed", build("registry.updated>now-1h attributes.city:city-7"))

@@ -514,6 +514,18 @@ func TestDynamicAgainstQueries(t *testing.T) {
 		if step == 300 {
 			w.restart()
 			w.FollowTelemetry(live)
+			check(step, "a restart", true)
+		}
+		if step == 450 { // what a power cut now would leave
+			crashed := w.image()
+			crashed.FollowTelemetry(live)
+			for name, text := range queries {
+				if got, want := crashed.inGroup(name, false), crashed.find(text); got != want && !strings.Contains(text, "telemetry.temp.") && !strings.Contains(text, "dyn-") {
+					t.Fatalf("after a crash: %s is %s\n got %s\nwant %s", name, text, got, want)
+				}
+			}
+			crashed.StopFollowing()
+			w.FollowTelemetry(live)
 		}
 	}
 	check(600, "the end", true)
