@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net/http"
@@ -23,6 +24,8 @@ import (
 	"muster/agent"
 	"muster/pki"
 	"muster/registry"
+	"muster/registry/store"
+	"muster/tsdb/vfs"
 )
 
 // iot makes a request to the control plane and fails unless the answer has the status.
@@ -367,5 +370,71 @@ func TestRenewalKeepsPolicies(t *testing.T) {
 		if strings.Count(list, "cert/") != 2 {
 			t.Error(list)
 		}
+	}
+}
+
+// TestServerKeys: where the operator wants it, a key that was made here connects, as the thing that its certificate is attached to.
+func TestServerKeys(t *testing.T) {
+	g := startGateway(t, t.TempDir(), "--pki.allow-server-keys")
+	var made struct {
+		CertificateARN, CertificatePEM string
+		KeyPair                        struct{ PrivateKey string }
+	}
+	if err := json.Unmarshal([]byte(g.iot("POST", "/keys-and-certificate?setAsActive=true", "", 200)), &made); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"cert.pem": made.CertificatePEM, "key.pem": made.KeyPair.PrivateKey} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// several things: the client id says which
+	for _, thing := range []string{"one", "two"} {
+		g.iot("POST", "/things/"+thing, "", 200)
+		g.principal("PUT", "/things/"+thing+"/principals", made.CertificateARN, 200)
+	}
+	for client, want := range map[string]bool{"one": true, "two": true, "three": false} {
+		code, out := g.mosquittoPub(dir, "-i", client, "-t", "dt/"+client, "-q", "1", "-m", `{"power_w": 2}`)
+		if (code == 0) != want {
+			t.Errorf("as %s: exit %d\n%s", client, code, out)
+		}
+	}
+	if got := g.query("power_w"); len(got) != 2 || got["one"] != "2" || got["two"] != "2" {
+		t.Errorf("power_w = %v", got)
+	}
+}
+
+// TestKilledWhileForgetting: what a deletion has not ended when the gateway is killed is ended at the next start, and lets nobody in meanwhile.
+func TestKilledWhileForgetting(t *testing.T) {
+	dir := t.TempDir()
+	g := startGateway(t, dir)
+	g.enroll("lamp-1")
+	cert := g.certificateOf("lamp-1")
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	// the registry alone, as when nothing after its commit was done
+	db, err := store.Open(t.Context(), filepath.Join(dir, "registry.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	things, err := registry.Open(t.Context(), registry.Options{Store: db, Clock: vfs.SystemClock{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := things.DeleteThing(t.Context(), "lamp-1", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := things.CreateThing(t.Context(), registry.ThingInput{Name: "lamp-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(things.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	g = startGateway(t, dir)
+	g.iot("GET", "/certificates/"+cert[strings.LastIndex(cert, "/")+1:], "", 404)
+	if text := g.iot("GET", "/things/lamp-1/principals", "", 200); text != `{"principals":[]}` {
+		t.Error(text)
 	}
 }
