@@ -18,7 +18,9 @@ Commands:
   crash     kill a gateway under load again and again, and look for every acknowledged sample
   compare   give muster and mosquitto the same load in turn
   soak      everything that clients do, over and over on one gateway: nothing may grow
+  registry  make things over the API, ask queries, time dynamic groups; kill the gateway and look for every answered change
   capacity  more and more devices until a limit breaks: devices per gateway, what each costs, what boxes carry
+  fanout    one publishes, many subscribe, some of them slow: what a delivery costs and how long it takes
   storm     cut all devices off and let them come back at once over mutual TLS: how long, what it costs, nothing lost
   hostile   everything that attackers and broken devices do, in every state, while an honest fleet publishes
   tsdb      speed, size and memory of the twin store by itself, beside VictoriaMetrics or Prometheus
@@ -29,6 +31,7 @@ Examples:
   muster bench crash --powercuts 10000 --seed 1
   muster bench compare --devices 1000 --rate 1 --rounds 3
   muster bench soak --for 5m
+  muster bench registry
   muster bench tsdb
 
 muster bench COMMAND --help lists the flags of a command.
@@ -58,8 +61,12 @@ func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writ
 		return compareCommand(ctx, args[1:], stdout, stderr)
 	case "soak":
 		return soakCommand(ctx, args[1:], stdout, stderr)
+	case "registry":
+		return registryCommand(ctx, args[1:], stdout, stderr)
 	case "capacity":
 		return capacityCommand(ctx, args[1:], stdout, stderr)
+	case "fanout":
+		return fanoutCommand(ctx, args[1:], stdout, stderr)
 	case "storm":
 		return stormCommand(ctx, args[1:], stdout, stderr)
 	case "hostile":
