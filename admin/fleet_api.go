@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -107,17 +108,42 @@ func getThing(ctx context.Context, s *Server, c *call) (*thingDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificates := []certificateOutput{}
-	if s.opts.Identity != nil {
-		known, err := s.opts.Identity.Certificates(ctx, t.Name)
-		if err != nil {
-			return nil, fmt.Errorf("certificates of %q: %w", t.Name, err)
-		}
-		for _, k := range known {
-			certificates = append(certificates, certificateOutput{k.ID, k.Status, k.NotAfterMs})
-		}
+	certificates, err := s.certificatesOf(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("certificates of %q: %w", t.Name, err)
 	}
 	return &thingDetail{s.thingOut(t), t.UUID, t.CreatedMs, certificates, s.alarms(t.Name)}, nil
+}
+
+// certificatesOf returns the certificates that were enrolled for a thing, newest first, and then others that stand for it.
+func (s *Server) certificatesOf(ctx context.Context, t registry.Thing) ([]certificateOutput, error) {
+	out := []certificateOutput{}
+	if s.opts.Identity == nil {
+		return out, nil
+	}
+	known, err := s.opts.Identity.Certificates(ctx, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	if s.opts.Access != nil {
+		for _, c := range s.opts.Access.CertsOf(t.ID) {
+			id := c.ID.String()
+			if slices.ContainsFunc(known, func(k pki.Certificate) bool { return k.ID == id }) {
+				continue
+			}
+			cert, ok, err := s.opts.Identity.CertificateByID(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				known = append(known, cert)
+			}
+		}
+	}
+	for _, k := range known {
+		out = append(out, certificateOutput{k.ID, k.Status, k.NotAfterMs})
+	}
+	return out, nil
 }
 
 type fieldOutput struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"strings"
 
@@ -202,13 +203,25 @@ func revokeCertificate(ctx context.Context, s *Server, c *call) (*noContent, err
 	return nil, identity.Revoke(ctx, c.labels[0])
 }
 
-// revokeThing revokes every certificate of a thing and blocks their keys.
+// revokeThing revokes every certificate that was enrolled for a thing or is attached to it, and blocks their keys.
 func revokeThing(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	identity, err := s.identityOf()
 	if err != nil {
 		return nil, err
 	}
-	return nil, identity.RevokeThing(ctx, c.labels[0])
+	if err := identity.RevokeThing(ctx, c.labels[0]); err != nil {
+		return nil, err
+	}
+	id, ok := s.registry.ID(c.labels[0])
+	if !ok || s.opts.Access == nil {
+		return nil, nil
+	}
+	for _, cert := range s.opts.Access.CertsOf(id) { // those that were attached to it
+		if err := identity.Revoke(ctx, cert.ID.String()); err != nil && !errors.Is(err, pki.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // peer returns the certificate that the client showed at the handshake. TLS proved that it has the key.

@@ -109,6 +109,11 @@ func TestCertificateCommands(t *testing.T) {
 		t.Fatalf("%+v", page)
 	}
 
+	// the page of a thing has what is attached to it, too
+	if text := g.as(adminToken, "GET", "/api/things/pump", "").want(200).text; !strings.Contains(text, two.CertificateID) {
+		t.Fatal(text)
+	}
+
 	// states and the end
 	update := func(id, status string) []string {
 		return []string{"update-certificate", "--certificate-id", id, "--new-status", status}
@@ -136,6 +141,14 @@ func TestCertificateCommands(t *testing.T) {
 	aws.ok(update(one.CertificateID, "ACTIVE"))
 	aws.ok(update(one.CertificateID, "REVOKED"))
 	aws.fails(update(one.CertificateID, "ACTIVE"), "CertificateStateException")
+	g.as(adminToken, "POST", "/api/things/gauge/revoke", "").want(204)
+	aws.ok(words("describe-certificate --certificate-id "+three.CertificateID), `"status": "REVOKED"`)
+	audited := g.as(adminToken, "GET", "/api/audit", "").want(200).text
+	for _, want := range []string{"p " + two.CertificateARN, "pump " + two.CertificateID, "DeleteCertificate"} {
+		if !strings.Contains(audited, want) {
+			t.Fatalf("%q is not in the audit log: %s", want, audited)
+		}
+	}
 	aws.fails([]string{"create-certificate-from-csr", "--certificate-signing-request", csr}, "CertificateStateException") // the key is blocked
 	aws.fails(attach("pump", one.CertificateARN), "InvalidRequestException")
 

@@ -332,6 +332,7 @@ func attachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*emp
 }
 
 func attach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
+	c.target = c.labels[0] + " " + target
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -360,6 +361,7 @@ func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*emp
 }
 
 func detach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
+	c.target = c.labels[0] + " " + target
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err

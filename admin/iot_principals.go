@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"muster/pki"
 	"muster/registry/access"
@@ -34,6 +35,7 @@ func (s *Server) principal(ctx context.Context, c *call) (*access.Book, access.C
 	if err == nil && t.Group != 0 {
 		err = invalid("%s must be the ARN of a certificate", principalHeader)
 	}
+	c.target = strings.TrimSpace(c.target + " " + t.Cert.String())
 	if err == nil {
 		err = s.checkTarget(ctx, t)
 	}
