@@ -405,6 +405,31 @@ func TestServerKeys(t *testing.T) {
 	}
 }
 
+// TestSharedCertificate: a certificate that stands for another thing, too, outlives one that is deleted.
+func TestSharedCertificate(t *testing.T) {
+	g := startGateway(t, t.TempDir())
+	folder, _ := g.enroll("lamp-1")
+	cert := g.certificateOf("lamp-1")
+	g.iot("POST", "/things/lamp-2", "", 200)
+	g.principal("PUT", "/things/lamp-1/principals?thingPrincipalType=NON_EXCLUSIVE_THING", cert, 200)
+	g.principal("PUT", "/things/lamp-2/principals", cert, 200)
+	pub := func(thing string, want bool) {
+		t.Helper()
+		code, out := g.mosquittoPub(folder, "-i", thing, "-t", "dt/"+thing, "-q", "1", "-m", `{"power_w": 2}`)
+		if (code == 0) != want {
+			t.Fatalf("as %s: exit %d, want success %v\n%s", thing, code, want, out)
+		}
+	}
+	pub("lamp-2", true)
+	g.iot("DELETE", "/things/lamp-2", "", 200)
+	eventually(t, "the deleted thing is forgotten", func() bool {
+		things, _ := g.access.Orphans()
+		return len(things) == 0
+	})
+	pub("lamp-2", false)
+	pub("lamp-1", true)
+}
+
 // TestKilledWhileForgetting: what a deletion has not ended when the gateway is killed is ended at the next start, and lets nobody in meanwhile.
 func TestKilledWhileForgetting(t *testing.T) {
 	dir := t.TempDir()

@@ -110,7 +110,9 @@ func (g *gateway) indexAllCertificates(ctx context.Context) error {
 func (g *gateway) forgetIdentity(ctx context.Context, thing uint32) error {
 	var ids []string
 	for _, cert := range g.access.CertsOf(thing) {
-		ids = append(ids, cert.ID.String())
+		if len(g.access.ThingsOf(cert.ID)) == 0 { // else it stands for another thing as well
+			ids = append(ids, cert.ID.String())
+		}
 	}
 	ended, err := g.identities.Forget(ctx, ids)
 	errs := []error{err, g.access.ForgetThing(ctx, thing)}
