@@ -212,7 +212,32 @@ func (r *Registry) load(ctx context.Context) error {
 	var records []*record
 	var groups []Group
 	var members []Member
-	var bad error
+	var bad, badThing error
+	// Records are made beside the reading.
+	type stock struct {
+		thing Thing
+		link  Connectivity
+	}
+	stocked := make([]stock, 0, 256)
+	things := make(chan []stock, 16)
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		for list := range things {
+			for _, s := range list {
+				rec, err := r.recordOf(s.thing)
+				if err != nil {
+					badThing = err
+					continue
+				}
+				records = append(records, rec)
+				r.things[rec.name] = rec
+				r.setByID(rec)
+				rec.join()
+				r.presence.load(rec.id, s.link)
+			}
+		}
+	}()
 	marks, err := r.opts.Store.LoadThings(ctx, Loader{
 		Type: func(t ThingType) {
 			schema, err := parseSchema(t.Schema)
@@ -221,22 +246,19 @@ func (r *Registry) load(ctx context.Context) error {
 		},
 		BillingGroup: func(b BillingGroup) { r.billing[b.Name] = &billingRecord{BillingGroup: b} },
 		Thing: func(t Thing, c Connectivity) {
-			rec, err := r.recordOf(t)
-			if err != nil {
-				bad = err
-				return
+			if stocked = append(stocked, stock{t, c}); len(stocked) == cap(stocked) {
+				things <- stocked
+				stocked = make([]stock, 0, cap(stocked))
 			}
-			records = append(records, rec)
-			r.things[rec.name] = rec
-			r.setByID(rec)
-			rec.join()
-			r.presence.load(rec.id, c)
 		},
 		Group:  func(g Group) { groups = append(groups, g) },
 		Member: func(m Member) { members = append(members, m) },
 		Tag:    func(t Tag) { r.putTag(t) },
 	})
-	if err := errors.Join(err, bad); err != nil {
+	things <- stocked
+	close(things)
+	<-made
+	if err := errors.Join(err, bad, badThing); err != nil {
 		return err
 	}
 	if err := r.groups.load(groups); err != nil {

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"runtime"
 	"strings"
+	"sync"
 
 	"muster/registry/index"
 )
@@ -21,8 +23,21 @@ func (r *Registry) loadIndex(records []*record) {
 		return value, true
 	})
 	r.index = x
+	fields := make(chan func()) // that are loaded at the same time
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for load := range fields {
+				load()
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(fields)
 	all := func(field string, value func(*record) string) {
-		x.Load(field, len(records), func(i int) (string, uint32) { return value(records[i]), records[i].id })
+		fields <- func() {
+			x.Load(field, len(records), func(i int) (string, uint32) { return value(records[i]), records[i].id })
+		}
 	}
 	all(fieldName, func(rec *record) string { return rec.name })
 	all(fieldID, func(rec *record) string { return formatUUID(rec.uuid) })
@@ -36,10 +51,12 @@ func (r *Registry) loadIndex(records []*record) {
 		}
 	}
 	for key, list := range byKey {
-		x.Load(fieldAttribute+key, len(list), func(i int) (string, uint32) {
-			value, _ := list[i].attribute(key)
-			return value, list[i].id
-		})
+		fields <- func() {
+			x.Load(fieldAttribute+key, len(list), func(i int) (string, uint32) {
+				value, _ := list[i].attribute(key)
+				return value, list[i].id
+			})
+		}
 	}
 
 	top := uint32(max(len(r.byID), 1) - 1)
@@ -50,13 +67,15 @@ func (r *Registry) loadIndex(records []*record) {
 	for i, rec := range records {
 		x.AddThing(rec.id)
 		r.indexTimes(rec)
-		links[i] = linkOf(r.Connectivity(rec.id))
+		links[i] = r.link(rec.id)
 		if links[i].known {
 			x.Column(fieldTimestamp).Set(rec.id, links[i].sinceMs)
 		}
 	}
 	linked := func(field string, value func(link) string) {
-		x.Load(field, len(records), func(i int) (string, uint32) { return value(links[i]), records[i].id })
+		fields <- func() {
+			x.Load(field, len(records), func(i int) (string, uint32) { return value(links[i]), records[i].id })
+		}
 	}
 	x.SelectField(fieldInGroup, r.selectGroups)
 	linked(fieldConnected, link.connectedText)

@@ -12,6 +12,7 @@ package index
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/bits-and-blooms/bitset"
 )
@@ -23,6 +24,7 @@ type Index struct {
 	value     func(id uint32, field string) (string, bool)
 	live      bitset.BitSet
 	fields    map[string]*field
+	loading   sync.Mutex // guards fields while they are loaded
 	columns   map[string]*Column
 	elsewhere map[string]func(dst *bitset.BitSet, m *Match) (values int) // fields of SelectField
 }

@@ -10,7 +10,8 @@ import (
 const maxCounted = 1 << 16
 
 // Load builds a field, which must be empty, from n values: at returns the value and the thing of each. It is much
-// faster than Add. Each thing has one value at most; an empty value is none.
+// faster than Add. Each thing has one value at most; an empty value is none. Several fields may be loaded at the same time,
+// each by one caller.
 func (x *Index) Load(name string, n int, at func(i int) (value string, id uint32)) {
 	f := newField()
 	var numbers, texts []loaded
@@ -56,7 +57,9 @@ func (x *Index) Load(name string, n int, at func(i int) (value string, id uint32
 	}
 	slices.Sort(all)
 	f.has = newSet(all)
+	x.loading.Lock()
 	x.fields[name] = f
+	x.loading.Unlock()
 }
 
 // loaded is a value with the thing that has it, or with all of them.

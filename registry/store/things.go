@@ -83,7 +83,7 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, re
 			&connected, &c.SinceMs, &c.LastSeenMs, &c.Remote, &c.Reason); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(attributes, &t.Attributes); err != nil {
+		if t.Attributes, err = decodeAttributes(attributes); err != nil {
 			return fmt.Errorf("thing %q: attributes: %w", t.Name, err)
 		}
 		c.Connected = connected != 0
