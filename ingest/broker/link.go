@@ -107,7 +107,7 @@ func (l *link) Connect(info *lane.Connect) error {
 	if err != nil {
 		return err
 	}
-	if l.will != nil && b.journal.syncTo(b.journal.changed()) != nil { // logged there
+	if info.Will != nil && b.journal.syncTo(b.journal.changed()) != nil { // logged there
 		return b.refuse(errSessionsLog)
 	}
 	if present {
