@@ -134,16 +134,22 @@ func (r *Registry) startDynamic() {
 	}
 	y.engine.Put(rules...)
 	r.delta.reset()
-	r.beginAll("the gateway started")
+	r.beginWaiting("the gateway started")
 }
 
-// beginAll makes the members of all groups what their queries say. The caller is in a change, or alone.
-func (r *Registry) beginAll(cause string) {
+// beginWaiting makes the members of the groups that have none yet what their queries say, as far as that can be known now. The caller
+// is in a change, or alone.
+func (r *Registry) beginWaiting(cause string) {
 	y := &r.dynamic
+	outer := y.settling
 	y.settling, y.nowMs = true, r.nowMs()
-	defer func() { y.settling = false }()
+	defer func() { y.settling = outer }()
 	r.watch()
-	y.engine.Each(func(rule standing.Rule) { r.begin(rule, cause) })
+	y.engine.Each(func(rule standing.Rule) {
+		if g := r.groups.at(rule.Group); g.status != Active {
+			r.begin(rule, cause)
+		}
+	})
 	y.timed = y.engine.Timed()
 }
 
@@ -154,7 +160,7 @@ func (r *Registry) begin(rule standing.Rule, cause string) {
 	live, members := r.index.Live(), new(bitset.BitSet)
 	g.members.AddTo(members)
 	if rule.Listed || y.engine.Waits(rule.Group) {
-		return // evaluate will list its things, or settleFilled comes back
+		return // evaluate will list its things, or beginWaiting comes back
 	}
 	sets := []*bitset.BitSet{nil, nil}
 	for i, m := range []*query.Matcher{rule.Enter, rule.Leave} {
@@ -285,7 +291,7 @@ func (r *Registry) settle(d *delta) {
 		r.settleListing(l)
 	}
 	if d.filled {
-		r.settleFilled()
+		r.beginWaiting("the group's query was evaluated")
 	}
 	if d.due {
 		y.more = y.engine.Due(y.nowMs, maxDue)
@@ -321,15 +327,6 @@ func (r *Registry) settleRules(groups []groupDelta) {
 		r.begin(rule, cause)
 	}
 	r.rouse()
-}
-
-// settleFilled begins the groups that waited for the values of windows, or for groups that did.
-func (r *Registry) settleFilled() {
-	r.dynamic.engine.Each(func(rule standing.Rule) {
-		if g := r.groups.at(rule.Group); g.status != Active {
-			r.begin(rule, "the group's query was evaluated")
-		}
-	})
 }
 
 // rouse lets follow look again.

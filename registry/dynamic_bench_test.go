@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,17 +13,26 @@ import (
 )
 
 // memoryStore forgets, so that what is measured is not the disk.
-type memoryStore struct{ things []registry.Thing }
+type memoryStore struct {
+	things []registry.Thing
+	groups []registry.Group
+}
 
 func (s *memoryStore) LoadThings(_ context.Context, into registry.Loader) (registry.Marks, error) {
 	into.Type(registry.ThingType{Name: "lamp"})
 	for _, t := range s.things {
 		into.Thing(t, registry.Connectivity{})
 	}
-	return registry.Marks{NextID: uint32(len(s.things) + 1)}, nil
+	for _, g := range s.groups {
+		into.Group(g)
+	}
+	return registry.Marks{NextID: uint32(len(s.things) + 1), NextGroupID: uint32(len(s.groups) + 1)}, nil
 }
 
-func (s *memoryStore) ApplyThings(context.Context, registry.Batch) error { return nil }
+func (s *memoryStore) ApplyThings(_ context.Context, b registry.Batch) error {
+	s.groups = append(s.groups, b.CreateGroups...)
+	return nil
+}
 
 // BenchmarkDynamicGroups: what a thousand groups over a hundred thousand things cost per update of a thing, and a new group.
 func BenchmarkDynamicGroups(b *testing.B) {
@@ -73,6 +83,30 @@ func BenchmarkDynamicGroups(b *testing.B) {
 	}
 	b.Logf("1000 groups made in %s", time.Since(began).Round(time.Millisecond))
 	b.Run("update/groups=1000", update)
+	b.Run("create/groups=1000", func(b *testing.B) {
+		n := 0
+		for b.Loop() {
+			name := fmt.Sprint("new-lamp-", n)
+			n++
+			if _, err := r.CreateThing(ctx, registry.ThingInput{Name: name, TypeName: "lamp", Attributes: map[string]string{"city": "city-7", "floor": "3"}}); err != nil {
+				b.Fatal(err)
+			}
+			if err := r.DeleteThing(ctx, name, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("start/groups=1000", func(b *testing.B) {
+		copied := &memoryStore{things: s.things, groups: slices.Clone(s.groups)}
+		for b.Loop() {
+			again, err := registry.Open(ctx, registry.Options{Store: copied, Clock: newClock(), Metrics: metrics.NewSet()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			again.FollowTelemetry(newLiveFake())
+			again.Close()
+		}
+	})
 	build := func(text string) func(b *testing.B) {
 		return func(b *testing.B) {
 			n := 0

@@ -142,7 +142,7 @@ func (r *Registry) settleListing(l listing) {
 	l.set.InPlaceIntersection(r.index.Live())
 	y.engine.Begin(l.group.id, r.index.Live(), members, l.set, nil, "the PromQL was evaluated", y.nowMs)
 	r.setStatus(l.group, Active)
-	r.settleFilled()
+	r.beginWaiting("the PromQL was evaluated")
 }
 
 // GroupProblem returns why the members of a dynamic group may be old, "" if they are not.

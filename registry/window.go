@@ -33,7 +33,7 @@ func (r *Registry) FollowTelemetry(t LiveTelemetry) {
 	r.JoinTelemetry(t)
 	r.change(func() {
 		r.dynamic.live = t
-		r.beginAll("the gateway started")
+		r.beginWaiting("the gateway started")
 	})
 	r.rouse()
 }
