@@ -81,6 +81,7 @@ func serveCommand(ctx context.Context, args []string, out, errs io.Writer) error
 		s.print(out)
 		return nil
 	}
+	collectEarly()
 	g, err := openGateway(ctx, s, errs)
 	if err != nil {
 		return err
