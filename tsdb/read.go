@@ -19,6 +19,7 @@ type scratch struct {
 	rd       runReader
 	ids      []int64
 	whole    points // what goes into the cache
+	days     []tierDay
 }
 
 // runPart is the sections of one run that a query wants. data starts with the first of them.

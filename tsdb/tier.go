@@ -141,7 +141,7 @@ func (s *Store) ReadTier(dst []Bucket, thing ThingID, m MetricID, stepMs, minMs,
 			var err error
 			for i := from; i < to && err == nil; i++ {
 				if ref := &g.blocks[i]; ref.minMs <= maxMs && ref.maxMs >= minMs && g.has(ref, aggregateColumn(m, aggCount)) {
-					dst, err = s.addBuckets(dst, g, i, m, minMs, maxMs, sc)
+					dst, err = s.addBuckets(dst, g, i, m, allAggregates, minMs, maxMs, sc)
 				}
 			}
 			g.release(s.opts.Log)
@@ -155,8 +155,8 @@ func (s *Store) ReadTier(dst []Bucket, thing ThingID, m MetricID, stepMs, minMs,
 	}
 }
 
-// addBuckets appends the buckets of block i of g.
-func (s *Store) addBuckets(dst []Bucket, g *segment, i int, m MetricID, minMs, maxMs int64, sc *scratch) ([]Bucket, error) {
+// addBuckets appends the buckets of block i of g, with the aggregates of want.
+func (s *Store) addBuckets(dst []Bucket, g *segment, i int, m MetricID, want Aggregates, minMs, maxMs int64, sc *scratch) ([]Bucket, error) {
 	ok, err := g.readBlock(i, &sc.block, &sc.buf, s.damage)
 	if err != nil || !ok {
 		return dst, err
@@ -166,11 +166,15 @@ func (s *Store) addBuckets(dst []Bucket, g *segment, i int, m MetricID, minMs, m
 		g.markBad(i, err, s.damage)
 		return dst, nil
 	}
+	first := true
 	for agg := range aggregates {
+		if want&(1<<agg) == 0 {
+			continue
+		}
 		c := b.column(aggregateColumn(m, agg), false)
 		if c == nil {
 			err = fmt.Errorf("%w: an aggregate of column %d is missing", errBlock, m)
-		} else if err = d.decodeColumn(b, c); err == nil && agg > 0 && len(dst)-start != c.count {
+		} else if err = d.decodeColumn(b, c); err == nil && !first && len(dst)-start != c.count {
 			err = fmt.Errorf("%w: the aggregates of column %d do not fit each other", errBlock, m)
 		}
 		if err != nil {
@@ -179,12 +183,13 @@ func (s *Store) addBuckets(dst []Bucket, g *segment, i int, m MetricID, minMs, m
 		}
 		for j := range c.count {
 			end := d.times[d.row(c, j)]
-			if agg == 0 {
+			if first {
 				dst = append(dst, Bucket{EndMs: end})
 			}
 			v := Value{Mantissa: d.cell(c, j), Exp: c.exp, Kind: c.kind}
 			dst[start+j].set(agg, v)
 		}
+		first = false
 	}
 	kept := dst[:start]
 	for _, x := range dst[start:] {

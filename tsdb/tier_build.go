@@ -177,10 +177,18 @@ type tierBuilder struct {
 
 	raw, old table
 	out      [tierCount]table
+	marks    map[bucketKey]int64 // staleness markers in new buckets of a thing, where there are some
 	encoder  blockEncoder
 	dec      blockDecoder
 	block    block
 	buf      []byte
+}
+
+// bucketKey is a bucket of a tier, and the column of its count.
+type bucketKey struct {
+	t      tier
+	column MetricID
+	endMs  int64
 }
 
 // thing adds the buckets of one thing to each writer. A table of all that a thing has sent in a day may be large: then it goes by
@@ -189,6 +197,7 @@ func (b *tierBuilder) thing(thing ThingID) error {
 	for t := range b.out {
 		b.out[t].reset()
 	}
+	clear(b.marks)
 	fromMs, toMs := b.day*dayMs, (b.day+1)*dayMs
 	metrics, rows := b.extent(thing)
 	spanMs := int64(dayMs)
@@ -324,6 +333,9 @@ func bucketize[T int64 | float64](b *tierBuilder, c *tableColumn, vals []T, from
 				endFive = end
 			}
 			five.add(ms, vals[j], before, hasBefore, stale)
+			if stale {
+				b.mark(c.metric, ms)
+			}
 		}
 		if !stale {
 			before, hasBefore = vals[j], ms > fromMs-increaseReachMs
@@ -331,6 +343,16 @@ func bucketize[T int64 | float64](b *tierBuilder, c *tableColumn, vals []T, from
 	}
 	flushFive()
 	flushHour()
+}
+
+// mark counts a staleness marker.
+func (b *tierBuilder) mark(m MetricID, ms int64) {
+	if b.marks == nil {
+		b.marks = map[bucketKey]int64{}
+	}
+	for t := tier5m; t < tierCount; t++ {
+		b.marks[bucketKey{t, aggregateColumn(m, aggCount), endOf(ms, t)}]++
+	}
 }
 
 // endOf returns the end of the bucket that ms is in.
@@ -352,7 +374,7 @@ func (b *tierBuilder) emit(t tier, m MetricID, endMs int64, values [aggregates]V
 }
 
 // keepOld adds the buckets that the tier has already and that have more samples than the new ones: where a day is made again for
-// rows that came late, some of the other raw rows may be gone.
+// rows that came late, some of the other raw rows may be gone. A staleness marker may have come in the place of a sample.
 func (b *tierBuilder) keepOld(t tier, thing ThingID) error {
 	b.old.reset()
 	found := false
@@ -381,23 +403,20 @@ func (b *tierBuilder) keepOld(t tier, thing ThingID) error {
 	}
 	b.old.settle()
 	out := &b.out[t]
-	type key struct {
-		column MetricID
-		endMs  int64
-	}
-	counts := map[key]int64{}
+	counts := map[bucketKey]int64{}
 	for i := range out.cols {
 		if c := &out.cols[i]; c.metric%(1<<aggBits) == aggCount {
 			for _, x := range c.cells {
-				counts[key{c.metric, out.times[x.row]}] = x.mantissa
+				k := bucketKey{t, c.metric, out.times[x.row]}
+				counts[k] = x.mantissa + b.marks[k]
 			}
 		}
 	}
-	better := map[key]bool{}
+	better := map[bucketKey]bool{}
 	for i := range b.old.cols {
 		if c := &b.old.cols[i]; c.metric%(1<<aggBits) == aggCount {
 			for _, x := range c.cells {
-				k := key{c.metric, b.old.times[x.row]}
+				k := bucketKey{t, c.metric, b.old.times[x.row]}
 				if n, ok := counts[k]; k.endMs > b.day*dayMs && k.endMs <= (b.day+1)*dayMs && (!ok || n < x.mantissa) {
 					better[k] = true
 				}
@@ -408,7 +427,7 @@ func (b *tierBuilder) keepOld(t tier, thing ThingID) error {
 		c := &b.old.cols[i]
 		for _, x := range c.cells {
 			endMs := b.old.times[x.row]
-			if better[key{c.metric&^(1<<aggBits-1) | aggCount, endMs}] {
+			if better[bucketKey{t, c.metric&^(1<<aggBits-1) | aggCount, endMs}] {
 				out.rowAt(endMs)
 				out.cell(c.metric, x.kind, x.exp, x.mantissa)
 			}

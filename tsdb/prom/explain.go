@@ -28,6 +28,15 @@ func (c *cost) read(samples int, r tsdb.ReadCost) {
 	c.parts.Add(int64(r.Sections))
 }
 
+// bucketsRead notes buckets in the place of samples.
+func (c *cost) bucketsRead(tierMs int64, n int) {
+	if tierMs == tsdb.Tier1h {
+		c.buckets1h.Add(int64(n))
+	} else {
+		c.buckets5m.Add(int64(n))
+	}
+}
+
 // appendStats appends Prometheus' own statistics of a query, and under "muster" what it took of the store if all is asked for.
 func appendStats(dst []byte, own stats.QueryStats, c *cost, all bool) ([]byte, error) {
 	text, err := json.Marshal(own)

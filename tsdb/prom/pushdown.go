@@ -38,6 +38,7 @@ type pushedCall struct {
 	matchers               []*labels.Matcher
 	startMs, endMs, stepMs int64
 	rangeMs, offsetMs      int64
+	tierMs                 int64 // 0, or the tier whose buckets do for samples
 	function               promql.FunctionCall
 	keepName               bool
 }
@@ -96,6 +97,7 @@ func pushed(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
 	if p.rangeMs == 0 {
 		return nil
 	}
+	p.chooseTier()
 	return p
 }
 
@@ -176,8 +178,12 @@ type callIterator struct {
 	src    windowSource
 	times  []int64
 	values []float64
+	lastMs int64 // of the last result
 	pos    int
 	err    error
+
+	buckets tsdb.Buckets
+	items   []tsdb.Bucket // buckets, and what samples between them amount to
 
 	floats []promql.FPoint // samples of the window
 	matrix promql.Matrix   // one series, of floats
@@ -188,16 +194,30 @@ type callIterator struct {
 
 // reset evaluates the call for s.
 func (it *callIterator) reset(s *series) {
-	it.times, it.values, it.floats, it.pos, it.err = it.times[:0], it.values[:0], it.floats[:0], -1, nil
+	it.times, it.values, it.pos, it.err = it.times[:0], it.values[:0], -1, nil
 	it.q = s.sel.q
-	it.src.reset(s)
 	if it.matrix == nil {
 		it.matrix = make(promql.Matrix, 1)
 		it.helper.Out = make(promql.Vector, 0, 1)
 	}
+	if !it.byBuckets(s) && it.err == nil {
+		it.bySamples(s)
+	}
+	if err := it.account(); it.err == nil {
+		it.err = err
+	}
+	if it.err != nil {
+		it.times, it.values = it.times[:0], it.values[:0]
+	}
+}
+
+// bySamples evaluates the call over all samples.
+func (it *callIterator) bySamples(s *series) {
 	p := it.p
+	it.begin()
+	it.floats = it.floats[:0]
+	it.src.reset(s)
 	it.matrix[0].Metric = s.lset
-	lastMs := int64(math.MinInt64) // of the last result
 	for step := p.startMs; step <= p.endMs; step += p.stepMs {
 		toMs := step - p.offsetMs
 		it.slide(toMs-p.rangeMs, toMs)
@@ -205,30 +225,35 @@ func (it *callIterator) reset(s *series) {
 			it.err = it.src.err()
 		}
 		if it.err != nil {
-			break
+			return
 		}
-		found := false
+		found, result := false, 0.0
 		if len(it.floats) > 0 {
 			it.matrix[0].Floats, it.helper.Ts = it.floats, step
 			out, _ := p.function(nil, it.matrix, p.call.Args, &it.helper)
 			if found = len(out) > 0; found {
-				it.times, it.values = append(it.times, step), append(it.values, out[0].F)
-				lastMs = step
+				result = out[0].F
 			}
 			it.helper.Out = out[:0]
 		}
-		if !found && lastMs == step-p.stepMs {
-			it.times, it.values = append(it.times, step), append(it.values, math.Float64frombits(value.StaleNaN))
-		}
+		it.put(step, result, found)
 		if !found && len(it.floats) == 0 && it.src.done() {
-			break
+			return
 		}
 	}
-	if err := it.account(); it.err == nil {
-		it.err = err
-	}
-	if it.err != nil {
-		it.times, it.values = it.times[:0], it.values[:0]
+}
+
+// begin makes the result empty.
+func (it *callIterator) begin() {
+	it.times, it.values, it.lastMs = it.times[:0], it.values[:0], math.MinInt64
+}
+
+// put adds the result at a step, or the staleness marker that says that it has none.
+func (it *callIterator) put(step int64, result float64, found bool) {
+	if found {
+		it.times, it.values, it.lastMs = append(it.times, step), append(it.values, result), step
+	} else if it.lastMs == step-it.p.stepMs {
+		it.times, it.values = append(it.times, step), append(it.values, math.Float64frombits(value.StaleNaN))
 	}
 }
 
@@ -260,7 +285,7 @@ func (it *callIterator) slide(fromMs, toMs int64) {
 
 // account tells the query how much the buffers have grown.
 func (it *callIterator) account() error {
-	held := 16*cap(it.floats) + 8*cap(it.times) + 8*cap(it.values)
+	held := 16*cap(it.floats) + 8*cap(it.times) + 8*cap(it.values) + 64*(cap(it.items)+cap(it.buckets.List)) + 16*cap(it.buckets.Raw)
 	grown := held - it.held
 	it.held = held
 	return it.q.hold(grown)

@@ -28,6 +28,7 @@ type Store interface {
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
 	ReadExtremes(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64, most bool) error
 	ReadTier(dst []tsdb.Bucket, thing tsdb.ThingID, m tsdb.MetricID, stepMs, minMs, maxMs int64) ([]tsdb.Bucket, error)
+	ReadBuckets(dst *tsdb.Buckets, thing tsdb.ThingID, m tsdb.MetricID, stepMs int64, want tsdb.Aggregates, minMs, maxMs int64) error
 	ReadStrings(dst *tsdb.StringSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) error
 	Stats() tsdb.Stats
 	Sources() int
@@ -50,7 +51,7 @@ type queryable struct {
 	grouper        Grouper // the same
 	maxSeries      int
 	maxBufferBytes int
-	engineOnly     bool // calls stay with the engine
+	engineOnly     bool // calls stay with the engine, and tiers for what is gone
 	sources        sourceIndex
 }
 
@@ -100,6 +101,7 @@ type selection struct {
 	minMs, maxMs int64
 	// Where stepMs is not 0, samples count only at firstMs + n*stepMs, each time the last one at or before.
 	firstMs, stepMs int64
+	tierMs          int64 // 0, or the tier whose last samples do for those between steps
 	stand           stand // for buckets, where samples are gone
 	extremes        bool  // only the smallest or largest sample counts, as stand says
 }
@@ -134,6 +136,9 @@ func (q *querier) selectSeries(
 			instant = first == hints.End
 			if q.plain && !instant {
 				sel.firstMs, sel.stepMs = first, hints.Step
+				if !q.engineOnly {
+					sel.tierMs = tierOf(first, hints.Step)
+				}
 			}
 		}
 		// One window from start to end: the smallest of the smallest of its parts is what the engine would find.

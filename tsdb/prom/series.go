@@ -76,6 +76,8 @@ type sampleIterator struct {
 	filled    tsdb.Samples // numbers with what stands for buckets before them
 	five      []tsdb.Bucket
 	hours     []tsdb.Bucket
+	buckets   tsdb.Buckets // that do for samples
+	part      tsdb.Samples // between them
 	texts     tsdb.StringSamples
 	held      int // bytes of numbers and texts that the query's account knows of
 	oneTime   [1]int64
@@ -87,6 +89,9 @@ func (it *sampleIterator) reset(s *series) {
 	it.spanMs, it.rawFromMs = min(it.spanMs, resetWindowMs), math.MaxInt64
 	if s.sel.extremes {
 		it.spanMs = maxWindowMs // most of it is answered by headers, of whole blocks only
+	}
+	if s.sel.tierMs > 0 {
+		it.spanMs = maxWindowMs
 	}
 	if s.single {
 		it.oneTime[0], it.oneVal[0] = s.last.timeMs, s.last.value
@@ -147,6 +152,9 @@ func (it *sampleIterator) load(fromMs int64) chunkenc.ValueType {
 			return chunkenc.ValNone
 		}
 		toMs := min(fromMs+it.spanMs-1, sel.maxMs)
+		if edge := toMs / tsdb.Tier1h * tsdb.Tier1h; sel.tierMs > 0 && toMs < sel.maxMs && edge > fromMs {
+			toMs = edge // lest windows cut buckets
+		}
 		var n int
 		if n, it.err = it.read(fromMs, toMs); it.err != nil {
 			return chunkenc.ValNone
@@ -193,11 +201,11 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 			if err := q.store.ReadExtremes(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.stand == standMax); err != nil {
 				return 0, q.readError(err, s)
 			}
-		} else if err := q.store.ReadSteps(&it.numbers, s.thing, s.metric, fromMs, toMs, s.sel.firstMs, s.sel.stepMs); err != nil {
+			q.cost.read(len(it.numbers.TimesMs), it.numbers.Cost)
+		} else if err := it.readSteps(fromMs, toMs); err != nil {
 			return 0, q.readError(err, s)
 		}
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
-		q.cost.read(len(it.times), it.numbers.Cost)
 		if err := it.fill(fromMs, toMs); err != nil {
 			return 0, err
 		}
@@ -244,7 +252,7 @@ func thin(times []int64, values []float64, firstMs, stepMs int64) int {
 // rule, but one per series inside timestamp().
 func (it *sampleIterator) account() error {
 	held := 8*cap(it.numbers.TimesMs) + 8*cap(it.numbers.Values) + 8*cap(it.texts.TimesMs) + 16*cap(it.texts.Values) +
-		16*cap(it.filled.TimesMs) + 64*cap(it.five) + 64*cap(it.hours)
+		16*cap(it.filled.TimesMs) + 64*(cap(it.five)+cap(it.hours)+cap(it.buckets.List)) + 16*(cap(it.part.TimesMs)+cap(it.buckets.Raw))
 	grown := held - it.held
 	it.held = held
 	return it.s.sel.q.hold(grown)

@@ -62,7 +62,7 @@ func (it *sampleIterator) fill(fromMs, toMs int64) error {
 	if err != nil {
 		return s.sel.q.readError(err, s)
 	}
-	s.sel.q.cost.buckets5m.Add(int64(len(it.five)))
+	s.sel.q.cost.bucketsRead(tsdb.Tier5m, len(it.five))
 	hoursMs := endMs
 	if len(it.five) > 0 {
 		hoursMs = min(hoursMs, it.five[0].EndMs-tsdb.Tier5m)
@@ -72,7 +72,7 @@ func (it *sampleIterator) fill(fromMs, toMs int64) error {
 		if err != nil {
 			return s.sel.q.readError(err, s)
 		}
-		s.sel.q.cost.buckets1h.Add(int64(len(it.hours)))
+		s.sel.q.cost.bucketsRead(tsdb.Tier1h, len(it.hours))
 		it.addStands(it.hours, tsdb.Tier1h, fromMs, hoursMs)
 	}
 	it.addStands(it.five, tsdb.Tier5m, fromMs, endMs)
