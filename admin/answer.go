@@ -140,24 +140,30 @@ func (s *Server) fail(c *call, err error) {
 		for k, v := range e.fields {
 			body[k] = v
 		}
-		c.http.Response.Header.Set("x-amzn-errortype", awsType)
+		c.http.Response.Header.Set(errorTypeHeader, awsType)
 		mustWriteJSON(c, e.status, body)
 		return
 	}
 	if e.status == fasthttp.StatusUnauthorized {
 		c.http.Response.Header.Set("WWW-Authenticate", "Bearer")
 	}
-	var body struct {
-		Error struct {
-			Kind      string `json:"kind"`
-			Message   string `json:"message"`
-			RequestID string `json:"requestId"`
-			Position  *int   `json:"position,omitempty"`
-		} `json:"error"`
-	}
-	body.Error.Kind, body.Error.Message, body.Error.RequestID, body.Error.Position = e.kind, message, c.id, e.at
-	mustWriteJSON(c, e.status, body)
+	mustWriteJSON(c, e.status, failureBody{failure{e.kind, message, c.id, e.at}})
 }
+
+// failureBody is the body of a refusal in our form.
+type failureBody struct {
+	Error failure `json:"error"`
+}
+
+type failure struct {
+	Kind      string `json:"kind"`
+	Message   string `json:"message"`
+	RequestID string `json:"requestId"`
+	Position  *int   `json:"position,omitempty"`
+}
+
+// errorTypeHeader says the name of AWS's exception.
+const errorTypeHeader = "x-amzn-errortype"
 
 const jsonType = "application/json"
 

@@ -24,6 +24,7 @@ type call struct {
 	remote netip.Addr
 	who    account.Principal // zero: nobody
 	op     string
+	route  *route   // nil until it is known
 	labels []string // what the {x} of the route's pattern stand for
 	target string   // for the audit line
 	shape  shape    // of errors
@@ -91,7 +92,7 @@ func (s *Server) dispatch(c *call) {
 	}
 	r, _, _ := s.api.match(method, segments)
 	if r == nil && segments[0] == "prometheus" && len(segments) > 1 {
-		s.answerRoute(c, promRoute(method, segments), nil)
+		s.answerRoute(c, promRoute(method), nil)
 		return
 	}
 	if r == nil && s.isFile(segments) {
@@ -119,7 +120,7 @@ func (s *Server) answer(c *call, t *table, method string, segments []string) {
 
 // answerRoute checks who calls and runs the route.
 func (s *Server) answerRoute(c *call, r *route, labels []string) {
-	c.op, c.labels = r.op, labels
+	c.op, c.route, c.labels = r.op, r, labels
 	if len(labels) > 0 {
 		c.target = labels[0]
 	}

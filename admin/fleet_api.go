@@ -43,7 +43,7 @@ const defaultPage = 100
 
 // intArg reads a whole number from the query; fallback where it is not given.
 func intArg(c *call, name string, fallback, least, most int) (int, error) {
-	text := string(c.http.QueryArgs().Peek(name))
+	text := c.arg(name)
 	if text == "" {
 		return fallback, nil
 	}
@@ -68,7 +68,6 @@ func searchThings(ctx context.Context, s *Server, c *call) (*thingPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	arg := func(name string) string { return string(c.http.QueryArgs().Peek(name)) }
 	min, err := intArg(c, "minRevision", 0, 0, math.MaxInt)
 	if err != nil {
 		return nil, err
@@ -77,7 +76,7 @@ func searchThings(ctx context.Context, s *Server, c *call) (*thingPage, error) {
 		return nil, err
 	}
 	things, total, next, err := s.registry.Search(ctx, registry.SearchInput{
-		Text: arg("q"), State: arg("state"), TypeName: arg("type"), Sort: arg("sort"), Cursor: arg("cursor"), Limit: limit,
+		Text: c.arg("q"), State: c.arg("state"), TypeName: c.arg("type"), Sort: c.arg("sort"), Cursor: c.arg("cursor"), Limit: limit,
 	})
 	if err != nil {
 		return nil, err

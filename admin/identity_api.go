@@ -70,7 +70,7 @@ func listAllowed(ctx context.Context, s *Server, c *call) (*allowPage, error) {
 		return nil, err
 	}
 	var after wire.KeyHash
-	if cursor := string(c.http.QueryArgs().Peek("cursor")); cursor != "" {
+	if cursor := c.arg("cursor"); cursor != "" {
 		if after, err = wire.ParseKeyHash(cursor); err != nil {
 			return nil, invalid("cursor is not one of this list")
 		}
@@ -233,7 +233,10 @@ func peer(c *call) (*x509.Certificate, error) {
 	return state.PeerCertificates[0], nil
 }
 
-const certsType = "application/pkcs7-mime"
+const (
+	certsType = "application/pkcs7-mime"
+	csrType   = "application/pkcs10"
+)
 
 // writeEST writes base64 of DER, as RFC 8951 section 3.1 has it: the transfer encoding is always base64 and the header
 // that says so is for clients of RFC 7030.

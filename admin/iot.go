@@ -49,7 +49,7 @@ func page(c *call) (after string, limit int, err error) {
 	if limit, err = intArg(c, "maxResults", defaultMaxResults, 1, registry.MaxPage); err != nil {
 		return "", 0, err
 	}
-	after, err = decodePageToken(string(c.http.QueryArgs().Peek("nextToken")))
+	after, err = decodePageToken(c.arg("nextToken"))
 	return after, limit, err
 }
 
@@ -180,12 +180,15 @@ func listThings(ctx context.Context, s *Server, c *call) (*thingList, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := c.http.QueryArgs()
+	prefix, err := boolArg(c, "usePrefixAttributeValue")
+	if err != nil {
+		return nil, err
+	}
 	filter := registry.ListFilter{
-		TypeName:             string(args.Peek("thingTypeName")),
-		AttributeName:        string(args.Peek("attributeName")),
-		AttributeValue:       string(args.Peek("attributeValue")),
-		AttributeValuePrefix: string(args.Peek("usePrefixAttributeValue")) == "true",
+		TypeName:             c.arg("thingTypeName"),
+		AttributeName:        c.arg("attributeName"),
+		AttributeValue:       c.arg("attributeValue"),
+		AttributeValuePrefix: prefix,
 	}
 	if filter.AttributeName == "" && filter.AttributeValue != "" {
 		return nil, invalid("attributeValue needs attributeName")
@@ -213,7 +216,7 @@ func describeEndpoint(_ context.Context, s *Server, c *call) (*endpointAddress, 
 	if err != nil {
 		name = strings.Trim(host, "[]")
 	}
-	kind := string(c.http.QueryArgs().Peek("endpointType"))
+	kind := c.arg("endpointType")
 	address := host
 	switch kind {
 	case "", "iot:Data", "iot:Data-ATS", "iot:Data-Beta":

@@ -13,9 +13,12 @@ var billingRoutes = []route{
 	{method: "POST", pattern: "/billing-groups/{billingGroupName}", op: "CreateBillingGroup", scope: fleet, audited: true, handle: awsBody(createBilling)},
 	{method: "GET", pattern: "/billing-groups/{billingGroupName}", op: "DescribeBillingGroup", scope: read, handle: plain(describeBilling)},
 	{method: "PATCH", pattern: "/billing-groups/{billingGroupName}", op: "UpdateBillingGroup", scope: fleet, audited: true, handle: awsBody(updateBilling)},
-	{method: "DELETE", pattern: "/billing-groups/{billingGroupName}", op: "DeleteBillingGroup", scope: fleet, audited: true, handle: plain(deleteBilling)},
-	{method: "GET", pattern: "/billing-groups", op: "ListBillingGroups", scope: read, handle: plain(listBilling)},
-	{method: "GET", pattern: "/billing-groups/{billingGroupName}/things", op: "ListThingsInBillingGroup", scope: read, handle: plain(listThingsInBilling)},
+	{method: "DELETE", pattern: "/billing-groups/{billingGroupName}", op: "DeleteBillingGroup", scope: fleet, audited: true,
+		query: "expectedVersion", handle: plain(deleteBilling)},
+	{method: "GET", pattern: "/billing-groups", op: "ListBillingGroups", scope: read,
+		query: paged + " namePrefixFilter", handle: plain(listBilling)},
+	{method: "GET", pattern: "/billing-groups/{billingGroupName}/things", op: "ListThingsInBillingGroup", scope: read,
+		query: paged, handle: plain(listThingsInBilling)},
 }
 
 type billingProperties struct {
@@ -104,7 +107,7 @@ func listBilling(_ context.Context, s *Server, c *call) (*billingList, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, next, err := s.registry.ListBillingGroups(string(c.http.QueryArgs().Peek("namePrefixFilter")), after, limit)
+	groups, next, err := s.registry.ListBillingGroups(c.arg("namePrefixFilter"), after, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -11,14 +11,20 @@ import (
 
 // certificateRoutes are the certificates of devices.
 var certificateRoutes = []route{
-	{method: "POST", pattern: "/keys-and-certificate", op: "CreateKeysAndCertificate", scope: identity, audited: true, handle: plain(createKeysAndCertificate)},
-	{method: "POST", pattern: "/certificates", op: "CreateCertificateFromCsr", scope: identity, audited: true, handle: awsBody(createCertificateFromCSR)},
-	{method: "POST", pattern: "/certificate/register", op: "RegisterCertificate", scope: identity, audited: true, handle: awsBody(registerCertificate)},
+	{method: "POST", pattern: "/keys-and-certificate", op: "CreateKeysAndCertificate", scope: identity, audited: true,
+		query: "setAsActive", handle: plain(createKeysAndCertificate)},
+	{method: "POST", pattern: "/certificates", op: "CreateCertificateFromCsr", scope: identity, audited: true,
+		query: "setAsActive", handle: awsBody(createCertificateFromCSR)},
+	{method: "POST", pattern: "/certificate/register", op: "RegisterCertificate", scope: identity, audited: true,
+		query: "setAsActive", handle: awsBody(registerCertificate)},
 	{method: "POST", pattern: "/certificate/register-no-ca", op: "RegisterCertificateWithoutCA", scope: identity, audited: true, handle: awsBody(registerCertificateWithoutCA)},
 	{method: "GET", pattern: "/certificates/{certificateId}", op: "DescribeCertificate", scope: read, handle: plain(describeCertificate)},
-	{method: "GET", pattern: "/certificates", op: "ListCertificates", scope: read, handle: plain(listCertificates)},
-	{method: "PUT", pattern: "/certificates/{certificateId}", op: "UpdateCertificate", scope: identity, audited: true, handle: plain(updateCertificate)},
-	{method: "DELETE", pattern: "/certificates/{certificateId}", op: "DeleteCertificate", scope: identity, audited: true, handle: plain(deleteCertificate)},
+	{method: "GET", pattern: "/certificates", op: "ListCertificates", scope: read,
+		query: marked, handle: plain(listCertificates)},
+	{method: "PUT", pattern: "/certificates/{certificateId}", op: "UpdateCertificate", scope: identity, audited: true,
+		query: "newStatus", handle: plain(updateCertificate)},
+	{method: "DELETE", pattern: "/certificates/{certificateId}", op: "DeleteCertificate", scope: identity, audited: true,
+		query: "forceDelete", handle: plain(deleteCertificate)},
 }
 
 // CertificateRegister keeps the certificates of devices.
@@ -279,7 +285,7 @@ func updateCertificate(ctx context.Context, s *Server, c *call) (*empty, error) 
 	if err != nil {
 		return nil, err
 	}
-	status := pki.Status(c.http.QueryArgs().Peek("newStatus"))
+	status := pki.Status(c.arg("newStatus"))
 	switch status {
 	case pki.Active, pki.Inactive, pki.Revoked:
 		return &empty{}, identity.SetStatus(ctx, cert.ID, status)

@@ -51,10 +51,13 @@ type Messages interface {
 // dataRoutes are AWS IoT's data plane (service model iot-data, 2015-05-28), served at the root to requests signed for the
 // service iotdata, and under /iot-data to tokens and sessions. The topic of a path may have its slashes encoded or not.
 var dataRoutes = []route{
-	{method: "POST", pattern: "/topics/{topic}", op: "Publish", scope: fleet, handle: plain(publish)},
+	{method: "POST", pattern: "/topics/{topic}", op: "Publish", scope: fleet,
+		query: "qos retain contentType responseTopic messageExpiry", headers: "x-amz-mqtt5-payload-format-indicator x-amz-mqtt5-correlation-data x-amz-mqtt5-user-properties", reads: "application/octet-stream", handle: plain(publish)},
 	{method: "GET", pattern: "/retainedMessage/{topic}", op: "GetRetainedMessage", scope: read, handle: plain(getRetainedMessage)},
-	{method: "GET", pattern: "/retainedMessage", op: "ListRetainedMessages", scope: read, handle: plain(listRetainedMessages)},
-	{method: "DELETE", pattern: "/connections/{clientId}", op: "DeleteConnection", scope: fleet, audited: true, handle: plain(deleteConnection)},
+	{method: "GET", pattern: "/retainedMessage", op: "ListRetainedMessages", scope: read,
+		query: paged, handle: plain(listRetainedMessages)},
+	{method: "DELETE", pattern: "/connections/{clientId}", op: "DeleteConnection", scope: fleet, audited: true,
+		query: "cleanSession preventWillMessage", handle: plain(deleteConnection)},
 }
 
 // joinTopic makes one segment of the topic in a path of the data plane.
@@ -102,30 +105,29 @@ func readPublish(c *call, m *Message) error {
 		return err
 	}
 	m.QoS = byte(qos)
-	args, header := c.http.QueryArgs(), &c.http.Request.Header
 	if m.Retain, err = boolArg(c, "retain"); err != nil {
 		return err
 	}
-	m.ContentType, m.ResponseTopic = string(args.Peek("contentType")), string(args.Peek("responseTopic"))
+	m.ContentType, m.ResponseTopic = c.arg("contentType"), c.arg("responseTopic")
 	expiry, err := intArg(c, "messageExpiry", 0, 0, math.MaxInt32)
 	if err != nil {
 		return err
 	}
 	m.ExpirySec = uint32(expiry)
-	switch format := string(header.Peek("x-amz-mqtt5-payload-format-indicator")); format {
+	switch format := c.header("x-amz-mqtt5-payload-format-indicator"); format {
 	case "", "UNSPECIFIED_BYTES":
 	case "UTF8_DATA":
 		m.Text = true
 	default:
 		return invalid("payloadFormatIndicator must be UNSPECIFIED_BYTES or UTF8_DATA, not %q", short(format))
 	}
-	if text := header.Peek("x-amz-mqtt5-correlation-data"); len(text) > 0 {
-		if m.CorrelationData, err = base64.StdEncoding.DecodeString(string(text)); err != nil {
+	if text := c.header("x-amz-mqtt5-correlation-data"); text != "" {
+		if m.CorrelationData, err = base64.StdEncoding.DecodeString(text); err != nil {
 			return invalid("correlationData must be base64")
 		}
 	}
-	if text := header.Peek("x-amz-mqtt5-user-properties"); len(text) > 0 {
-		if m.User, err = readUserProperties(string(text)); err != nil {
+	if text := c.header("x-amz-mqtt5-user-properties"); text != "" {
+		if m.User, err = readUserProperties(text); err != nil {
 			return err
 		}
 	}
@@ -170,7 +172,7 @@ func readUserProperties(text string) ([][2]string, error) {
 }
 
 func boolArg(c *call, name string) (bool, error) {
-	switch text := string(c.http.QueryArgs().Peek(name)); text {
+	switch text := c.arg(name); text {
 	case "", "false":
 		return false, nil
 	case "true":

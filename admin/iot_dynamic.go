@@ -12,16 +12,22 @@ import (
 var dynamicRoutes = []route{
 	{method: "POST", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "CreateDynamicThingGroup", scope: fleet, audited: true, handle: awsBody(createDynamicGroup)},
 	{method: "PATCH", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "UpdateDynamicThingGroup", scope: fleet, audited: true, handle: awsBody(updateDynamicGroup)},
-	{method: "DELETE", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "DeleteDynamicThingGroup", scope: fleet, audited: true, handle: plain(deleteDynamicGroup)},
+	{method: "DELETE", pattern: "/dynamic-thing-groups/{thingGroupName}", op: "DeleteDynamicThingGroup", scope: fleet, audited: true,
+		query: "expectedVersion", handle: plain(deleteDynamicGroup)},
 }
 
 // dynamicAPIRoutes are what AWS cannot say about dynamic groups, and help with writing queries.
 var dynamicAPIRoutes = []route{
-	{method: "POST", pattern: "/api/groups", op: "createGroup", scope: fleet, audited: true, handle: creates(body(postGroup))},
-	{method: "POST", pattern: "/api/groups/preview", op: "previewGroup", scope: read, readsByPost: true, handle: body(previewGroup)},
-	{method: "GET", pattern: "/api/groups/{thingGroupName}", op: "getGroup", scope: read, handle: plain(getGroup)},
-	{method: "PATCH", pattern: "/api/groups/{thingGroupName}", op: "changeGroup", scope: fleet, audited: true, handle: body(patchGroup)},
-	{method: "GET", pattern: "/api/complete", op: "completeQuery", scope: read, handle: plain(completeQuery)},
+	{method: "POST", pattern: "/api/groups", op: "createGroup", scope: fleet, audited: true,
+		about: "Make a group: a dynamic one if it has a query, else a static one", handle: creates(body(postGroup))},
+	{method: "POST", pattern: "/api/groups/preview", op: "previewGroup", scope: read, readsByPost: true,
+		about: "What a definition of a dynamic group finds, and who would enter and leave", handle: body(previewGroup)},
+	{method: "GET", pattern: "/api/groups/{thingGroupName}", op: "getGroup", scope: read,
+		about: "A group with all that decides who is a member", handle: plain(getGroup)},
+	{method: "PATCH", pattern: "/api/groups/{thingGroupName}", op: "changeGroup", scope: fleet, audited: true,
+		about: "Change a group", handle: body(patchGroup)},
+	{method: "GET", pattern: "/api/complete", op: "completeQuery", scope: read,
+		about: "What may follow in a query that is being written", query: "q at limit", handle: plain(completeQuery)},
 }
 
 // dynamicGroupInput is what AWS's operations on dynamic groups take; of an update, what is nil stays as it is.
@@ -351,7 +357,7 @@ type completions struct {
 }
 
 func completeQuery(_ context.Context, s *Server, c *call) (*completions, error) {
-	q := string(c.http.QueryArgs().Peek("q"))
+	q := c.arg("q")
 	if len(q) > maxQueryBytes || !utf8.ValidString(q) {
 		return nil, invalid("q must be UTF-8 of at most %d bytes", maxQueryBytes)
 	}

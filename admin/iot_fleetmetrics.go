@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"strconv"
 
 	"muster/registry"
 	"muster/registry/fleetmetric"
@@ -13,8 +12,10 @@ var fleetMetricRoutes = []route{
 	{method: "PUT", pattern: "/fleet-metric/{metricName}", op: "CreateFleetMetric", scope: fleet, audited: true, handle: awsBody(createFleetMetric)},
 	{method: "GET", pattern: "/fleet-metric/{metricName}", op: "DescribeFleetMetric", scope: read, handle: plain(describeFleetMetric)},
 	{method: "PATCH", pattern: "/fleet-metric/{metricName}", op: "UpdateFleetMetric", scope: fleet, audited: true, handle: awsBody(updateFleetMetric)},
-	{method: "DELETE", pattern: "/fleet-metric/{metricName}", op: "DeleteFleetMetric", scope: fleet, audited: true, handle: plain(deleteFleetMetric)},
-	{method: "GET", pattern: "/fleet-metrics", op: "ListFleetMetrics", scope: read, handle: plain(listFleetMetrics)},
+	{method: "DELETE", pattern: "/fleet-metric/{metricName}", op: "DeleteFleetMetric", scope: fleet, audited: true,
+		query: "expectedVersion", handle: plain(deleteFleetMetric)},
+	{method: "GET", pattern: "/fleet-metrics", op: "ListFleetMetrics", scope: read,
+		query: paged, handle: plain(listFleetMetrics)},
 }
 
 func (s *Server) fleetMetrics() (*fleetmetric.Metrics, error) {
@@ -159,11 +160,9 @@ func deleteFleetMetric(ctx context.Context, s *Server, c *call) (*noContent, err
 	if err != nil {
 		return nil, err
 	}
-	expected := int64(0)
-	if text := string(c.http.QueryArgs().Peek("expectedVersion")); text != "" {
-		if expected, err = strconv.ParseInt(text, 10, 64); err != nil || expected < 1 {
-			return nil, invalid("expectedVersion must be a whole number from 1")
-		}
+	expected, err := expectedVersion(c)
+	if err != nil {
+		return nil, err
 	}
 	return nil, metrics.Delete(ctx, c.labels[0], expected)
 }

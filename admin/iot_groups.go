@@ -16,10 +16,14 @@ var groupRoutes = []route{
 	{method: "POST", pattern: "/thing-groups/{thingGroupName}", op: "CreateThingGroup", scope: fleet, audited: true, handle: awsBody(createGroup)},
 	{method: "GET", pattern: "/thing-groups/{thingGroupName}", op: "DescribeThingGroup", scope: read, handle: plain(describeGroup)},
 	{method: "PATCH", pattern: "/thing-groups/{thingGroupName}", op: "UpdateThingGroup", scope: fleet, audited: true, handle: awsBody(updateGroup)},
-	{method: "DELETE", pattern: "/thing-groups/{thingGroupName}", op: "DeleteThingGroup", scope: fleet, audited: true, handle: plain(deleteGroup)},
-	{method: "GET", pattern: "/thing-groups", op: "ListThingGroups", scope: read, handle: plain(listGroups)},
-	{method: "GET", pattern: "/thing-groups/{thingGroupName}/things", op: "ListThingsInThingGroup", scope: read, handle: plain(listThingsInGroup)},
-	{method: "GET", pattern: "/things/{thingName}/thing-groups", op: "ListThingGroupsForThing", scope: read, handle: plain(listGroupsForThing)},
+	{method: "DELETE", pattern: "/thing-groups/{thingGroupName}", op: "DeleteThingGroup", scope: fleet, audited: true,
+		query: "expectedVersion", handle: plain(deleteGroup)},
+	{method: "GET", pattern: "/thing-groups", op: "ListThingGroups", scope: read,
+		query: paged + " parentGroup namePrefixFilter recursive", handle: plain(listGroups)},
+	{method: "GET", pattern: "/thing-groups/{thingGroupName}/things", op: "ListThingsInThingGroup", scope: read,
+		query: paged + " recursive", handle: plain(listThingsInGroup)},
+	{method: "GET", pattern: "/things/{thingName}/thing-groups", op: "ListThingGroupsForThing", scope: read,
+		query: paged, handle: plain(listGroupsForThing)},
 }
 
 // groupProperties are the properties of a group, static or dynamic.
@@ -160,7 +164,7 @@ func deleteGroup(ctx context.Context, s *Server, c *call) (*empty, error) {
 
 // expectedVersion reads expectedVersion from the query, 0 where it is not given.
 func expectedVersion(c *call) (int64, error) {
-	text := string(c.http.QueryArgs().Peek("expectedVersion"))
+	text := c.arg("expectedVersion")
 	if text == "" {
 		return 0, nil
 	}
@@ -177,13 +181,12 @@ func listGroups(_ context.Context, s *Server, c *call) (*groupList, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := c.http.QueryArgs()
-	filter := registry.GroupFilter{Parent: string(args.Peek("parentGroup")), Prefix: string(args.Peek("namePrefixFilter"))}
+	filter := registry.GroupFilter{Parent: c.arg("parentGroup"), Prefix: c.arg("namePrefixFilter")}
 	recursive, err := boolArg(c, "recursive")
 	if err != nil {
 		return nil, err
 	}
-	if !args.Has("recursive") {
+	if c.arg("recursive") == "" {
 		recursive = filter.Parent == ""
 	}
 	filter.Below, filter.Roots = recursive, !recursive && filter.Parent == ""
@@ -336,8 +339,10 @@ func updateGroupsForThing(ctx context.Context, s *Server, c *call, in groupsForT
 
 // groupAPIRoutes are what AWS cannot say about groups.
 var groupAPIRoutes = []route{
-	{method: "GET", pattern: "/api/groups", op: "listGroups", scope: read, handle: plain(getGroups)},
-	{method: "POST", pattern: "/api/groups/{thingGroupName}/move", op: "moveGroup", scope: fleet, audited: true, handle: body(moveGroup)},
+	{method: "GET", pattern: "/api/groups", op: "listGroups", scope: read,
+		about: "Groups directly below one, or the roots, with how much is in them", query: "parent prefix below limit cursor", handle: plain(getGroups)},
+	{method: "POST", pattern: "/api/groups/{thingGroupName}/move", op: "moveGroup", scope: fleet, audited: true,
+		about: "Move a group with all below it to another parent", handle: body(moveGroup)},
 }
 
 type moveInput struct {
@@ -386,12 +391,14 @@ func getGroups(_ context.Context, s *Server, c *call) (*groupPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	arg := func(name string) string { return string(c.http.QueryArgs().Peek(name)) }
-	filter := registry.GroupFilter{Parent: arg("parent"), Prefix: arg("prefix")}
-	below := arg("below") == "true"
+	filter := registry.GroupFilter{Parent: c.arg("parent"), Prefix: c.arg("prefix")}
+	below, err := boolArg(c, "below")
+	if err != nil {
+		return nil, err
+	}
 	filter.Roots = filter.Parent == "" && filter.Prefix == "" && !below
 	filter.Below = filter.Parent != "" && below
-	groups, next, err := s.registry.ListGroups(filter, arg("cursor"), limit)
+	groups, next, err := s.registry.ListGroups(filter, c.arg("cursor"), limit)
 	if err != nil {
 		return nil, err
 	}

@@ -418,7 +418,7 @@ type queryPlan struct {
 
 // explainQuery says how a query of the UI is answered.
 func explainQuery(ctx context.Context, s *Server, c *call) (*queryPlan, error) {
-	plan, err := s.registry.ExplainQuery(ctx, string(c.http.QueryArgs().Peek("q")), true)
+	plan, err := s.registry.ExplainQuery(ctx, c.arg("q"), true)
 	return &queryPlan{plan}, err
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -16,23 +17,33 @@ import (
 var policyRoutes = []route{
 	{method: "POST", pattern: "/policies/{policyName}", op: "CreatePolicy", scope: identity, audited: true, handle: awsBody(createPolicy)},
 	{method: "GET", pattern: "/policies/{policyName}", op: "GetPolicy", scope: read, handle: plain(getPolicy)},
-	{method: "GET", pattern: "/policies", op: "ListPolicies", scope: read, handle: plain(listPolicies)},
+	{method: "GET", pattern: "/policies", op: "ListPolicies", scope: read,
+		query: marked, handle: plain(listPolicies)},
 	{method: "DELETE", pattern: "/policies/{policyName}", op: "DeletePolicy", scope: identity, audited: true, handle: plain(deletePolicy)},
-	{method: "POST", pattern: "/policies/{policyName}/version", op: "CreatePolicyVersion", scope: identity, audited: true, handle: awsBody(createPolicyVersion)},
+	{method: "POST", pattern: "/policies/{policyName}/version", op: "CreatePolicyVersion", scope: identity, audited: true,
+		query: "setAsDefault", handle: awsBody(createPolicyVersion)},
 	{method: "GET", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "GetPolicyVersion", scope: read, handle: plain(getPolicyVersion)},
 	{method: "GET", pattern: "/policies/{policyName}/version", op: "ListPolicyVersions", scope: read, handle: plain(listPolicyVersions)},
 	{method: "DELETE", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "DeletePolicyVersion", scope: identity, audited: true, handle: plain(deletePolicyVersion)},
 	{method: "PATCH", pattern: "/policies/{policyName}/version/{policyVersionId}", op: "SetDefaultPolicyVersion", scope: identity, audited: true, handle: plain(setDefaultPolicyVersion)},
 	{method: "PUT", pattern: "/target-policies/{policyName}", op: "AttachPolicy", scope: identity, audited: true, handle: awsBody(attachPolicy)},
 	{method: "POST", pattern: "/target-policies/{policyName}", op: "DetachPolicy", scope: identity, audited: true, handle: awsBody(detachPolicy)},
-	{method: "POST", pattern: "/attached-policies/{target}", op: "ListAttachedPolicies", scope: read, readsByPost: true, handle: plain(listAttachedPolicies)},
-	{method: "POST", pattern: "/policy-targets/{policyName}", op: "ListTargetsForPolicy", scope: read, readsByPost: true, handle: plain(listTargetsForPolicy)},
-	{method: "POST", pattern: "/effective-policies", op: "GetEffectivePolicies", scope: read, readsByPost: true, handle: awsBody(getEffectivePolicies)},
-	{method: "POST", pattern: "/test-authorization", op: "TestAuthorization", scope: read, readsByPost: true, handle: awsBody(testAuthorization)},
-	{method: "PUT", pattern: "/principal-policies/{policyName}", op: "AttachPrincipalPolicy", scope: identity, audited: true, handle: plain(attachPrincipalPolicy)},
-	{method: "DELETE", pattern: "/principal-policies/{policyName}", op: "DetachPrincipalPolicy", scope: identity, audited: true, handle: plain(detachPrincipalPolicy)},
-	{method: "GET", pattern: "/principal-policies", op: "ListPrincipalPolicies", scope: read, handle: plain(listPrincipalPolicies)},
-	{method: "GET", pattern: "/policy-principals", op: "ListPolicyPrincipals", scope: read, handle: plain(listPolicyPrincipals)},
+	{method: "POST", pattern: "/attached-policies/{target}", op: "ListAttachedPolicies", scope: read, readsByPost: true,
+		query: marked + " recursive", handle: plain(listAttachedPolicies)},
+	{method: "POST", pattern: "/policy-targets/{policyName}", op: "ListTargetsForPolicy", scope: read, readsByPost: true,
+		query: marked, handle: plain(listTargetsForPolicy)},
+	{method: "POST", pattern: "/effective-policies", op: "GetEffectivePolicies", scope: read, readsByPost: true,
+		query: "thingName", handle: awsBody(getEffectivePolicies)},
+	{method: "POST", pattern: "/test-authorization", op: "TestAuthorization", scope: read, readsByPost: true,
+		query: "clientId", handle: awsBody(testAuthorization)},
+	{method: "PUT", pattern: "/principal-policies/{policyName}", op: "AttachPrincipalPolicy", scope: identity, audited: true,
+		headers: oldPrincipalHeader, handle: plain(attachPrincipalPolicy)},
+	{method: "DELETE", pattern: "/principal-policies/{policyName}", op: "DetachPrincipalPolicy", scope: identity, audited: true,
+		headers: oldPrincipalHeader, handle: plain(detachPrincipalPolicy)},
+	{method: "GET", pattern: "/principal-policies", op: "ListPrincipalPolicies", scope: read,
+		query: marked, headers: oldPrincipalHeader, handle: plain(listPrincipalPolicies)},
+	{method: "GET", pattern: "/policy-principals", op: "ListPolicyPrincipals", scope: read,
+		query: marked, headers: oldPolicyHeader, handle: plain(listPolicyPrincipals)},
 }
 
 // accessErrors are AWS's exceptions.
@@ -71,16 +82,11 @@ func markerPage(c *call) (after string, limit int, ascending bool, err error) {
 	if limit, err = intArg(c, "pageSize", defaultMaxResults, 1, maxPageSize); err != nil {
 		return "", 0, false, err
 	}
-	args := c.http.QueryArgs()
-	switch text := string(args.Peek("isAscendingOrder")); text {
-	case "", "false":
-	case "true":
-		ascending = true
-	default:
-		return "", 0, false, invalid("isAscendingOrder must be true or false")
+	if ascending, err = boolArg(c, "isAscendingOrder"); err != nil {
+		return "", 0, false, err
 	}
-	if marker := args.Peek("marker"); len(marker) > 0 {
-		text, err := base64.StdEncoding.DecodeString(string(marker))
+	if marker := c.arg("marker"); marker != "" {
+		text, err := base64.StdEncoding.DecodeString(marker)
 		next, ok := strings.CutPrefix(string(text), pageTokenPrefix)
 		if err != nil || !ok {
 			return "", 0, false, invalid("marker is not one that this gateway gave")
@@ -142,7 +148,7 @@ func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (*pol
 			tags[t.Key] = t.Value
 		}
 		if err := s.registry.Tag(ctx, book.PolicyARN(p.Name), tags); err != nil {
-			return nil, err
+			return nil, errors.Join(err, book.DeletePolicy(ctx, p.Name)) // all or nothing
 		}
 	}
 	return &policyCreated{policyRef{p.Name, book.PolicyARN(p.Name)}, p.Document, strconv.Itoa(p.Version)}, nil
@@ -448,7 +454,7 @@ func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveI
 			return nil, err
 		}
 	}
-	if name := string(c.http.QueryArgs().Peek("thingName")); name != "" {
+	if name := c.arg("thingName"); name != "" {
 		found, err := s.registry.Thing(name)
 		if err != nil {
 			return nil, err
@@ -494,7 +500,7 @@ func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (*
 	if err != nil {
 		return nil, err
 	}
-	q := access.Question{ClientID: string(c.http.QueryArgs().Peek("clientId")), Add: in.Add, Skip: in.Skip}
+	q := access.Question{ClientID: c.arg("clientId"), Add: in.Add, Skip: in.Skip}
 	if in.Cognito != "" {
 		return nil, invalid(noCognito)
 	}
@@ -580,16 +586,16 @@ const (
 )
 
 func attachPrincipalPolicy(ctx context.Context, s *Server, c *call) (*empty, error) {
-	return attach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+	return attach(ctx, s, c, c.header(oldPrincipalHeader))
 }
 
 func detachPrincipalPolicy(ctx context.Context, s *Server, c *call) (*empty, error) {
-	return detach(ctx, s, c, string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+	return detach(ctx, s, c, c.header(oldPrincipalHeader))
 }
 
 func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (*policyPage, error) {
 	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
-		t, err := book.Target(string(c.http.Request.Header.Peek(oldPrincipalHeader)))
+		t, err := book.Target(c.header(oldPrincipalHeader))
 		if err == nil {
 			err = s.checkTarget(ctx, t)
 		}
@@ -606,6 +612,6 @@ type principalPageOutput struct {
 }
 
 func listPolicyPrincipals(_ context.Context, s *Server, c *call) (*principalPageOutput, error) {
-	arns, next, err := listTargets(s, c, string(c.http.Request.Header.Peek(oldPolicyHeader)), true)
+	arns, next, err := listTargets(s, c, c.header(oldPolicyHeader), true)
 	return &principalPageOutput{arns, next}, err
 }

@@ -11,12 +11,18 @@ import (
 
 // principalRoutes say which certificates stand for which things.
 var principalRoutes = []route{
-	{method: "PUT", pattern: "/things/{thingName}/principals", op: "AttachThingPrincipal", scope: identity, audited: true, handle: plain(attachThingPrincipal)},
-	{method: "DELETE", pattern: "/things/{thingName}/principals", op: "DetachThingPrincipal", scope: identity, audited: true, handle: plain(detachThingPrincipal)},
-	{method: "GET", pattern: "/things/{thingName}/principals", op: "ListThingPrincipals", scope: read, handle: plain(listThingPrincipals)},
-	{method: "GET", pattern: "/things/{thingName}/principals-v2", op: "ListThingPrincipalsV2", scope: read, handle: plain(listThingPrincipalsV2)},
-	{method: "GET", pattern: "/principals/things", op: "ListPrincipalThings", scope: read, handle: plain(listPrincipalThings)},
-	{method: "GET", pattern: "/principals/things-v2", op: "ListPrincipalThingsV2", scope: read, handle: plain(listPrincipalThingsV2)},
+	{method: "PUT", pattern: "/things/{thingName}/principals", op: "AttachThingPrincipal", scope: identity, audited: true,
+		query: "thingPrincipalType", headers: principalHeader, handle: plain(attachThingPrincipal)},
+	{method: "DELETE", pattern: "/things/{thingName}/principals", op: "DetachThingPrincipal", scope: identity, audited: true,
+		headers: principalHeader, handle: plain(detachThingPrincipal)},
+	{method: "GET", pattern: "/things/{thingName}/principals", op: "ListThingPrincipals", scope: read,
+		query: paged + " thingPrincipalType", handle: plain(listThingPrincipals)},
+	{method: "GET", pattern: "/things/{thingName}/principals-v2", op: "ListThingPrincipalsV2", scope: read,
+		query: paged + " thingPrincipalType", handle: plain(listThingPrincipalsV2)},
+	{method: "GET", pattern: "/principals/things", op: "ListPrincipalThings", scope: read,
+		query: paged + " thingPrincipalType", headers: principalHeader, handle: plain(listPrincipalThings)},
+	{method: "GET", pattern: "/principals/things-v2", op: "ListPrincipalThingsV2", scope: read,
+		query: paged + " thingPrincipalType", headers: principalHeader, handle: plain(listPrincipalThingsV2)},
 }
 
 const (
@@ -31,7 +37,7 @@ func (s *Server) principal(ctx context.Context, c *call) (*access.Book, access.C
 	if err != nil {
 		return nil, access.CertID{}, err
 	}
-	t, err := book.Target(string(c.http.Request.Header.Peek(principalHeader)))
+	t, err := book.Target(c.header(principalHeader))
 	if err == nil && t.Group != 0 {
 		err = invalid("%s must be the ARN of a certificate", principalHeader)
 	}
@@ -44,7 +50,7 @@ func (s *Server) principal(ctx context.Context, c *call) (*access.Book, access.C
 
 // principalType reads thingPrincipalType; "" where it is not given.
 func principalType(c *call) (string, error) {
-	kind := string(c.http.QueryArgs().Peek("thingPrincipalType"))
+	kind := c.arg("thingPrincipalType")
 	if kind != "" && kind != exclusiveThing && kind != sharedThing {
 		return "", invalid("thingPrincipalType %q must be %s or %s", short(kind), exclusiveThing, sharedThing)
 	}

@@ -10,7 +10,8 @@ import (
 var tagRoutes = []route{
 	{method: "POST", pattern: "/tags", op: "TagResource", scope: fleet, audited: true, handle: awsBody(tagResource)},
 	{method: "POST", pattern: "/untag", op: "UntagResource", scope: fleet, audited: true, handle: awsBody(untagResource)},
-	{method: "GET", pattern: "/tags", op: "ListTagsForResource", scope: read, handle: plain(listTags)},
+	{method: "GET", pattern: "/tags", op: "ListTagsForResource", scope: read,
+		query: "resourceArn nextToken", handle: plain(listTags)},
 }
 
 // tag is a tag as AWS IoT writes it.
@@ -70,10 +71,10 @@ type tagList struct {
 
 // listTags answers all tags on one page: a resource has at most 50.
 func listTags(_ context.Context, s *Server, c *call) (*tagList, error) {
-	if token := c.http.QueryArgs().Peek("nextToken"); len(token) > 0 {
+	if c.arg("nextToken") != "" {
 		return nil, invalid("nextToken is not one that this gateway gave")
 	}
-	found, err := s.registry.TagsOf(string(c.http.QueryArgs().Peek("resourceArn")))
+	found, err := s.registry.TagsOf(c.arg("resourceArn"))
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,8 @@ import (
 var typeRoutes = []route{
 	{method: "POST", pattern: "/thing-types/{thingTypeName}", op: "CreateThingType", scope: fleet, audited: true, handle: awsBody(createThingType)},
 	{method: "GET", pattern: "/thing-types/{thingTypeName}", op: "DescribeThingType", scope: read, handle: plain(describeThingType)},
-	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read, handle: plain(listThingTypes)},
+	{method: "GET", pattern: "/thing-types", op: "ListThingTypes", scope: read,
+		query: paged + " thingTypeName", handle: plain(listThingTypes)},
 	{method: "PATCH", pattern: "/thing-types/{thingTypeName}", op: "UpdateThingType", scope: fleet, audited: true, handle: awsBody(updateThingType)},
 	{method: "POST", pattern: "/thing-types/{thingTypeName}/deprecate", op: "DeprecateThingType", scope: fleet, audited: true, handle: awsBody(deprecateThingType)},
 	{method: "DELETE", pattern: "/thing-types/{thingTypeName}", op: "DeleteThingType", scope: fleet, audited: true, handle: plain(deleteThingType)},
@@ -18,10 +19,14 @@ var typeRoutes = []route{
 
 // schemaRoutes are the schemas of thing types, which AWS does not have.
 var schemaRoutes = []route{
-	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read, handle: plain(getSchema)},
-	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/schema", op: "putSchema", scope: fleet, audited: true, handle: body(putSchema)},
-	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true, handle: plain(deleteSchema)},
-	{method: "POST", pattern: "/api/thing-types/{thingTypeName}/schema/check", op: "checkSchema", scope: read, readsByPost: true, handle: body(checkSchema)},
+	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read,
+		about: "The attributes that things of a type must and may have", handle: plain(getSchema)},
+	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/schema", op: "putSchema", scope: fleet, audited: true,
+		about: "Set the schema of a thing type; things that are there stay as they are until their next update", handle: body(putSchema)},
+	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true,
+		about: "Remove the schema of a thing type", handle: plain(deleteSchema)},
+	{method: "POST", pattern: "/api/thing-types/{thingTypeName}/schema/check", op: "checkSchema", scope: read, readsByPost: true,
+		about: "Which things of a type a schema would refuse", handle: body(checkSchema)},
 }
 
 type thingTypeProperties struct {
@@ -146,7 +151,7 @@ func listThingTypes(ctx context.Context, s *Server, c *call) (*typeList, error) 
 	if err != nil {
 		return nil, err
 	}
-	types, next, err := s.registry.ListThingTypes(ctx, string(c.http.QueryArgs().Peek("thingTypeName")), after, limit)
+	types, next, err := s.registry.ListThingTypes(ctx, c.arg("thingTypeName"), after, limit)
 	if err != nil {
 		return nil, err
 	}

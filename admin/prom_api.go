@@ -7,21 +7,14 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// promRoute is the route of a request under /prometheus: what is answered by GET or POST reads, the rest does not exist.
-func promRoute(method string, segments []string) *route {
+// promRoute is the route of a request under /prometheus that no row has: calls that say nothing here but that Grafana makes, and
+// POST instead of GET. All have one operation, or clients could fill the metrics with theirs.
+func promRoute(method string) *route {
 	r := &route{method: method, pattern: "/prometheus", op: "prometheus", scope: read, readsByPost: true, handle: plain(query)}
 	if method != fasthttp.MethodGet && method != fasthttp.MethodPost {
 		r.handle = plain(func(context.Context, *Server, *call) (*written, error) {
 			return nil, &apiError{status: fasthttp.StatusMethodNotAllowed, kind: "method", message: "the Prometheus API takes GET and POST"}
 		})
-	}
-	// One label per call of the API, so that a slow kind of query shows; only names that exist, or clients could
-	// fill the metrics with theirs.
-	if len(segments) == 4 {
-		switch name := segments[3]; name {
-		case "query", "query_range", "series", "labels", "metadata":
-			r.op = "prometheus_" + name
-		}
 	}
 	return r
 }

@@ -27,6 +27,10 @@ const (
 	loopback               // read, or a program on this machine
 )
 
+func (s scope) String() string {
+	return [...]string{"open", "read", "telemetry", "fleet", "identity", "audit", "accounts", "loopback"}[s]
+}
+
 // allows is the whole authorization: which role has which right.
 func allows(role account.Role, need scope) bool {
 	switch need {
@@ -52,6 +56,11 @@ type route struct {
 	scope   scope
 	audited bool // a line for every answer, not only for refusals
 	handle  endpoint
+	about   string // what it does, for the OpenAPI document; the names of AWS's operations say enough
+	query   string // the parameters of the query that the endpoint reads, see parameters
+	headers string // and the headers
+	reads   string // media type of a request body that is not JSON
+	gives   string // and of an answer
 	// readsByPost marks a POST that changes nothing: a cookie is enough, without X-Muster.
 	readsByPost bool
 }
@@ -128,8 +137,8 @@ func decodeStrict(text []byte, v any) error {
 
 // table finds the route of a request.
 type table struct {
-	name   string
-	byPath map[pathKey][]compiled
+	domains []domain
+	byPath  map[pathKey][]compiled
 }
 
 type pathKey struct {
@@ -142,14 +151,15 @@ type compiled struct {
 	segments []string
 }
 
-// newTable makes a table of the rows of several lists. Where two patterns fit a path, the row that comes first wins.
-func newTable(name string, lists ...[]route) *table {
-	t := &table{name: name, byPath: map[pathKey][]compiled{}}
-	for _, rows := range lists {
-		for i := range rows {
-			segments := strings.Split(strings.TrimPrefix(rows[i].pattern, "/"), "/")
+// newTable makes a table of the routes of domains. Where two patterns fit a path, the one that comes first wins.
+func newTable(domains []domain) *table {
+	t := &table{domains: domains, byPath: map[pathKey][]compiled{}}
+	for _, d := range domains {
+		for i := range d.routes {
+			r := &d.routes[i]
+			segments := strings.Split(strings.TrimPrefix(r.pattern, "/"), "/")
 			key := pathKey{segments[0], len(segments)}
-			t.byPath[key] = append(t.byPath[key], compiled{&rows[i], segments})
+			t.byPath[key] = append(t.byPath[key], compiled{r, segments})
 		}
 	}
 	return t

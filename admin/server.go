@@ -190,10 +190,7 @@ func Open(opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, accounts: opts.Accounts, registry: opts.Registry,
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
-		api: newTable("api", apiRoutes, groupAPIRoutes, dynamicAPIRoutes, schemaRoutes, troubleRoutes),
-		iot: newTable("iot", iotRoutes, typeRoutes, groupRoutes, dynamicRoutes, billingRoutes, tagRoutes, fleetMetricRoutes,
-			policyRoutes, certificateRoutes, principalRoutes),
-		data: newTable("iot-data", dataRoutes),
+		api: newTable(apiDomains), iot: newTable(iotDomains), data: newTable(dataDomains),
 	}
 	prefix := make([]byte, 4)
 	if _, err := rand.Read(prefix); err != nil {

@@ -23,6 +23,9 @@ type Raw interface {
 	DeleteSeries(ctx context.Context, form url.Values) (status int, contentType string, answer []byte)
 }
 
+// formType is the media type of what HTML forms send; Prometheus' API takes its parameters so.
+const formType = "application/x-www-form-urlencoded"
+
 // takesTelemetry says whether a path takes telemetry of other programs, whose bodies may be larger than others.
 func takesTelemetry(uri string) bool {
 	path, _, _ := strings.Cut(uri, "?")

@@ -37,8 +37,10 @@ type MalformedPayload struct {
 
 // troubleRoutes show them.
 var troubleRoutes = []route{
-	{method: "GET", pattern: "/api/alarms", op: "listAlarms", scope: read, handle: plain(listAlarms)},
-	{method: "GET", pattern: "/api/malformed", op: "listMalformed", scope: read, handle: plain(listMalformed)},
+	{method: "GET", pattern: "/api/alarms", op: "listAlarms", scope: read,
+		about: "Clients that take each other's session, newest first", handle: plain(listAlarms)},
+	{method: "GET", pattern: "/api/malformed", op: "listMalformed", scope: read,
+		about: "The last payloads that were refused, newest first", query: "thingName", handle: plain(listMalformed)},
 }
 
 type alarmList struct {
@@ -82,7 +84,7 @@ func listMalformed(_ context.Context, s *Server, c *call) (*malformedList, error
 	if s.opts.Troubles == nil {
 		return out, nil
 	}
-	thing := string(c.http.QueryArgs().Peek("thingName"))
+	thing := c.arg("thingName")
 	for _, p := range s.opts.Troubles.Malformed() {
 		if thing != "" && p.ThingName != thing {
 			continue
