@@ -85,6 +85,12 @@ func TestPolicyCommands(t *testing.T) {
 	aws.ok(create("own", publishDocument), `"policyArn": "arn:aws:iot:local:123456789012:policy/own"`, `"policyVersionId": "1"`)
 	aws.fails(create("own", publishDocument), "ResourceAlreadyExistsException")
 	aws.fails(create("bad", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Fly","Resource":"*"}]}`), "MalformedPolicyException")
+	aws.fails(append(create("tagged", publishDocument), "--tags", "Key=a*b,Value=1"), "InvalidRequestException")
+	aws.fails([]string{"get-policy", "--policy-name", "tagged"}, "ResourceNotFoundException") // all or nothing
+	aws.ok(append(create("tagged", publishDocument), "--tags", "Key=team,Value=light"))
+	aws.ok([]string{"list-tags-for-resource", "--resource-arn", "arn:aws:iot:local:123456789012:policy/tagged"}, `"light"`)
+	aws.ok(words("delete-policy --policy-name tagged"))
+	aws.fails([]string{"list-tags-for-resource", "--resource-arn", "arn:aws:iot:local:123456789012:policy/tagged"}, "ResourceNotFoundException")
 	aws.fails([]string{"get-policy", "--policy-name", "none"}, "ResourceNotFoundException")
 	aws.ok(words("get-policy --policy-name own"), `"defaultVersionId": "1"`, `"creationDate"`, `a/loud`)
 
