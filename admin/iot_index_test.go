@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -258,21 +257,14 @@ func TestFleetQuery(t *testing.T) {
 
 // TestIndexWithAWSCLI: the AWS CLI searches, pages and aggregates.
 func TestIndexWithAWSCLI(t *testing.T) {
-	command := awsCommand(t)
-	g := indexed(t)
-	home := t.TempDir()
+	aws := indexed(t).openAWS()
 	run := func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, command, append([]string{
-			"iot", "--endpoint-url", g.url, "--ca-bundle", filepath.Join(g.dir, "ca.pem"), "--output", "json", "--no-cli-pager",
-		}, args...)...)
-		cmd.Env = []string{
-			"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LC_ALL=C.UTF-8", "AWS_EC2_METADATA_DISABLED=true", "AWS_DEFAULT_REGION=eu-central-1",
-			"AWS_ACCESS_KEY_ID=" + keyID, "AWS_SECRET_ACCESS_KEY=" + keySecret,
+		code, out, errs := aws.run(args...)
+		text := strings.Join(strings.Fields(out+errs), " ")
+		if code != 0 {
+			return text, fmt.Errorf("exit %d", code)
 		}
-		out, err := cmd.CombinedOutput()
-		return strings.Join(strings.Fields(string(out)), " "), err
+		return text, nil
 	}
 	f := func(want string, args ...string) {
 		t.Helper()

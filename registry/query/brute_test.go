@@ -183,7 +183,7 @@ func (f *fleet) match(id uint32, n query.Node, typed bool) bool {
 		return true
 	}
 	for field, values := range f.docs[id] {
-		if strings.HasPrefix(field, "registry.") || strings.HasPrefix(field, "connectivity.") {
+		if strings.HasPrefix(field, "registry.") || strings.HasPrefix(field, "connectivity.") || field == "group" {
 			continue
 		}
 		for _, v := range values {
@@ -309,6 +309,8 @@ var (
 	spaced = []string{"gateway restarted", "keep alive timeout", "lost", "Gateway  lost", "restarted gateway restarted", "a\u2003b"}
 	places = []string{"48.1,11.5", "48.137,11.575", "[48.2,11.4]", "point(11.5 48.1)", "52.5,13.4", "-33.9,151.2", "91,0", "1,2,3", "48.1"}
 	groups = []string{"north", "south", "old firmware", "7", "North-2"}
+	// parents of groups; a thing is in these as well
+	parents = map[string]string{"north": "Earth", "south": "Earth", "Earth": "9", "North-2": "north"}
 )
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
@@ -326,6 +328,17 @@ func newTrial(seed uint64, n int, bulk bool) *trial {
 		return "", true
 	})
 	t.columns = map[string]bool{"registry.version": true, "connectivity.timestamp": true}
+	// Members of groups are kept beside the index, as the registry does.
+	t.x.SelectField("group", func(dst *bitset.BitSet, m *index.Match) int {
+		for id, d := range t.docs {
+			for _, name := range d["group"] {
+				if m.MatchesWord(index.Fold(name)) {
+					dst.Set(uint(id))
+				}
+			}
+		}
+		return len(t.docs)
+	})
 	if !bulk {
 		for range n {
 			t.create()
@@ -336,7 +349,7 @@ func newTrial(seed uint64, n int, bulk bool) *trial {
 	for range n {
 		id := t.id()
 		t.docs[id] = t.random(id)
-		t.docs[id]["thingGroupNames"] = nil // Load takes one value per thing
+		t.docs[id]["thingGroupNames"], t.docs[id]["group"] = nil, nil // Load takes one value per thing
 		t.x.AddThing(id)
 		for field := range t.docs[id] {
 			fields[field] = true
@@ -391,6 +404,13 @@ func (t *trial) random(id uint32) doc {
 	for _, i := range t.Perm(len(groups))[:t.IntN(4)] {
 		d["thingGroupNames"] = append(d["thingGroupNames"], groups[i])
 	}
+	for _, name := range d["thingGroupNames"] {
+		for ; name != ""; name = parents[name] {
+			if !strings.Contains(name, " ") && !slices.Contains(d["group"], name) {
+				d["group"] = append(d["group"], name)
+			}
+		}
+	}
 	d["registry.version"] = []string{strconv.Itoa(t.IntN(5) + 1)}
 	if t.IntN(2) == 0 {
 		d["connectivity.timestamp"] = []string{strconv.Itoa(nowMs - t.IntN(5)*3600_000)}
@@ -422,14 +442,14 @@ func (t *trial) put(id uint32, d doc) {
 		t.x.AddThing(id)
 	}
 	for field, values := range old {
-		if !t.columns[field] {
+		if !t.columns[field] && field != "group" {
 			for _, v := range values {
 				t.x.Remove(id, field, v)
 			}
 		}
 	}
 	for field, values := range d {
-		if !t.columns[field] {
+		if !t.columns[field] && field != "group" {
 			for _, v := range values {
 				t.x.Add(id, field, v)
 			}
@@ -499,6 +519,9 @@ func (t *trial) node(depth int) query.Node {
 
 func (t *trial) term() query.Node {
 	n := &query.Term{Field: pick(t.Rand, fields)}
+	if t.IntN(12) == 0 {
+		n.Field = "group" // can be searched only: no order, no aggregates
+	}
 	if t.IntN(12) == 0 {
 		n.Field = "telemetry." + pick(t.Rand, slices.Sorted(maps.Keys(windows)))
 		switch t.IntN(4) {
