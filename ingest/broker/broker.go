@@ -577,11 +577,16 @@ func (b *Broker) Close() error {
 // tick runs what time makes due, every second.
 func (b *Broker) tick() {
 	defer close(b.stopped)
+	next := b.clock.After(time.Second)
 	for {
 		select {
 		case <-b.stop:
 			return
-		case <-b.clock.After(time.Second):
+		case <-b.journal.wanted:
+			b.journal.run()
+			continue
+		case <-next:
+			next = b.clock.After(time.Second)
 		}
 		now := b.clock.Now()
 		b.endSessions(now)
@@ -590,7 +595,7 @@ func (b *Broker) tick() {
 		}
 		b.endRetained(now)
 		b.watch.forget(now)
-		_ = b.journal.syncTo(b.journal.changed()) // logged there; the next second tries again
+		b.journal.run()
 	}
 }
 

@@ -37,6 +37,15 @@ type journal struct {
 	spare   []byte
 	err     error // the disk failed; cleared when a new file could be written
 	closed  bool
+	waiting []waiter
+
+	wanted chan struct{} // buffered: somebody waits without a goroutine of its own
+}
+
+// waiter is called once the changes up to seq are on disk.
+type waiter struct {
+	seq uint64
+	f   func()
 }
 
 const (
@@ -58,7 +67,7 @@ var errJournalClosed = errors.New("the session log is closed")
 // openJournal reads the log in dir. A damaged one is kept beside as sessions.log.damaged, and what came before the damage
 // is used; only an unknown version or a disk that cannot be written is an error.
 func openJournal(filesystem vfs.FS, dir string, log *slog.Logger) (*journal, error) {
-	j := &journal{fs: filesystem, dir: dir, log: log, live: make(map[string][]byte)}
+	j := &journal{fs: filesystem, dir: dir, log: log, live: make(map[string][]byte), wanted: make(chan struct{}, 1)}
 	j.cond.L = &j.mu
 	if err := filesystem.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make session folder %q: %w", dir, err)
@@ -234,6 +243,35 @@ func (j *journal) syncTo(seq uint64) error {
 		}
 	}
 	return nil
+}
+
+// after lets f be called once all changes so far are on disk, by whoever calls run; never by the caller. Calls keep their order.
+func (j *journal) after(f func()) {
+	j.mu.Lock()
+	j.waiting = append(j.waiting, waiter{j.seq, f})
+	j.mu.Unlock()
+	select {
+	case j.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// run writes what is pending and calls those that waited for it. One goroutine calls it. Where the disk fails they go on waiting.
+func (j *journal) run() {
+	_ = j.syncTo(j.changed()) // logged there; the next second tries again
+	j.mu.Lock()
+	n := 0
+	for n < len(j.waiting) && j.waiting[n].seq <= j.synced {
+		n++
+	}
+	due := j.waiting[:n:n]
+	if j.waiting = j.waiting[n:]; len(j.waiting) == 0 {
+		j.waiting = nil
+	}
+	j.mu.Unlock()
+	for _, w := range due {
+		w.f()
+	}
 }
 
 // flush writes what is pending. The mutex is held on entry and exit, and free while the disk works.

@@ -228,9 +228,12 @@ func (l *link) Ended(reason error) {
 }
 
 // Fanout implements lane.Handler.
-func (l *link) Fanout(p *lane.Publish) {
-	l.b.route(l.b.newMessage(p, l.session.client))
+func (l *link) Fanout(p *lane.Publish) (kept bool) {
+	return l.b.route(l.b.newMessage(p, l.session.client))
 }
+
+// OnceKept implements lane.Handler.
+func (l *link) OnceKept(f func()) { l.b.journal.after(f) }
 
 // newMessage copies p, which belongs to a connection's buffer.
 func (b *Broker) newMessage(p *lane.Publish, client string) *message {
@@ -354,13 +357,14 @@ func reasonCode(body []byte) byte {
 }
 
 func (l *link) released(id uint16) {
-	code := byte(0)
-	known, held := l.session.release(id)
-	if !known {
-		code = codeNotFound
-	}
+	held := l.session.release(id, func(known bool) {
+		code := byte(0)
+		if !known {
+			code = codeNotFound
+		}
+		_, _ = l.c.Write(lane.AppendAck(nil, pubcomp, id, code, "", l.c.Version(), true)) // it only fails when the connection ends
+	})
 	l.c.SetHeld(held)
-	_, _ = l.c.Write(lane.AppendAck(nil, pubcomp, id, code, "", l.c.Version(), true)) // it only fails when the connection ends
 }
 
 // subscribe grants what the rights allow, answers, and sends the retained messages (v5 section 3.8.4).

@@ -31,6 +31,7 @@ type session struct {
 	pending    []*delivery     // not sent yet, in order
 	flight     []*delivery     // sent and not acknowledged, in order
 	unsent     int             // how many of flight were not sent on this connection
+	delayed    int             // calls of onceKept that wait; what comes after waits as well, to keep the order
 	backlog    []retained      // to be sent when nothing else waits
 	queueBytes int
 	lastSeq    uint64
@@ -47,6 +48,7 @@ type delivery struct {
 	retain   bool
 	released bool // QoS 2: PUBREC came, PUBREL was sent
 	sent     bool // on this connection
+	waits    bool // what is next leaves once the journal has it: see onceKept
 	subIDs   []int
 }
 
@@ -182,7 +184,7 @@ func (s *session) resend() {
 	for i := 0; s.unsent > 0 && i < len(s.flight) && s.link.c.HasRoom(); i++ {
 		d := s.flight[i]
 		switch {
-		case d.sent || !d.released && used >= s.link.window:
+		case d.sent || d.waits || !d.released && used >= s.link.window:
 			continue
 		case d.released:
 			s.answer(pubrel, d.id, 0)
@@ -194,6 +196,31 @@ func (s *session) resend() {
 		s.noteSent(d)
 		used++
 	}
+}
+
+// onceKept keeps the state of d, which is in flight, and calls send. Of a QoS 2 message the state must be on disk before: then send is called later,
+// if the connection is still the same. false: send said so. The mutex is held, and held for send.
+func (s *session) onceKept(d *delivery, send func() bool) bool {
+	if s.kept() {
+		s.b.journal.put(stateKey(s.client, d.seq), encodeState(d))
+	}
+	if !s.kept() || d.qos < 2 && s.delayed == 0 {
+		return send()
+	}
+	d.waits = true
+	s.delayed++
+	l := s.link
+	s.b.journal.after(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		d.waits = false
+		s.delayed--
+		if i := s.inFlight(d.id); s.link == l && i >= 0 && s.flight[i] == d && !send() {
+			s.done(i)
+		}
+		s.pump()
+	})
+	return true
 }
 
 func (s *session) noteSent(d *delivery) {
@@ -214,12 +241,8 @@ func (s *session) sendPending() {
 		d.sent = true
 		d.id = s.nextID()
 		// The rights may have changed while it waited, or were not known after a start.
-		if d.m.expired(s.b.clock.Now()) || !s.rights.Receive(d.m.topic) || !s.send(d, false) {
+		if d.m.expired(s.b.clock.Now()) || !s.rights.Receive(d.m.topic) || !s.onceKept(d, func() bool { return s.send(d, false) }) {
 			s.done(len(s.flight) - 1)
-			continue
-		}
-		if s.kept() {
-			s.b.journal.put(stateKey(s.client, d.seq), encodeState(d))
 		}
 	}
 }
@@ -293,10 +316,7 @@ func (s *session) acknowledged(l *link, kind byte, id uint16, code byte) {
 		d := s.flight[i]
 		d.released = true
 		s.noteSent(d)
-		if s.kept() {
-			s.b.journal.put(stateKey(s.client, d.seq), encodeState(d))
-		}
-		s.answer(pubrel, id, 0)
+		s.onceKept(d, func() bool { s.answer(pubrel, id, 0); return true })
 	}
 	s.pump()
 }
@@ -342,8 +362,9 @@ func (s *session) noteReceived(id uint16) (held int) {
 	return s.fresh
 }
 
-// release forgets a QoS 2 packet id; known is false where it was not there.
-func (s *session) release(id uint16) (known bool, held int) {
+// release forgets a QoS 2 packet id; known is false where it was not there. answer sends the PUBCOMP: after a crash the id must
+// not be taken for that of a repetition, so the journal comes first.
+func (s *session) release(id uint16, answer func(known bool)) (held int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mine, known := s.received[id]
@@ -351,8 +372,12 @@ func (s *session) release(id uint16) (known bool, held int) {
 		s.fresh--
 	}
 	delete(s.received, id)
-	s.b.journal.delete(receivedKey(s.client, id))
-	return known, s.fresh
+	if s.b.journal.delete(receivedKey(s.client, id)); s.kept() && known {
+		s.b.journal.after(func() { answer(true) })
+	} else {
+		answer(known)
+	}
+	return s.fresh
 }
 
 // open lets messages out to l: its CONNACK is queued.

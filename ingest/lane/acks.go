@@ -12,10 +12,14 @@ type ackRing struct {
 type ack struct {
 	first  uint64 // the first and the last row that must be durable before; 0: none
 	seq    uint64
+	copies uint64 // the number of the copies for subscribers that must be kept before; 0: none
 	reason string // v5 reason string
 	id     uint16
 	code   byte // v5 reason code
 }
+
+// ready says whether the ack may leave.
+func (a *ack) ready(durable, kept uint64) bool { return a.seq <= durable && a.copies <= kept }
 
 func (q *ackRing) push(a ack) {
 	if q.size == len(q.slots) {
@@ -39,11 +43,11 @@ func (q *ackRing) pop() {
 }
 
 // appendReady appends the PUBACKs at the head whose rows are durable and returns how many they were.
-func (q *ackRing) appendReady(dst []byte, durable uint64, version byte, problemInfo bool) ([]byte, int) {
+func (q *ackRing) appendReady(dst []byte, durable, kept uint64, version byte, problemInfo bool) ([]byte, int) {
 	n := 0
 	for q.size > 0 {
 		a := q.at(0)
-		if a.seq > durable {
+		if !a.ready(durable, kept) {
 			break
 		}
 		dst = AppendAck(dst, typePuback<<4, a.id, a.code, a.reason, version, problemInfo)

@@ -28,8 +28,10 @@ type Handler interface {
 	Connect(info *Connect) error
 	// Publish handles a message that is not plain telemetry and answers it.
 	Publish(p *Publish) error
-	// Fanout delivers telemetry to subscribers; the lane answers it.
-	Fanout(p *Publish)
+	// Fanout delivers telemetry to subscribers; the lane answers it. kept says that some of them are away and their copies on the way to
+	// the disk; OnceKept calls f when they are there.
+	Fanout(p *Publish) (kept bool)
+	OnceKept(f func())
 	// Packet handles a screened packet of any other type but PINGREQ.
 	Packet(first byte, body []byte) error
 	// Room is called when all that was queued is written: more may be sent.
@@ -77,10 +79,11 @@ type Conn struct {
 	msg        Publish // the one being handled; here because a handler's argument would be allocated
 	arrivalMs  int64
 	heldQoS2   int
-	fresh      bool // a packet was completed since the deadline was set
-	connecting bool // only the CONNECT is taken
-	unfed      bool // in holds bytes that were not looked at
-	hurried    bool // in a loop: what may wait is left to Resume
+	copies     uint64 // messages whose copies had to be kept
+	fresh      bool   // a packet was completed since the deadline was set
+	connecting bool   // only the CONNECT is taken
+	unfed      bool   // in holds bytes that were not looked at
+	hurried    bool   // in a loop: what may wait is left to Resume
 
 	// Set by who reads before Open, read by all after it.
 	keepaliveSec uint16
@@ -89,6 +92,7 @@ type Conn struct {
 	version      byte
 
 	durable atomic.Uint64 // rows up to this seq are on disk
+	kept    atomic.Uint64 // copies up to this number are on disk
 	failed  atomic.Bool   // rows of this connection will never be
 	opened  atomic.Bool
 	ended   atomic.Bool   // cause is set
@@ -185,7 +189,7 @@ func (c *Conn) owe(a ack) {
 		a.first, a.seq, a.code, a.reason = 0, 0, errDiskFull.Code, errDiskFull.Reason
 	}
 	c.owed.push(a)
-	ready := c.owed.at(0).seq <= c.durable.Load()
+	ready := c.owed.at(0).ready(c.durable.Load(), c.kept.Load())
 	c.mu.Unlock()
 	if ready {
 		c.signal()
@@ -293,7 +297,7 @@ func (c *Conn) appendReady(dst []byte) (buf []byte, last bool) {
 		c.endLocked(errRows)
 		c.draining = false
 	}
-	dst, acks := c.owed.appendReady(dst, c.durable.Load(), c.version, c.problemInfo)
+	dst, acks := c.owed.appendReady(dst, c.durable.Load(), c.kept.Load(), c.version, c.problemInfo)
 	if acks > 0 {
 		c.env.Acks.Add(acks)
 		c.room.Signal()

@@ -47,9 +47,12 @@ func (r *recorder) Publish(p *Publish) error {
 	return nil
 }
 
-func (r *recorder) Fanout(p *Publish) {
+func (r *recorder) Fanout(p *Publish) bool {
 	r.log = append(r.log, fmt.Sprintf("fanout %q %q", p.Topic, p.Payload))
+	return false
 }
+
+func (r *recorder) OnceKept(f func()) { f() }
 
 func (r *recorder) Packet(first byte, body []byte) error {
 	r.log = append(r.log, fmt.Sprintf("packet %x %x", first, body))
@@ -285,12 +288,12 @@ func TestAckRingKeepsOrder(t *testing.T) {
 		if round%2 == 1 {
 			durable += uint64(round % 23)
 		}
-		out, _ = q.appendReady(out, durable, 4, true)
+		out, _ = q.appendReady(out, durable, 0, 4, true)
 		if q.size > 0 && q.at(0).seq <= durable {
 			t.Fatal("a ready ack stayed")
 		}
 	}
-	out, _ = q.appendReady(out, 1<<40, 4, true)
+	out, _ = q.appendReady(out, 1<<40, 0, 4, true)
 	if q.size != 0 || len(out) != 4*int(owed) {
 		t.Fatalf("%d owed, %d bytes for %d acks", q.size, len(out), owed)
 	}

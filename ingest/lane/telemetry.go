@@ -122,13 +122,27 @@ func (c *Conn) take(p *Publish) error {
 	if err != nil {
 		return err
 	}
-	if code == 0 && c.env.Fanout.Load() > 0 {
-		c.h.Fanout(p)
+	kept := code == 0 && c.env.Fanout.Load() > 0 && c.h.Fanout(p)
+	if p.QoS == 0 {
+		return nil
 	}
-	if p.QoS > 0 {
-		c.owe(ack{first: first, seq: last, id: p.ID, code: code, reason: reason})
+	a := ack{first: first, seq: last, id: p.ID, code: code, reason: reason}
+	if kept {
+		a.copies = c.expectCopies()
 	}
+	c.owe(a)
 	return nil
+}
+
+// expectCopies lets an ack wait until the copies of its message are on disk.
+func (c *Conn) expectCopies() uint64 {
+	c.copies++
+	n := c.copies
+	c.h.OnceKept(func() {
+		c.kept.Store(n)
+		c.signal()
+	})
+	return n
 }
 
 // StoreTelemetry stores a message that reached the handler (retained, or QoS 2) if it is telemetry, and waits until it is on
