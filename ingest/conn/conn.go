@@ -337,9 +337,17 @@ func (c *helloConn) Read(b []byte) (int, error) {
 		return c.Conn.Read(b)
 	}
 	<-c.door.hands
-	defer c.acquire()
+	n, err := c.readSlowly(b)
+	c.acquire()
+	// What this one has waited for others is not its time: without this the answer would be late for those that waited long.
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(max(c.left, minFirstPacket))) // an error here is one of the write too
+	return n, err
+}
+
+// readSlowly reads without a token of those that compute, and waits for one of those that may begin.
+func (c *helloConn) readSlowly(b []byte) (int, error) {
 	start := time.Now()
-	if err := c.Conn.SetDeadline(start.Add(c.left)); err != nil {
+	if err := c.Conn.SetReadDeadline(start.Add(c.left)); err != nil {
 		return 0, err
 	}
 	if c.greeted {

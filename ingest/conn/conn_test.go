@@ -84,8 +84,9 @@ func TestPanicInHandshake(t *testing.T) {
 	}
 }
 
-// TestSlowHandshakesStopNobody: more clients than may be under way say hello and nothing else; who comes then does not wait for them.
-func TestSlowHandshakesStopNobody(t *testing.T) {
+// newGreeter returns a door whose TLS listener says a byte to everyone with a certificate, and that certificate.
+func newGreeter(t *testing.T, helloTimeout time.Duration) (*Door, *Listener, tls.Certificate) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestSlowHandshakesStopNobody(t *testing.T) {
 	}
 	pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	d := New(Options{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Refused: func(string) {}, CompactTLS: true,
-		HelloTimeout: 20 * time.Second, MaxConns: 1000, MaxHandshakes: 2, AddressRate: 10_000, AddressBurst: 10_000,
+		HelloTimeout: helloTimeout, MaxConns: 1000, MaxHandshakes: 2, AddressRate: 10_000, AddressBurst: 10_000,
 		Serve: func(conn net.Conn, cert *x509.Certificate, _ func()) bool {
 			_, _ = conn.Write(cert.SerialNumber.Bytes()) // read by the test
 			conn.Close()
@@ -108,6 +109,25 @@ func TestSlowHandshakesStopNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	go l.Accept()
+	return d, l, pair
+}
+
+// greeted checks that a client with the certificate gets its byte.
+func greeted(t *testing.T, l *Listener, pair tls.Certificate) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); err != nil || !bytes.Equal(got, []byte{1}) {
+		t.Fatalf("served %x, %v", got, err)
+	}
+}
+
+// TestSlowHandshakesStopNobody: more clients than may be under way say hello and nothing else; who comes then does not wait for them.
+func TestSlowHandshakesStopNobody(t *testing.T) {
+	d, l, pair := newGreeter(t, 20*time.Second)
 	here, there := net.Pipe()
 	hello := make([]byte, 16<<10)
 	go tls.Client(here, &tls.Config{InsecureSkipVerify: true}).Handshake()
@@ -127,18 +147,27 @@ func TestSlowHandshakesStopNobody(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(conn)
-	conn.Close()
-	if err != nil || !bytes.Equal(got, []byte{1}) {
-		t.Fatalf("served %x, %v", got, err)
-	}
+	greeted(t, l, pair)
 	if took := time.Since(start); took > 8*time.Second {
 		t.Errorf("an honest client waited %v", took)
 	}
+	d.Close()
+	d.Abort()
+}
+
+// TestWaitingIsNotTheClientsTime: who has to wait for others longer than it may pause itself is served all the same.
+func TestWaitingIsNotTheClientsTime(t *testing.T) {
+	const patience = 1500 * time.Millisecond
+	d, l, pair := newGreeter(t, patience)
+	for range maxBegun {
+		d.begun <- struct{}{}
+	}
+	time.AfterFunc(patience+300*time.Millisecond, func() {
+		for range maxBegun {
+			<-d.begun
+		}
+	})
+	greeted(t, l, pair)
 	d.Close()
 	d.Abort()
 }
