@@ -80,6 +80,11 @@ export async function groupSteps(checks, page, { address }, theme, picture) {
     await tree.locator('li', { hasText: north }).getByText('1', { exact: true }).waitFor();
   });
   await checks.look(page, picture('group'));
+  await checks.step(`${theme}: the thing says that it is in it`, async () => {
+    await page.locator('.members').getByRole('link', { name: thing }).click();
+    await page.locator('.device-facts').getByRole('link', { name: site }).waitFor();
+    await page.goBack();
+  });
   await checks.step(`${theme}: its members are a question to the fleet`, async () => {
     await tree.getByRole('link', { name: north }).click();
     await page.getByRole('link', { name: 'Show in the fleet' }).click();

@@ -161,6 +161,9 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
     if (route === 'GET /api/me') return { username: who, role: 'admin' };
     if (route === 'GET /api/overview') return overview();
     if (route === 'GET /api/things') return listThings(searchParams);
+    if (route === 'GET /api/alarms') return { alarms: [] };
+    if (route === 'GET /api/malformed') return { payloads: [] };
+    if (/^GET \/iot\/things\/[^/]+\/thing-groups$/.test(route)) return { thingGroups: [] };
     if (route === 'GET /api/complete') return complete(searchParams);
     const named = /^\/api\/things\/([^/]+)(\/twin)?$/.exec(pathname);
     if (named) {
@@ -218,7 +221,7 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
 
   const server = createServer(async (request, answer) => {
     const url = new URL(request.url, 'http://mock');
-    if (!url.pathname.startsWith('/api/') && !url.pathname.startsWith('/prometheus/')) return file(request, answer, url);
+    if (!/^\/(api|iot|prometheus)\//.test(url.pathname)) return file(request, answer, url);
     if (url.pathname === '/api/overview/live') {
       const session = /mock=([0-9a-f]+)/.exec(request.headers.cookie ?? '')?.[1];
       if (!sessions.has(session)) return answer.writeHead(401).end();

@@ -57,6 +57,29 @@ export const queryRange = (query: string, range: { start: number; end: number; s
 export const querySamples = (selector: string, seconds: number, end: number, signal?: AbortSignal) =>
   prometheus('query', { query: `${selector}[${seconds}s]`, time: end }, signal);
 
+/** Something about a thing's connections that a person should look into; shown until a while after it was last seen. */
+export interface Alarm {
+  thingName: string;
+  message: string;
+  lastMs: number;
+  count: number;
+}
+
+export const alarms = (signal?: AbortSignal) => call<{ alarms: Alarm[] }>('/api/alarms', { signal }).then((answer) => answer.alarms);
+
+export interface Malformed {
+  timeMs: number;
+  thingName: string;
+  topic: string;
+  reason: string;
+  text?: string;
+  base64?: string;
+}
+
+/** The last payloads of a thing that could not be read. */
+export const malformed = (thing: string, signal?: AbortSignal) =>
+  call<{ payloads: Malformed[] }>(`/api/malformed?thingName=${encodeURIComponent(thing)}`, { signal }).then((answer) => answer.payloads);
+
 export interface RowError {
   line: number;
   message: string;

@@ -56,6 +56,12 @@ export const members = (name: string, nextToken: string, signal?: AbortSignal) =
     { signal },
   );
 
+/** The names of the groups that a thing is in itself. */
+export const groupsOf = (thing: string, signal?: AbortSignal) =>
+  call<{ thingGroups: { groupName: string }[] }>(`/iot/things/${encodeURIComponent(thing)}/thing-groups?maxResults=250`, { signal }).then((answer) =>
+    answer.thingGroups.map((group) => group.groupName),
+  );
+
 export const makeGroup = (name: string, parentGroupName: string) =>
   call<void>(groupPath(name), { method: 'POST', body: parentGroupName ? { parentGroupName } : {} });
 export const makeDynamicGroup = (name: string, queryString: string) => call<void>(dynamicPath(name), { method: 'POST', body: { queryString } });

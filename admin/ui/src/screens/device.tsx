@@ -7,6 +7,7 @@ import { Link, useSearchParams } from 'wouter';
 import { Refusal, serverNow } from '../api/client';
 import type { ThingDetail, TwinField } from '../api/contract';
 import * as gateway from '../api/gateway';
+import { groupsOf } from '../api/groups';
 import { useNow } from '../live/clock';
 import { CopyButton } from '../parts/copy';
 import { LastSeen } from '../parts/lastseen';
@@ -50,6 +51,7 @@ export default function Device({ name }: { name: string }) {
   return (
     <div className="page">
       <Head thing={thing.data} />
+      <Troubles name={name} />
       <div className="device">
         <section className="twin" aria-labelledby="twin">
           <div className="section-head">
@@ -74,6 +76,50 @@ export default function Device({ name }: { name: string }) {
       </div>
     </div>
   );
+}
+
+const shownPayloads = 5;
+
+/** What went wrong with the thing lately: alarms, and payloads that could not be read. Nothing where nothing did. */
+function Troubles({ name }: { name: string }) {
+  const alarms = useQuery({ queryKey: ['alarms'], queryFn: ({ signal }) => gateway.alarms(signal), refetchInterval: 10_000 });
+  const payloads = useQuery({ queryKey: ['malformed', name], queryFn: ({ signal }) => gateway.malformed(name, signal), refetchInterval: 10_000 });
+  const own = (alarms.data ?? []).filter((alarm) => alarm.thingName === name);
+  const refused = (payloads.data ?? []).slice(0, shownPayloads);
+  if (own.length + refused.length === 0) return null;
+  return (
+    <section className="section" aria-labelledby="troubles">
+      <div className="section-head">
+        <h2 id="troubles">Troubles</h2>
+      </div>
+      {own.map((alarm) => (
+        <p key={alarm.message}>
+          <StatusText status="bad">{alarm.message}</StatusText> <Ago ms={alarm.lastMs} />
+        </p>
+      ))}
+      {refused.map((payload) => (
+        <p key={`${payload.timeMs} ${payload.topic}`} className="clip">
+          <StatusText status="warn">not read: {payload.reason}</StatusText> <Ago ms={payload.timeMs} />{' '}
+          <span className="mono muted">
+            {payload.topic} {payload.text ?? `(base64) ${payload.base64}`}
+          </span>
+        </p>
+      ))}
+    </section>
+  );
+}
+
+function Groups({ thing }: { thing: string }) {
+  const groups = useQuery({ queryKey: ['groups of', thing], queryFn: ({ signal }) => groupsOf(thing, signal), refetchInterval: 5000 });
+  if (!groups.data || groups.data.length === 0) return '–';
+  return groups.data.map((group, index) => (
+    <span key={group}>
+      {index > 0 && ', '}
+      <Link className="number" href={`/groups/${encodeURIComponent(group)}`}>
+        {group}
+      </Link>
+    </span>
+  ));
 }
 
 function Head({ thing }: { thing: ThingDetail }) {
@@ -109,6 +155,9 @@ function Head({ thing }: { thing: ThingDetail }) {
           ) : (
             '–'
           )}
+        </Fact>
+        <Fact name="Groups">
+          <Groups thing={thing.thingName} />
         </Fact>
         <Fact name="Last seen">
           <LastSeen thing={thing} />

@@ -1,7 +1,9 @@
+import { useQuery } from '@tanstack/react-query';
 import { useMemo } from 'react';
 import { Link } from 'wouter';
 import { mayManageKeys, type Overview as Figures, type Role } from '../api/contract';
-import { useLive } from '../live/overview';
+import * as gateway from '../api/gateway';
+import { type LivePoint, useLive } from '../live/overview';
 import { Glyph, type Status } from '../parts/glyph';
 import { LazyChart } from '../parts/lazychart';
 import { Placeholder } from '../parts/late';
@@ -133,7 +135,8 @@ export function needsOf(figures: Figures, role: Role): Need[] {
 
 function NeedsYou({ figures }: { figures: Figures }) {
   const { role } = useMe();
-  const needs = needsOf(figures, role);
+  const alarms = useQuery({ queryKey: ['alarms'], queryFn: ({ signal }) => gateway.alarms(signal), refetchInterval: 10_000 });
+  const needs = [...(alarms.data ?? []).slice(0, shownAlarms).map(needOfAlarm), ...needsOf(figures, role)];
   return (
     <section className="section" aria-labelledby="needs">
       <div className="section-head">
@@ -162,14 +165,40 @@ function NeedsYou({ figures }: { figures: Figures }) {
   );
 }
 
+const shownAlarms = 5;
+
+function needOfAlarm({ thingName, message, count: times }: gateway.Alarm): Need {
+  return { status: 'bad', text: `${thingName}: ${message}`, detail: `${count(times)} ${plural(times, 'time')}`, action: 'Show it', href: `/fleet/${encodeURIComponent(thingName)}` };
+}
+
 const axisWidth = 52;
 
+const historySeconds = 3600;
+const historyStep = 15; // seconds; how often a gateway records its figures
+
+/** The last hour, as the gateway recorded it. What this page sees itself is finer and follows it. */
+async function history(signal: AbortSignal): Promise<LivePoint[]> {
+  const end = Math.floor(Date.now() / 1000 / historyStep) * historyStep;
+  const range = { start: end - historySeconds, end, step: historyStep };
+  const [connected, messages] = await Promise.all([
+    gateway.queryRange('muster_things_connected{job="muster"}', range, signal),
+    gateway.queryRange('rate(muster_messages_total{job="muster"}[1m])', range, signal),
+  ]);
+  const rates = new Map(messages[0]?.values.map(([at, value]) => [at, Number(value)]));
+  return (connected[0]?.values ?? []).map(([at, value]) => ({ at, connected: Number(value), messagesPerSecond: rates.get(at) ?? 0 }));
+}
+
 function LiveCharts({ figures }: { figures: Figures }) {
-  const { points } = useLive();
+  const live = useLive().points;
+  const recorded = useQuery({ queryKey: ['history'], queryFn: ({ signal }) => history(signal), staleTime: Infinity, retry: false }).data;
+  const points = useMemo(() => {
+    const begin = live[0]?.at ?? Infinity;
+    return [...(recorded ?? []).filter((point) => point.at < begin), ...live];
+  }, [recorded, live]);
   const times = useMemo(() => points.map((point) => point.at), [points]);
   const last = times[times.length - 1] ?? 0;
-  // The axis begins with one minute and grows to the fifteen that are kept.
-  const since = Math.min(times[0] ?? last, last - 60);
+  // The axis begins with one minute and grows to the hour that is shown.
+  const since = Math.max(Math.min(times[0] ?? last, last - 60), last - historySeconds);
   const axis = { from: since, to: last };
   const minutes = Math.ceil((last - since) / 60);
   return (
