@@ -185,7 +185,10 @@ async function history(signal: AbortSignal): Promise<LivePoint[]> {
     gateway.queryRange('rate(muster_messages_total{job="muster"}[1m])', range, signal),
   ]);
   const rates = new Map(messages[0]?.values.map(([at, value]) => [at, Number(value)]));
-  return (connected[0]?.values ?? []).map(([at, value]) => ({ at, connected: Number(value), messagesPerSecond: rates.get(at) ?? 0 }));
+  return (connected[0]?.values ?? []).flatMap(([at, value]) => {
+    const messagesPerSecond = rates.get(at);
+    return messagesPerSecond === undefined ? [] : [{ at, connected: Number(value), messagesPerSecond }];
+  });
 }
 
 function LiveCharts({ figures }: { figures: Figures }) {
