@@ -272,7 +272,9 @@ func (g *gateway) do(client *http.Client, req *http.Request) reply {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return reply{g.t, answer.StatusCode, answer.Header, string(text)}
+	r := reply{g.t, answer.StatusCode, answer.Header, string(text)}
+	checkAnswer(r, req)
+	return r
 }
 
 // as makes a request with a bearer token.

@@ -144,6 +144,7 @@ func describeAPI(version string, api, iot, data []domain) *openAPI {
 	failure("AWSFailure", "A refusal in AWS's form.", awsFailure{}, map[string]openAPIHeader{
 		errorTypeHeader: {"The name of AWS's exception.", &schema{Type: "string"}},
 	})
+	doc.Components.Responses["OtherFailure"] = response{Description: "A refusal in the form of the API that this path is of: Prometheus' or InfluxDB's."}
 	doc.Components.Schemas = schemas.named
 	return doc
 }
@@ -175,6 +176,9 @@ func (doc *openAPI) add(schemas *schemas, r *route, prefix string, form shape, t
 		op.Summary = words(r.op)
 	}
 	failure := "Failure"
+	if strings.HasPrefix(r.pattern, "/prometheus/") || strings.HasPrefix(r.pattern, "/influx/") {
+		failure = "OtherFailure"
+	}
 	if form == aws {
 		failure = "AWSFailure"
 		op.Docs = &externalDocs{awsReference + r.op + ".html"}
