@@ -326,6 +326,9 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	if s == nil && len(b.sessions) >= b.limits.Sessions {
 		return false, nil, b.refuse(lane.Violation{Code: codeQuota, Return: 0x03, Reason: "too many sessions"})
 	}
+	if l.will != nil { // nobody knows l yet
+		b.saveWill(l.will)
+	}
 	if fire = b.wills[client]; fire != nil { // one with a delay, or that was left by a crash
 		delete(b.wills, client)
 	}
@@ -377,9 +380,6 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	}
 	l.session = s
 	s.mu.Unlock()
-	if l.will != nil {
-		b.saveWill(l.will)
-	}
 	conns := b.things[grant.ThingName]
 	if conns == nil {
 		conns = make(map[*link]struct{})
