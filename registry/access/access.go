@@ -37,7 +37,7 @@ const (
 	maxPolicyName = 128
 )
 
-// DefaultName is the name of the policy of devices that have no other. No policy can be made under it.
+// DefaultName is the name of the policy of devices whose certificate has no other. No policy can be made under it.
 const DefaultName = "muster-default"
 
 // Things is what the registry tells of things.
@@ -68,9 +68,9 @@ type Options struct {
 
 	Region, AccountID string // of ARNs
 
-	// Default is the document of devices to which nothing is attached.
+	// Default is the document of devices whose certificate has no policy of its own.
 	Default string
-	// Telemetry says of a topic that a thing to which nothing is attached may publish it, whatever Default says; nil: none.
+	// Telemetry says of a topic that a thing with the default policy may publish it, whatever Default says; nil: none.
 	// It must not allocate.
 	Telemetry func(topic, thing string) bool
 	// Certificate returns the facts of a registered certificate, nil where it is not there.

@@ -213,8 +213,8 @@ func TestPages(t *testing.T) {
 	f.refused(err, access.Invalid)
 }
 
-// TestInheritance: the policies of a certificate and of all groups above a thing hold together; the default only where
-// there is none of them.
+// TestInheritance: the policies of a certificate and of all groups above a thing hold together; a certificate without any has the
+// default.
 func TestInheritance(t *testing.T) {
 	f := open(t)
 	ctx := t.Context()
@@ -245,7 +245,7 @@ func TestInheritance(t *testing.T) {
 	f.must(f.Attach(ctx, "city", city))
 	is("dt/lamp-1 plant/lamp-1") // not a member
 	f.must(f.things.AddToGroup(ctx, "street", "lamp-1"))
-	is("city")
+	is("dt/lamp-1 plant/lamp-1 city")
 	f.must(f.Attach(ctx, "own", access.Target{Cert: cert}))
 	is("own city")
 	f.must(f.Attach(ctx, "street", street))

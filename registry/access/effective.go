@@ -127,7 +127,7 @@ func (b *Book) asked(q Question, thing uint32) ([]inForce, error) {
 		if d == nil {
 			return nil, refuse(NotFound, "policyNamesToAdd: policy %q does not exist", name)
 		}
-		// The default holds only where nothing is attached.
+		// It is as if it were attached to the certificate, which then has no default.
 		list = slices.DeleteFunc(list, func(p inForce) bool { return p.name == DefaultName || p.name == name })
 		list = append(list, inForce{d.name, *d.version(d.inForce)})
 	}

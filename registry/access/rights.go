@@ -128,25 +128,27 @@ type inForce struct {
 	version
 }
 
-// documentsOf returns the policies in force for a thing and a certificate: those attached to the certificate and to the
-// thing's groups and all above them, each once, or the default where nothing is attached.
+// documentsOf returns the policies in force for a thing and a certificate, each once: those attached to the certificate, or the
+// default where there is none of them, and those attached to the thing's groups and all above them.
 func (b *Book) documentsOf(thing uint32, cert CertID) []inForce {
 	var few [8]uint32
 	groups := few[:0]
 	if thing != 0 && b.onGroups.Load() > 0 {
 		groups = b.opts.Groups.AppendGroupsOf(groups, thing)
 	}
-	targets := make([]Target, 0, len(groups)+1)
-	if cert != (CertID{}) {
-		targets = append(targets, Target{Cert: cert})
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	list := slices.Clone(b.attached[Target{Cert: cert}])
+	if len(list) == 0 {
+		list = append(list, b.fallback)
 	}
 	for _, g := range groups {
-		targets = append(targets, Target{Group: g})
+		list = append(list, b.attached[Target{Group: g}]...)
 	}
-	return b.documentsOn(targets)
+	return inForceOf(list)
 }
 
-// documentsOn returns the policies of targets, each once by name, or the default one.
+// documentsOn returns the policies of targets, each once by name.
 func (b *Book) documentsOn(targets []Target) []inForce {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -154,9 +156,11 @@ func (b *Book) documentsOn(targets []Target) []inForce {
 	for _, t := range targets {
 		list = append(list, b.attached[t]...)
 	}
-	if len(list) == 0 {
-		return []inForce{{b.fallback.name, b.fallback.versions[0]}}
-	}
+	return inForceOf(list)
+}
+
+// inForceOf returns what is in force of documents, each once by name. It sorts the list.
+func inForceOf(list []*document) []inForce {
 	slices.SortFunc(list, func(x, y *document) int { return cmpText(x.name, y.name) })
 	list = slices.Compact(list)
 	out := make([]inForce, 0, len(list))
