@@ -33,7 +33,7 @@ async function all<T>(path: string, method: 'GET' | 'POST', items: string, signa
   const found: T[] = [];
   for (let marker = ''; ; ) {
     const query = `pageSize=250${marker ? `&marker=${encodeURIComponent(marker)}` : ''}`;
-    const page = await call<Record<string, unknown>>(`${path}?${query}`, { method, signal });
+    const page = await call<Record<string, unknown>>(`${path}${path.includes('?') ? '&' : '?'}${query}`, { method, signal });
     found.push(...(page[items] as T[]));
     marker = (page.nextMarker as string | undefined) ?? '';
     if (!marker) return found;
@@ -63,7 +63,7 @@ export const attach = (name: string, target: string) => call<void>(targetPath(na
 export const detach = (name: string, target: string) => call<void>(targetPath(name), { method: 'POST', body: { target } });
 /** The policies of a group, those that it inherits included. */
 export const attached = (target: string, signal?: AbortSignal) =>
-  all<PolicyName>(`/iot/attached-policies/${encodeURIComponent(target)}`, 'POST', 'policies', signal);
+  all<PolicyName>(`/iot/attached-policies/${encodeURIComponent(target)}?recursive=true`, 'POST', 'policies', signal);
 
 export const principals = (thing: string, signal?: AbortSignal) =>
   call<{ principals: string[] }>(`/iot/things/${encodeURIComponent(thing)}/principals`, { signal }).then((answer) => answer.principals);

@@ -282,7 +282,7 @@ function GroupPolicies({ arn }: { arn: string }) {
         <Problem error={list.error} retry={() => list.refetch()} />
       ) : (
         <p>
-          {list.data?.length === 0 && <span className="muted">None of its own. Attach one on its page under </span>}
+          {list.data?.length === 0 && <span className="muted">None of its own and none from above. Attach one on its page under </span>}
           {list.data?.length === 0 && <Link href="/policies">Policies</Link>}
           {(list.data ?? []).map(({ policyName }) => (
             <Link key={policyName} href={`/policies/${encodeURIComponent(policyName)}`} className="mono groups-policy">
