@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,40 +36,6 @@ type epochSeconds int64 // Unix ms
 
 func (t epochSeconds) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%03d", t/1000, t%1000), nil
-}
-
-const (
-	defaultMaxResults = 250
-	pageTokenPrefix   = "v1:"
-)
-
-// page reads maxResults and nextToken.
-func page(c *call) (after string, limit int, err error) {
-	if limit, err = intArg(c, "maxResults", defaultMaxResults, 1, registry.MaxPage); err != nil {
-		return "", 0, err
-	}
-	after, err = decodePageToken(c.arg("nextToken"))
-	return after, limit, err
-}
-
-// decodePageToken returns what pageToken encoded.
-func decodePageToken(token string) (next string, err error) {
-	if token == "" {
-		return "", nil
-	}
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	next, ok := strings.CutPrefix(string(text), pageTokenPrefix)
-	if err != nil || !ok {
-		return "", invalid("nextToken is not one that this gateway gave")
-	}
-	return next, nil
-}
-
-func pageToken(next string) string {
-	if next == "" {
-		return ""
-	}
-	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenPrefix + next))
 }
 
 // exists adds to a conflict what AWS's has: id and ARN of the resource that is in the way.

@@ -2,10 +2,8 @@ package admin
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"strconv"
-	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -73,35 +71,6 @@ func (s *Server) accessOf() (*access.Book, error) {
 		return nil, notFound("this gateway runs without policies")
 	}
 	return s.opts.Access, nil
-}
-
-const maxPageSize = 250
-
-// markerPage reads AWS's older pager: marker, pageSize and isAscendingOrder.
-func markerPage(c *call) (after string, limit int, ascending bool, err error) {
-	if limit, err = intArg(c, "pageSize", defaultMaxResults, 1, maxPageSize); err != nil {
-		return "", 0, false, err
-	}
-	if ascending, err = boolArg(c, "isAscendingOrder"); err != nil {
-		return "", 0, false, err
-	}
-	if marker := c.arg("marker"); marker != "" {
-		text, err := base64.StdEncoding.DecodeString(marker)
-		next, ok := strings.CutPrefix(string(text), pageTokenPrefix)
-		if err != nil || !ok {
-			return "", 0, false, invalid("marker is not one that this gateway gave")
-		}
-		after = next
-	}
-	return after, limit, ascending, nil
-}
-
-// nextMarker makes the marker of the next page, "" at the end. AWS's pattern has base64's standard alphabet.
-func nextMarker(next string) string {
-	if next == "" {
-		return ""
-	}
-	return base64.StdEncoding.EncodeToString([]byte(pageTokenPrefix + next))
 }
 
 type policyInput struct {

@@ -176,6 +176,7 @@ func checkAnswer(r reply, req *http.Request) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	checkException(r, req)
 	if strings.HasPrefix(req.Header.Get("Authorization"), "AWS4") || req.URL.Query().Has("X-Amz-Signature") || req.Method == http.MethodHead {
 		return
 	}
