@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"muster/admin"
 	"muster/agent"
 )
 
@@ -38,6 +39,7 @@ var subcommands = []subcommand{
 	{"backup", "copy everything a running gateway keeps, or verify such a copy", backupCommand},
 	{"restore", "make a data folder out of a backup", restoreCommand},
 	{"bench", "measure: load, memory, crashes, the twin store, comparison with others", benchCommand},
+	{"openapi", "print the OpenAPI document of the HTTP API", openAPICommand},
 	{"version", "print the version", versionCommand},
 }
 
@@ -100,6 +102,18 @@ func exits(f func(ctx context.Context, args []string, out, errs io.Writer) int) 
 		}
 		return nil
 	}
+}
+
+func openAPICommand(_ context.Context, args []string, out, _ io.Writer) error {
+	if len(args) > 0 {
+		return errors.New("takes no arguments; it prints what a gateway of this version serves at /api/openapi.json")
+	}
+	text, err := admin.OpenAPI(version)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s\n", text)
+	return err
 }
 
 func versionCommand(_ context.Context, _ []string, out, _ io.Writer) error {

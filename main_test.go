@@ -411,6 +411,25 @@ func TestStopIsBounded(t *testing.T) {
 	})
 }
 
+// muster openapi prints the document that a gateway serves, without one.
+func TestOpenAPICommand(t *testing.T) {
+	var out, errs bytes.Buffer
+	var doc struct {
+		OpenAPI string
+		Info    struct{ Version string }
+		Paths   map[string]json.RawMessage
+	}
+	if status := run(t.Context(), []string{"openapi"}, &out, &errs); status != 0 || json.Unmarshal(out.Bytes(), &doc) != nil {
+		t.Fatalf("%d %s", status, errs.String())
+	}
+	if doc.OpenAPI != "3.1.0" || doc.Info.Version != version || doc.Paths["/iot/things/{thingName}"] == nil {
+		t.Errorf("%s %s, %d paths", doc.OpenAPI, doc.Info.Version, len(doc.Paths))
+	}
+	if status := run(t.Context(), []string{"openapi", "3.0"}, &out, &errs); status != 1 || !strings.Contains(errs.String(), "no arguments") {
+		t.Errorf("with an argument: %d %s", status, errs.String())
+	}
+}
+
 // TestLocalSocket: muster query and muster admin reach the gateway of a data folder, and say so when there is none.
 func TestLocalSocket(t *testing.T) {
 	g := startGateway(t, t.TempDir())
