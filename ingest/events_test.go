@@ -114,7 +114,7 @@ func TestPresenceEvents(t *testing.T) {
 		c.send(publishPacket(4, "$aws/events/presence/connected/x", "{}", 1, 1, false))
 		expectEnd("lamp", "AUTH_ERROR", false, second)
 
-		c = f.connect(4, "fan", withKeepalive(1))
+		f.connect(4, "fan", withKeepalive(1))
 		if e = expectStart("fan"); e.PrincipalIdentifier != "anonymous" {
 			t.Fatalf("%+v", e)
 		}

@@ -195,16 +195,6 @@ func (r *Registry) groupNamesOf(id uint32) []string {
 	return names
 }
 
-// inGroup reports whether a thing is in a group or in one below it. The caller holds fleet or mu.
-func (r *Registry) inGroup(id uint32, g *groupRecord) bool {
-	for _, own := range r.groupsOf(id) {
-		if own.within(g) {
-			return true
-		}
-	}
-	return false
-}
-
 // addMembers sets the bits of the members of g and of the groups below it. The caller holds fleet or mu.
 func (r *Registry) addMembers(dst *bitset.BitSet, g *groupRecord, recursive bool) {
 	g.members.AddTo(dst)

@@ -265,8 +265,10 @@ func (l *loop) handle(w *worker) bool {
 		}
 	}
 	// What those have woken is written at once; what that wakes comes in the next round.
-	if !l.flush(w) || !l.flush(w) {
-		return false
+	for range 2 {
+		if !l.flush(w) {
+			return false
+		}
 	}
 	for l.count.dues < len(l.dues) {
 		s := l.dues[l.count.dues]
