@@ -3,4 +3,4 @@
 package tsdb_test
 
 // raceFactor is how much slower the race detector makes us, about.
-const raceFactor = 15
+const raceFactor = 30
