@@ -3,7 +3,7 @@
 //
 // It owns no facts: it asks the registry, the telemetry store, the identity service and the accounts, and joins them.
 // It owns who may do what (route.go, caller.go) and the audit log. All routes are rows of tables; a row says method,
-// path, operation and scope, and metrics and audit lines follow from it. It is the only package that uses fasthttp.
+// path, operation and scope, and metrics, audit lines and the OpenAPI document (openapi.go) follow from it. It is the only package that uses fasthttp.
 //
 // Goroutines: fasthttp's workers, and one that counts rates once a second and feeds the live overview (live.go).
 // Open starts none; Serve starts them; Shutdown ends and awaits them.
