@@ -69,6 +69,9 @@ func (s *Server) dispatch(c *call) {
 	path := string(c.http.URI().PathOriginal())
 	segments, err := splitPath(path)
 	if err != nil {
+		if strings.HasPrefix(path, "/iot") {
+			c.shape = aws
+		}
 		s.fail(c, invalid("%v", err))
 		return
 	}

@@ -80,6 +80,16 @@ func TestAWSRefusals(t *testing.T) {
 	g.as(adminToken, "GET", "/iot/nothing/at/all", "").awsError(404, "UnknownOperationException")
 	g.as(adminToken, "POST", "/iot/things", "").awsError(405, "UnknownOperationException")
 	g.as(adminToken, "GET", "/iot-data/nothing", "").awsError(404, "UnknownOperationException")
+	for path, exception := range map[string]string{"/iot/things/%zz": "InvalidRequestException", "/iot-data/topics/%zz": "InvalidRequestException", "/api/things/%zz": ""} {
+		req, err := http.NewRequest("GET", g.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque = path
+		if r := g.do(g.client, req).want(400); r.header.Get("X-Amzn-Errortype") != exception {
+			t.Errorf("%s: %v %s", path, r.header, r.text)
+		}
+	}
 }
 
 // fill puts a name for each {x} of a path.
