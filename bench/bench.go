@@ -6,8 +6,10 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -79,6 +81,21 @@ func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writ
 	}
 	fmt.Fprintf(stderr, "bench: unknown command %q\n%s", args[0], help)
 	return 2
+}
+
+// orSelf returns the binary to start: the given one, or this program.
+func orSelf(binary string) (string, error) {
+	if binary != "" {
+		return binary, nil
+	}
+	return os.Executable()
+}
+
+// printJSON writes a result for programs.
+func printJSON(w io.Writer, result any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(result)
 }
 
 // sleep waits for d; a cancelled context is its error.

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -121,9 +120,7 @@ func capacityCommand(ctx context.Context, args []string, stdout, stderr io.Write
 		return 1
 	}
 	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(r)
+		err = printJSON(stdout, r)
 	} else {
 		err = r.print(stdout)
 	}
@@ -139,21 +136,16 @@ const perWorker = 15_000
 
 // run ramps up.
 func (c *capacity) run(ctx context.Context) (r capacityResult, err error) {
-	if c.binary == "" {
-		if c.binary, err = os.Executable(); err != nil {
-			return r, err
-		}
+	if c.binary, err = orSelf(c.binary); err != nil {
+		return r, err
 	}
 	dir, err := os.MkdirTemp("", "muster-capacity-")
 	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	ca, err := newAuthority()
+	ca, err := saveAuthority(dir)
 	if err != nil {
-		return r, err
-	}
-	if err := ca.save(dir); err != nil {
 		return r, err
 	}
 	g, err := newGateway(c.binary, dir, adminToken(), ca)

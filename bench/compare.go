@@ -90,10 +90,8 @@ func compareCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 
 // run alternates between the brokers and prints the outcome.
 func (c *comparison) run(ctx context.Context) (err error) {
-	if c.binary == "" {
-		if c.binary, err = os.Executable(); err != nil {
-			return err
-		}
+	if c.binary, err = orSelf(c.binary); err != nil {
+		return err
 	}
 	if c.mosquitto, err = findMosquitto(c.mosquitto); err != nil {
 		return err
@@ -103,11 +101,8 @@ func (c *comparison) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ca, err := newAuthority()
+	ca, err := saveAuthority(dir)
 	if err != nil {
-		return err
-	}
-	if err := ca.save(dir); err != nil {
 		return err
 	}
 	var muster, peer []fleetResult

@@ -87,14 +87,11 @@ func crashCommand(ctx context.Context, args []string, stdout, stderr io.Writer, 
 	for c.seed == 0 {
 		c.seed = mathrand.Uint64()
 	}
-	if c.binary == "" {
-		var err error
-		if c.binary, err = os.Executable(); err != nil {
-			fmt.Fprintln(stderr, "bench crash:", err)
-			return 1
-		}
-	}
 	var err error
+	if c.binary, err = orSelf(c.binary); err != nil {
+		fmt.Fprintln(stderr, "bench crash:", err)
+		return 1
+	}
 	if powerCuts > 0 || faults > 0 {
 		err = torture(ctx, powerCuts, faults, c.seed, stdout)
 	}

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,9 +80,7 @@ func fanoutCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return 1
 	}
 	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(results)
+		err = printJSON(stdout, results)
 	} else {
 		err = f.print(stdout, results)
 	}
@@ -99,10 +96,8 @@ func fanoutCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 
 // run does it with muster and, if asked for, with the other broker.
 func (f *fanout) run(ctx context.Context) (results []fanoutResult, err error) {
-	if f.binary == "" {
-		if f.binary, err = os.Executable(); err != nil {
-			return nil, err
-		}
+	if f.binary, err = orSelf(f.binary); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "muster-fanout-")
 	if err != nil {

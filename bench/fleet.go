@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -174,9 +173,7 @@ func fleetCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return 1
 	}
 	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(result)
+		err = printJSON(stdout, result)
 	} else {
 		err = f.print(stdout, result)
 	}
@@ -191,11 +188,7 @@ func fleetCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 }
 
 func makeCACommand(dir string, stdout, stderr io.Writer) int {
-	ca, err := newAuthority()
-	if err == nil {
-		err = ca.save(dir)
-	}
-	if err != nil {
+	if _, err := saveAuthority(dir); err != nil {
 		fmt.Fprintln(stderr, "bench fleet --make-ca:", err)
 		return 1
 	}

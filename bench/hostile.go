@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -111,9 +110,7 @@ func hostileCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 		return 1
 	}
 	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(r)
+		err = printJSON(stdout, r)
 	} else {
 		err = h.print(stdout, &r)
 	}
@@ -126,21 +123,16 @@ func hostileCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 
 // run does all rounds against a gateway of its own.
 func (h *hostileTest) run(ctx context.Context) (r hostileResult, err error) {
-	if h.binary == "" {
-		if h.binary, err = os.Executable(); err != nil {
-			return r, err
-		}
+	if h.binary, err = orSelf(h.binary); err != nil {
+		return r, err
 	}
 	dir, err := os.MkdirTemp("", "muster-hostile-")
 	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(dir)
-	ca, err := newAuthority()
+	ca, err := saveAuthority(dir)
 	if err != nil {
-		return r, err
-	}
-	if err := ca.save(dir); err != nil {
 		return r, err
 	}
 	token := adminToken()

@@ -54,6 +54,15 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, key: key}, err
 }
 
+// saveAuthority makes an authority and its files in dir.
+func saveAuthority(dir string) (*authority, error) {
+	ca, err := newAuthority()
+	if err == nil {
+		err = ca.save(dir)
+	}
+	return ca, err
+}
+
 // save writes the certificate and the key into dir, which is made if missing.
 func (a *authority) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

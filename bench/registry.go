@@ -94,10 +94,8 @@ func registryCommand(ctx context.Context, args []string, stdout, stderr io.Write
 }
 
 func (b *registryBench) run(ctx context.Context) (err error) {
-	if b.binary == "" {
-		if b.binary, err = os.Executable(); err != nil {
-			return err
-		}
+	if b.binary, err = orSelf(b.binary); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "muster-registry-")
 	if err != nil {

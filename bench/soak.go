@@ -87,10 +87,8 @@ func soakCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 
 // run does all rounds. Its error says what grew and what went wrong.
 func (s *soak) run(ctx context.Context) (err error) {
-	if s.binary == "" {
-		if s.binary, err = os.Executable(); err != nil {
-			return err
-		}
+	if s.binary, err = orSelf(s.binary); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "muster-soak-")
 	if err != nil {

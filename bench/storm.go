@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -102,9 +101,7 @@ func stormCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return 1
 	}
 	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(results)
+		err = printJSON(stdout, results)
 	} else {
 		err = s.print(stdout, results)
 	}
@@ -143,10 +140,8 @@ func (s *storm) run(ctx context.Context) (results []stormResult, err error) {
 	if limit, err := openFileLimit(); err == nil && limit < uint64(s.devices)+64 {
 		return nil, fmt.Errorf("%d devices need as many open files, this process may have %d: `ulimit -n %d`", s.devices, limit, s.devices+64)
 	}
-	if s.binary == "" {
-		if s.binary, err = os.Executable(); err != nil {
-			return nil, err
-		}
+	if s.binary, err = orSelf(s.binary); err != nil {
+		return nil, err
 	}
 	if s.mosquitto != "" {
 		if s.mosquitto, err = findMosquitto(s.mosquitto); err != nil {
