@@ -105,6 +105,7 @@ type Broker struct {
 	published, droppedQueue, droppedSlow, droppedLarge *metrics.Counter
 	takeovers, alarmed                                 *metrics.Counter
 	watch                                              watch
+	frames                                             sync.Pool // of *frames: one for each goroutine that sends at the moment
 
 	// meeting makes attach and detach one after the other, so that Presence hears of them in the order in which they
 	// happened. Taken before mu.
@@ -152,6 +153,7 @@ func Open(opts Options) (*Broker, error) {
 		drained:      make(chan struct{}),
 		stop:         make(chan struct{}),
 		stopped:      make(chan struct{}),
+		frames:       sync.Pool{New: func() any { return &frames{} }},
 	}
 	b.willSeq.Store(uint64(b.clock.Now().UnixNano()))
 	_, err := rand.Read(b.secret[:])

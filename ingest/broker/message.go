@@ -111,15 +111,20 @@ func (r *fields) bytes() []byte {
 	return s
 }
 
-// appendPublish encodes m as a PUBLISH to one subscriber (v5 section 3.3). subIDs are the identifiers of the subscriptions
-// that it matched.
-func appendPublish(dst []byte, m *message, version, qos byte, retain, dup bool, id uint16, subIDs []int, now time.Time) []byte {
+// left is how many seconds of m remain, at least 1; 0: it does not expire.
+func (m *message) left(now time.Time) uint32 {
+	if m.expiresAt == 0 {
+		return 0
+	}
+	return uint32(max(1, m.expiresAt-now.Unix()))
+}
+
+// appendPublish encodes m as a PUBLISH with packet id 0 (v5 section 3.3); of m, left seconds remain. subIDs are the identifiers of the
+// subscriptions that it matched.
+func appendPublish(dst []byte, m *message, version, qos byte, retain bool, subIDs []int, left uint32) []byte {
 	first := byte(3<<4) | qos<<1
 	if retain {
 		first |= 1
-	}
-	if dup {
-		first |= 8
 	}
 	body := 2 + len(m.topic) + len(m.payload)
 	if qos > 0 {
@@ -127,13 +132,7 @@ func appendPublish(dst []byte, m *message, version, qos byte, retain, dup bool, 
 	}
 	props := 0
 	if version == 5 {
-		props = len(m.props)
-		if m.expiresAt > 0 {
-			props += 5
-		}
-		for _, id := range subIDs {
-			props += 1 + varLen(id)
-		}
+		props = propertiesSize(m, subIDs)
 		body += varLen(props) + props
 	}
 	dst = append(dst, first)
@@ -141,13 +140,13 @@ func appendPublish(dst []byte, m *message, version, qos byte, retain, dup bool, 
 	dst = append(dst, byte(len(m.topic)>>8), byte(len(m.topic)))
 	dst = append(dst, m.topic...)
 	if qos > 0 {
-		dst = append(dst, byte(id>>8), byte(id))
+		dst = append(dst, 0, 0)
 	}
 	if version == 5 {
 		dst = appendVar(dst, props)
-		if m.expiresAt > 0 {
+		if left > 0 {
 			dst = append(dst, 2) // message expiry interval: what is left of it [MQTT-3.3.2-6]
-			dst = binary.BigEndian.AppendUint32(dst, uint32(max(1, m.expiresAt-now.Unix())))
+			dst = binary.BigEndian.AppendUint32(dst, left)
 		}
 		for _, id := range subIDs {
 			dst = appendVar(append(dst, 11), id)
@@ -155,6 +154,18 @@ func appendPublish(dst []byte, m *message, version, qos byte, retain, dup bool, 
 		dst = append(dst, m.props...)
 	}
 	return append(dst, m.payload...)
+}
+
+// propertiesSize is how long the v5 properties of a PUBLISH are, bytes without their length.
+func propertiesSize(m *message, subIDs []int) int {
+	size := len(m.props)
+	if m.expiresAt > 0 {
+		size += 5
+	}
+	for _, id := range subIDs {
+		size += 1 + varLen(id)
+	}
+	return size
 }
 
 // appendVar appends a variable byte integer (v5 section 1.5.5).

@@ -36,7 +36,6 @@ type session struct {
 	queueBytes int
 	lastSeq    uint64
 	lastID     uint16
-	buf        []byte
 }
 
 // delivery is one QoS 1 or 2 message on its way to a session.
@@ -79,9 +78,9 @@ func (s *session) deliver(m *message, t *target) (journaled bool) {
 	if s.ended || s.rights != nil && !s.rights.Receive(m.topic) || m.expired(s.b.clock.Now()) {
 		return false
 	}
-	d := &delivery{m: m, qos: min(m.qos, t.qos), retain: m.retain && t.retainAsPublished, subIDs: t.ids}
-	if d.qos == 0 {
-		s.sendQoS0(d)
+	qos, retain := min(m.qos, t.qos), m.retain && t.retainAsPublished
+	if qos == 0 {
+		s.sendQoS0(&delivery{m: m, retain: retain, subIDs: t.ids})
 		return false
 	}
 	if s.link == nil && !s.kept() {
@@ -91,7 +90,7 @@ func (s *session) deliver(m *message, t *target) (journaled bool) {
 		s.b.droppedQueue.Inc()
 		return false
 	}
-	s.queue(d)
+	s.queue(&delivery{m: m, qos: qos, retain: retain, subIDs: t.ids})
 	s.pump()
 	return s.kept()
 }
@@ -249,21 +248,17 @@ func (s *session) sendPending() {
 
 // send writes d to the connection; false: it is too large for the client and is dropped [MQTT-3.1.2-25].
 func (s *session) send(d *delivery, dup bool) bool {
-	s.buf = appendPublish(s.buf[:0], d.m, s.link.c.Version(), d.qos, d.retain, dup, d.id, d.subIDs, s.b.clock.Now())
-	if s.link.maxPacket > 0 && uint32(len(s.buf)) > s.link.maxPacket {
+	f := s.b.frames.Get().(*frames)
+	defer s.b.frames.Put(f)
+	b := f.publish(d, s.link.c.Version(), dup, s.b.clock.Now())
+	if s.link.maxPacket > 0 && uint32(len(b)) > s.link.maxPacket {
 		s.b.droppedLarge.Inc()
 		return false
 	}
 	s.b.published.Inc()
-	_, _ = s.link.c.Write(s.buf) // it only fails when the connection ends; then the message stays queued
-	if cap(s.buf) > maxScratch {
-		s.buf = nil
-	}
+	_, _ = s.link.c.Write(b) // it only fails when the connection ends; then the message stays queued
 	return true
 }
-
-// maxScratch is the largest encoding buffer that a session keeps.
-const maxScratch = 2 << 10
 
 func (s *session) answer(first byte, id uint16, code byte) {
 	c := s.link.c
