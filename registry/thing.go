@@ -319,7 +319,7 @@ func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string
 		return Thing{}, false, err
 	}
 	if isNew {
-		r.opts.Log.Info("thing made", "thing", name, "type", typeName, "cause", cause)
+		r.opts.Log.Debug("thing made", "thing", name, "type", typeName, "cause", cause) // a new fleet makes thousands: Changed tells of each
 	}
 	return made, isNew, nil
 }
