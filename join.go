@@ -168,6 +168,11 @@ func (p presence) Disconnected(thing tsdb.ThingID, at time.Time, reason string) 
 	p.things.Disconnected(uint32(thing), at, reason)
 }
 
+// LastSeenMs implements broker.LastSeener.
+func (p presence) LastSeenMs(thing tsdb.ThingID) int64 {
+	return p.things.Connectivity(uint32(thing)).LastSeenMs
+}
+
 func (p presence) Seen(thing tsdb.ThingID, atMs int64) {
 	p.things.Seen(uint32(thing), time.UnixMilli(atMs))
 }

@@ -192,6 +192,7 @@ func (b *Broker) restore() {
 		return s
 	}
 	var deliveries, wills []func()
+	var lost []openRecord
 	b.journal.each(func(key string, value []byte) {
 		kind := key[0]
 		if kind == keyRetained {
@@ -210,6 +211,12 @@ func (b *Broker) restore() {
 					bad++
 				}
 			})
+		case kind == keyOpen:
+			if o, ok := decodeOpen(client, value); ok {
+				lost = append(lost, o)
+			} else {
+				bad++
+			}
 		case kind == keySession:
 			if !of(client).decode(value) {
 				bad++
@@ -265,6 +272,7 @@ func (b *Broker) restore() {
 	for _, place := range wills {
 		place()
 	}
+	b.tellLost(lost)
 	if bad > 0 {
 		b.log.Error("records of the session log could not be read and were left out", "count", bad)
 	}

@@ -26,11 +26,11 @@ type identity struct {
 // anonymous is the principal of a connection without a certificate.
 const anonymous = "anonymous"
 
-func (l *link) principal() string {
-	if l.id.principal == [sha256.Size]byte{} {
+func principalText(certificate [sha256.Size]byte) string {
+	if certificate == [sha256.Size]byte{} {
 		return anonymous
 	}
-	return hex.EncodeToString(l.id.principal[:])
+	return hex.EncodeToString(certificate[:])
 }
 
 // sessionIdentifier names a connection; nobody can guess it.
@@ -64,7 +64,7 @@ func (l *link) address() string {
 // event returns what all events of l have.
 func (l *link) event(kind string) lifecycleEvent {
 	return lifecycleEvent{ClientID: l.session.client, ThingName: l.grant.ThingName, TimestampMs: l.b.clock.Now().UnixMilli(), EventType: kind,
-		Session: l.sessionIdentifier(), Principal: l.principal()}
+		Session: l.sessionIdentifier(), Principal: principalText(l.id.principal)}
 }
 
 // EventsWanted says whether a session has subscribed to events of the gateway.
@@ -90,6 +90,7 @@ func (b *Broker) tellConnected(l *link) {
 		return
 	}
 	e := l.event("connected")
+	b.saveOpen(l, e.TimestampMs)
 	e.IPAddress, e.Version = l.address(), &l.id.version
 	b.announceEvent("$aws/events/presence/connected/", e)
 }
@@ -100,6 +101,7 @@ func (b *Broker) tellDisconnected(l *link, reason error) {
 		return
 	}
 	l.id.told = true
+	defer b.forgetOpen(l)
 	if !b.index.listened() {
 		return
 	}

@@ -198,16 +198,17 @@ func (j *journal) put(key string, value []byte) {
 	j.pending = appendFrame(j.pending, opPut, key, value)
 }
 
-// delete removes key; nothing is written where it is not there.
-func (j *journal) delete(key string) {
+// delete removes key and says whether it was there; nothing is written where it was not.
+func (j *journal) delete(key string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if _, ok := j.live[key]; !ok {
-		return
+		return false
 	}
 	j.apply(opDelete, key, nil)
 	j.seq++
 	j.pending = appendFrame(j.pending, opDelete, key, nil)
+	return true
 }
 
 // each calls f for every key and value, in no order; f must not call the journal.
@@ -250,6 +251,11 @@ func (j *journal) after(f func()) {
 	j.mu.Lock()
 	j.waiting = append(j.waiting, waiter{j.seq, f})
 	j.mu.Unlock()
+	j.soon()
+}
+
+// soon lets whoever calls run do it now, not with the next second.
+func (j *journal) soon() {
 	select {
 	case j.wanted <- struct{}{}:
 	default:

@@ -373,9 +373,13 @@ func (l *link) subscribe(body []byte) error {
 	codes := make([]byte, len(filters))
 	existed := make([]bool, len(filters))
 	subs := make([]subscription, len(filters))
+	listened := l.b.index.listened()
 	for i, f := range filters { // the options are those of v5 section 3.8.3.1; 3.1.1 has the QoS alone
 		subs[i] = subscription{filter: f.Name, id: subID, qos: f.Options & 3, noLocal: f.Options&4 != 0, retainAsPublished: f.Options&8 != 0, retainHandling: f.Options >> 4 & 3}
 		codes[i], existed[i] = l.grantSubscription(subs[i])
+	}
+	if !listened && l.b.index.listened() {
+		l.b.saveAllOpen()
 	}
 	if l.session.isKept() && l.b.journal.syncTo(l.b.journal.changed()) != nil { // logged there
 		return l.b.refuse(errSessionsLog)

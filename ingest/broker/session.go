@@ -466,6 +466,7 @@ const (
 	keyReceived     = 'i'
 	keyRetained     = 'r'
 	keyWill         = 'w'
+	keyOpen         = 'o'
 )
 
 func clientKey(kind byte, client string) []byte {
