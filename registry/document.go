@@ -14,6 +14,13 @@ type document struct {
 	rec   *record
 	nowMs int64
 	known []fieldValues // of rec, prepared when first asked for
+	lasts []lastNumber  // the same of telemetry: many groups ask for the same column
+}
+
+type lastNumber struct {
+	metric string
+	value  float64
+	ok     bool
 }
 
 type fieldValues struct {
@@ -23,7 +30,7 @@ type fieldValues struct {
 
 // reset begins with another thing, or with the same one after its groups changed.
 func (d *document) reset(rec *record, nowMs int64) {
-	d.rec, d.nowMs, d.known = rec, nowMs, d.known[:0]
+	d.rec, d.nowMs, d.known, d.lasts = rec, nowMs, d.known[:0], d.lasts[:0]
 }
 
 // Values implements query.Document.
@@ -140,5 +147,12 @@ func (d *document) Number(c query.Column) (value float64, ok bool) {
 	if d.r.dynamic.live == nil {
 		return 0, false
 	}
-	return d.r.dynamic.live.Last(c.Metric, d.rec.id)
+	for i := range d.lasts {
+		if last := &d.lasts[i]; last.metric == c.Metric {
+			return last.value, last.ok
+		}
+	}
+	value, ok = d.r.dynamic.live.Last(c.Metric, d.rec.id)
+	d.lasts = append(d.lasts, lastNumber{c.Metric, value, ok})
+	return value, ok
 }

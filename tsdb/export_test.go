@@ -12,6 +12,9 @@ import (
 // Compact merges once, on the keeper's goroutine.
 func Compact(s *Store) error { return s.order(context.Background(), s.compact) }
 
+// ScanBytes returns the size of the dense columns.
+func ScanBytes(s *Store) int64 { return s.live.scanBytes.Load() }
+
 // Tend lets the keeper do what is due.
 func Tend(s *Store) error {
 	return s.order(context.Background(), func() error { s.tend(); return nil })

@@ -69,7 +69,8 @@ type column struct {
 	prev     int64 // mantissa of the row before in the open run's section
 	exp      int8
 	kind     Kind
-	crossed  bool // it is among the crossings of its shard
+	crossed  bool   // it is among the crossings of its shard
+	near     uint16 // where among the edges of its bounds a value of it was last found; a guess
 }
 
 // slot is one value's place in a row: its column, and the kind and exponent that the mantissa is written with.
@@ -208,12 +209,12 @@ func (l *live) insert(sh *shard, id ThingID, t *thing, timeMs int64, values []Va
 		v := &values[i]
 		c := &t.cols[t.layout[i].col]
 		if timeMs >= c.lastMs {
-			if int(v.Metric) < len(watched) && watched[v.Metric] != nil {
-				l.watch.see(watched[v.Metric], sh, t, c, v)
+			if int(v.Metric) < len(watched) && watched[v.Metric] != nil && !c.crossed {
+				l.watch.see(watched[v.Metric], sh, t, t.layout[i].col, v)
 			}
 			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
-			if int(v.Metric) < len(scanned) {
-				l.note(sh, id, timeMs, *v)
+			if int(v.Metric) < len(scanned) && scanned[v.Metric] != nil {
+				l.note(sh, id, timeMs, v)
 			}
 		}
 		if bit := uint32(1) << v.Kind; !same && l.kinds[v.Metric].Load()&bit == 0 {

@@ -6,8 +6,10 @@ import (
 )
 
 // lastColumn is the last values of one metric of the things of one shard, by id/shardCount: what a query over all things reads from end to end. It
-// is made when it is first asked for, if enough of the things have the metric, and kept current by every row from then on.
+// is made when it is asked for, if enough of the things have the metric, and kept current by every row from then on, until so many have come since it was
+// last read that making it again costs less.
 type lastColumn struct {
+	unread  int     // values set since it was read
 	timesMs []int64 // -1: none
 	numbers []float64
 	kinds   []Kind
@@ -17,6 +19,8 @@ const (
 	lastColumnBytes = 8 + 8 + 1 // of a thing
 	// leastFill is the part of a shard's ids that must have a metric, as 1/leastFill.
 	leastFill = 4
+	// maxUnread is how many values of each thing a column takes without being read. To make a column takes about as long as ten values of each.
+	maxUnread = 32
 )
 
 // scans are the dense columns of a shard, guarded by its lock.
@@ -25,12 +29,13 @@ type scans struct {
 	generation int64         // live.scanGeneration when they were made
 }
 
-// put sets the last value of a thing. Ids are given one after the other; where one is far beyond all others, it is false: the column is to be
-// given up.
-func (c *lastColumn) put(slot int, ms int64, v Value) bool {
-	if slot >= leastFill*(len(c.timesMs)+64) {
+// put sets the last value of a thing. It is false where the column is to be given up: ids are given one after the other, and this one is far
+// beyond all others, or nobody has read the column for long.
+func (c *lastColumn) put(slot int, ms int64, v *Value) bool {
+	if slot >= leastFill*(len(c.timesMs)+64) || c.unread >= maxUnread*len(c.timesMs) {
 		return false
 	}
+	c.unread++
 	for slot >= len(c.timesMs) {
 		c.timesMs, c.numbers, c.kinds = append(c.timesMs, -1), append(c.numbers, 0), append(c.kinds, 0)
 	}
@@ -38,15 +43,18 @@ func (c *lastColumn) put(slot int, ms int64, v Value) bool {
 	return true
 }
 
-// note sets the last value of a column of a thing where there is a dense column for it.
-func (l *live) note(sh *shard, id ThingID, ms int64, v Value) {
+// note sets the last value of a thing in the dense column for it, which there is.
+func (l *live) note(sh *shard, id ThingID, ms int64, v *Value) {
 	c := sh.scans.columns[v.Metric]
-	if c == nil || id >= FirstSource {
+	if id >= FirstSource {
 		return
 	}
 	before := len(c.timesMs)
 	if !c.put(int(id/shardCount), ms, v) {
 		sh.scans.columns[v.Metric] = nil
+		if sh.scans.generation == l.scanGeneration.Load() {
+			l.scanBytes.Add(int64(-before * lastColumnBytes))
+		}
 		return
 	}
 	if grown := len(c.timesMs) - before; grown > 0 {
@@ -78,6 +86,7 @@ func (s *Store) ScanLast(m MetricID, f func(thing ThingID, timeMs int64, kind Ki
 		}
 		if int(m) < len(sh.scans.columns) && sh.scans.columns[m] != nil {
 			c := sh.scans.columns[m]
+			c.unread = 0
 			for slot, ms := range c.timesMs {
 				if ms >= 0 {
 					f(ThingID(slot*shardCount+i), ms, c.kinds[slot], c.numbers[slot])
@@ -116,8 +125,12 @@ func (s *Store) scanThings(sh *shard, m MetricID, f func(thing ThingID, timeMs i
 	if found == 0 || found*leastFill < slots {
 		return
 	}
-	made := &lastColumn{slices.Repeat([]int64{-1}, slots), make([]float64, slots), make([]Kind, slots)}
-	each(func(id ThingID, c *column) { made.put(int(id/shardCount), c.lastMs, c.value()) })
+	made := &lastColumn{timesMs: slices.Repeat([]int64{-1}, slots), numbers: make([]float64, slots), kinds: make([]Kind, slots)}
+	each(func(id ThingID, c *column) {
+		v := c.value()
+		made.put(int(id/shardCount), c.lastMs, &v)
+	})
+	made.unread = 0
 	for int(m) >= len(sh.scans.columns) {
 		sh.scans.columns = append(sh.scans.columns, nil)
 	}

@@ -109,6 +109,58 @@ func TestScanLastAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A dense column that nobody reads is given up after some rows of each thing, and made again when it is read; one that is read stays.
+func TestUnreadColumnIsGivenUp(t *testing.T) {
+	opts := small(vfs.NewMem())
+	opts.MemoryBytes, opts.LogBytes = 64<<20, 16<<20
+	s := open(t, opts)
+	m := metric(t, s, "c")
+	const things = 640
+	rows := int64(0)
+	addRows := func(n int) {
+		for range n {
+			rows++
+			for id := range tsdb.ThingID(things) {
+				appendRow(t, s, id, 1000*rows, decimal(m, rows, 0))
+			}
+		}
+	}
+	scan := func() {
+		t.Helper()
+		n := 0
+		s.ScanLast(m, func(_ tsdb.ThingID, ms int64, _ tsdb.Kind, number float64) {
+			if ms == 1000*rows && number == float64(rows) {
+				n++
+			}
+		})
+		if n != things {
+			t.Fatalf("%d things have the last row, want %d", n, things)
+		}
+	}
+	addRows(1)
+	empty := tsdb.ScanBytes(s)
+	scan()
+	made := tsdb.ScanBytes(s)
+	if made <= empty {
+		t.Fatalf("%d bytes of dense columns after a scan, %d before", made, empty)
+	}
+	for range 10 {
+		addRows(10)
+		scan()
+		if now := tsdb.ScanBytes(s); now != made {
+			t.Fatalf("%d bytes of dense columns while it is read, want %d", now, made)
+		}
+	}
+	addRows(40)
+	if now := tsdb.ScanBytes(s); now != empty {
+		t.Fatalf("%d bytes of dense columns after 40 rows that nobody read, want %d", now, empty)
+	}
+	scan()
+	if now := tsdb.ScanBytes(s); now != made {
+		t.Fatalf("%d bytes of dense columns after another scan, want %d", now, made)
+	}
+}
+
 func BenchmarkScanLast(b *testing.B) {
 	opts := small(vfs.NewMem())
 	opts.MemoryBytes, opts.LogBytes = 256<<20, 1<<30

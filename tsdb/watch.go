@@ -34,16 +34,22 @@ type watch struct {
 type bounds struct {
 	at  []float64 // ascending, unique
 	any bool
-	// edges are the bounds as mantissas of decimals with the exponent -i: the least that is on a bound, then the least that is above it, and so
-	// on, ascending. nil: a bound is too large for that.
+	// edges are the bounds as mantissas of decimals with the exponent -i: the least of all, the least that is on a bound, then the least that is above
+	// it, and so on, ascending, and the greatest of all. nil: a bound is too large for that.
 	edges [10][]int64
 }
 
 // watched is what a shard has of it, guarded by its lock.
 type watched struct {
 	bounds []*bounds // by MetricID; never changed, only replaced
-	list   []Crossing
+	list   []crossed
 	lost   bool
+}
+
+// crossed is a column of a thing that crossed a bound. The thing may be deleted meanwhile.
+type crossed struct {
+	thing *thing
+	col   uint16
 }
 
 // Watch replaces all thresholds. A row that is appended after it returned is held against them, so that who reads the last
@@ -97,13 +103,10 @@ func (s *Store) TakeCrossings(dst []Crossing) (list []Crossing, lost bool) {
 		sh := &s.live.shards[i]
 		sh.mu.Lock()
 		for _, c := range sh.watched.list {
-			if t := sh.things[c.Thing]; t != nil {
-				if col := t.find(c.Metric); col >= 0 {
-					t.cols[col].crossed = false
-				}
-			}
+			c.thing.cols[c.col].crossed = false
+			dst = append(dst, Crossing{c.thing.id, c.thing.metrics[c.col]})
 		}
-		dst = append(dst, sh.watched.list...)
+		clear(sh.watched.list)
 		lost = lost || sh.watched.lost
 		sh.watched.list, sh.watched.lost = sh.watched.list[:0], false
 		sh.mu.Unlock()
@@ -111,16 +114,18 @@ func (s *Store) TakeCrossings(dst []Crossing) (list []Crossing, lost bool) {
 	return dst, lost
 }
 
-// see holds a new last value v of a column against its bounds. The caller holds the shard's lock, and c still has the value before.
-func (w *watch) see(b *bounds, sh *shard, t *thing, c *column, v *Value) {
-	if c.crossed || t.id >= FirstSource || !b.any && c.lastMs >= 0 && b.same(c, v) {
+// see holds a new last value v of a column that is not among the crossings against its bounds. The caller holds the shard's lock, and
+// the column still has the value before.
+func (w *watch) see(b *bounds, sh *shard, t *thing, col uint16, v *Value) {
+	c := &t.cols[col]
+	if !b.any && c.lastMs >= 0 && b.same(c, v) || t.id >= FirstSource {
 		return
 	}
 	if len(sh.watched.list) == maxCrossings {
 		sh.watched.lost = true
 	} else {
 		c.crossed = true
-		sh.watched.list = append(sh.watched.list, Crossing{t.id, v.Metric})
+		sh.watched.list = append(sh.watched.list, crossed{t, col})
 	}
 	select {
 	case w.crossed <- struct{}{}:
@@ -128,14 +133,19 @@ func (w *watch) see(b *bounds, sh *shard, t *thing, c *column, v *Value) {
 	}
 }
 
-// same says whether the last value of a column and v are at the same place among the bounds.
+// same says whether the last value of a column and v are at the same place among the bounds. Most are where the one before was found, so that they
+// are compared with two edges.
 func (b *bounds) same(c *column, v *Value) bool {
 	if c.kind|v.Kind <= Bool && v.Exp <= 0 && int(v.Exp) > -len(b.edges) && c.exp == v.Exp {
 		if c.mantissa == v.Mantissa {
 			return true
 		}
-		if edges := b.edges[-v.Exp]; edges != nil {
-			lo, hi := 0, len(edges)
+		edges := b.edges[-v.Exp]
+		if near := int(c.near); near+1 < len(edges) && edges[near] <= v.Mantissa && v.Mantissa < edges[near+1] {
+			return edges[near] <= c.mantissa && (c.mantissa < edges[near+1] || near == len(edges)-2)
+		}
+		if edges != nil {
+			lo, hi := 1, len(edges)-1
 			for lo < hi {
 				if mid := (lo + hi) / 2; edges[mid] <= v.Mantissa {
 					lo = mid + 1
@@ -143,7 +153,8 @@ func (b *bounds) same(c *column, v *Value) bool {
 					hi = mid
 				}
 			}
-			return (lo == 0 || c.mantissa >= edges[lo-1]) && (lo == len(edges) || c.mantissa < edges[lo])
+			c.near = uint16(min(lo-1, math.MaxUint16))
+			return c.mantissa >= edges[lo-1] && (c.mantissa < edges[lo] || lo == len(edges)-1)
 		}
 	}
 	return b.place(c.kind, c.mantissa, c.exp) == b.place(v.Kind, v.Mantissa, v.Exp)
@@ -151,7 +162,7 @@ func (b *bounds) same(c *column, v *Value) bool {
 
 // edgesOf returns the edges of bounds for one exponent.
 func edgesOf(at []float64, exp int8) []int64 {
-	edges := make([]int64, 0, 2*len(at))
+	edges := append(make([]int64, 0, 2*len(at)+2), math.MinInt64)
 	for _, bound := range at {
 		guess := math.Round(bound * exactPowers[-exp])
 		if math.Abs(guess) >= maxExactMantissa/2 {
@@ -170,7 +181,7 @@ func edgesOf(at []float64, exp int8) []int64 {
 		}
 		edges = append(edges, m)
 	}
-	return edges
+	return append(edges, math.MaxInt64)
 }
 
 // place says where a value is among the bounds: on one, between two, no number (NaN), or a text.

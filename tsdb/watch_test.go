@@ -214,6 +214,58 @@ func TestCrossingsOfAnyForm(t *testing.T) {
 	}
 }
 
+// TestCrossingsOfWanderingValues: values that wander through dense bounds, so that most stay where the one before was found, while the bounds
+// are replaced now and then.
+func TestCrossingsOfWanderingValues(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	opts := small(vfs.NewMem())
+	opts.MemoryBytes, opts.LogBytes = 64<<20, 16<<20
+	s := open(t, opts)
+	m := metric(t, s, "temp")
+	var at []int64 // bounds, in tenths
+	tenths := [3]int64{}
+	crossings := 0
+	for i := range 20_000 {
+		if i%500 == 0 {
+			at = at[:0]
+			var bounds []float64
+			for range rng.IntN(60) {
+				tenth := rng.Int64N(200) - 100
+				at = append(at, tenth)
+				bounds = append(bounds, float64(tenth)/10)
+			}
+			s.Watch([]tsdb.Threshold{{Metric: m, Bounds: bounds}})
+		}
+		thing := i % len(tenths)
+		before := tenths[thing]
+		now := before + rng.Int64N(9) - 4
+		switch {
+		case rng.IntN(100) == 0:
+			now = rng.Int64N(200) - 100
+		case i >= 10_000 && rng.IntN(200) == 0:
+			now = []int64{math.MinInt64, math.MaxInt64}[rng.IntN(2)]
+		case now < -100 || now > 100:
+			now = 0
+		}
+		tenths[thing] = now
+		appendRow(t, s, tsdb.ThingID(thing), int64(i)*1000, decimal(m, now, -1))
+		want := i < len(tenths)
+		for _, b := range at {
+			want = want || (before < b) != (now < b) || (before > b) != (now > b)
+		}
+		list, _ := s.TakeCrossings(nil)
+		if want != (len(list) == 1 && list[0] == (tsdb.Crossing{Thing: tsdb.ThingID(thing), Metric: m})) {
+			t.Fatalf("row %d, %d to %d tenths with the bounds %v: crossings %v, want one: %v", i, before, now, at, list, want)
+		}
+		crossings += len(list)
+	}
+	if crossings < 2000 || crossings > 18_000 {
+		t.Fatalf("%d crossings: the test tests little", crossings)
+	}
+}
+
 func TestEachLast(t *testing.T) {
 	s := open(t, small(vfs.NewMem()))
 	m, other := metric(t, s, "temp"), metric(t, s, "other")
