@@ -145,7 +145,7 @@ func (a *Authority) Register(ctx context.Context, text []byte, withoutCA, active
 	origin := Pinned
 	if !withoutCA {
 		origin = FromCA
-		if _, err := a.verifyForeign(cert, now); err != nil {
+		if _, err := a.verifyForeign(sha256.Sum256(cert.Raw), cert, now); err != nil {
 			return Certificate{}, refusef(http.StatusBadRequest, "validation", "%v; RegisterCertificateWithoutCA takes it without a CA", err)
 		}
 	} else if now.After(cert.NotAfter) {

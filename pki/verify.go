@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -28,6 +29,7 @@ type Identity struct {
 type clientCA struct {
 	roots, intermediates *x509.CertPool
 	autoRegister         bool
+	verified             *chainCache
 }
 
 // AddClientCA accepts the client certificates of another CA; a certificate's common name is its thing name. pemText
@@ -38,7 +40,7 @@ func (a *Authority) AddClientCA(pemText []byte, autoRegister bool) error {
 	if err != nil {
 		return refusef(http.StatusBadRequest, "invalid", "the client CA has a certificate that cannot be read: %v", err)
 	}
-	ca := clientCA{roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), autoRegister: autoRegister}
+	ca := clientCA{roots: x509.NewCertPool(), intermediates: x509.NewCertPool(), autoRegister: autoRegister, verified: &chainCache{}}
 	rootCount := 0
 	for _, cert := range certs {
 		if !cert.IsCA {
@@ -88,7 +90,7 @@ func (a *Authority) identify(cert *x509.Certificate) (Identity, error) {
 			return Identity{}, err
 		}
 	} else {
-		ca, err := a.verifyForeign(cert, now)
+		ca, err := a.verifyForeign(id, cert, now)
 		if err != nil {
 			return Identity{}, err
 		}
@@ -129,13 +131,21 @@ func checkDates(cert *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-func (a *Authority) verifyForeign(cert *x509.Certificate, now time.Time) (clientCA, error) {
-	for _, ca := range *a.clientCAs.Load() {
-		_, err := cert.Verify(x509.VerifyOptions{
+// verifyForeign finds the client CA of cert, whose SHA-256 is id. A connect asks twice, in the handshake and when the device is admitted.
+func (a *Authority) verifyForeign(id [sha256.Size]byte, cert *x509.Certificate, now time.Time) (clientCA, error) {
+	all := *a.clientCAs.Load()
+	for _, ca := range all {
+		if ca.verified.valid(id, now) {
+			return ca, nil
+		}
+	}
+	for _, ca := range all {
+		chains, err := cert.Verify(x509.VerifyOptions{
 			Roots: ca.roots, Intermediates: ca.intermediates, CurrentTime: now,
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		})
 		if err == nil && !cert.IsCA {
+			ca.verified.add(id, chains[0])
 			return ca, nil
 		}
 		if invalid, ok := err.(x509.CertificateInvalidError); ok && invalid.Reason == x509.Expired {
@@ -218,6 +228,38 @@ func (s *signedCache) check(id [sha256.Size]byte, cert, issuer *x509.Certificate
 	}
 	s.known[id] = struct{}{}
 	return true
+}
+
+// chainCache remembers which certificates a client CA has issued and when the whole chain is valid: but for the time, a fact of the bytes of
+// certificate and CA that never changes. What Identify asks besides, such as the certificate's status, it asks each time.
+type chainCache struct {
+	mu    sync.RWMutex // guards known
+	known map[[sha256.Size]byte]validity
+}
+
+// validity is a span of time, Unix seconds, both ends included as in certificates (RFC 5280 section 4.1.2.5).
+type validity struct{ from, to int64 }
+
+// valid says whether a chain of the certificate with this SHA-256 was verified and is valid at now.
+func (c *chainCache) valid(id [sha256.Size]byte, now time.Time) bool {
+	c.mu.RLock()
+	span, ok := c.known[id]
+	c.mu.RUnlock()
+	return ok && !now.Before(time.Unix(span.from, 0)) && !now.After(time.Unix(span.to, 0))
+}
+
+// add notes a verified chain of the certificate with this SHA-256. Like signedCache it lets no strangers in.
+func (c *chainCache) add(id [sha256.Size]byte, chain []*x509.Certificate) {
+	span := validity{from: math.MinInt64, to: math.MaxInt64}
+	for _, cert := range chain {
+		span.from, span.to = max(span.from, cert.NotBefore.Unix()), min(span.to, cert.NotAfter.Unix())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil || len(c.known) >= maxSigned {
+		c.known = map[[sha256.Size]byte]validity{}
+	}
+	c.known[id] = span
 }
 
 func hashSPKI(csr *x509.CertificateRequest) wire.KeyHash {

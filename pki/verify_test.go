@@ -2,6 +2,7 @@ package pki_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -67,6 +68,19 @@ func (ca *foreignCA) issue(name string, change func(*x509.Certificate)) tls.Cert
 		ca.t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// below makes an intermediate CA; change may alter its certificate. pemText holds both, the root first.
+func (ca *foreignCA) below(subject string, change func(*x509.Certificate)) (inter *foreignCA, pemText []byte) {
+	ca.t.Helper()
+	pair := ca.issue(subject, func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+		if change != nil {
+			change(c)
+		}
+	})
+	inter = &foreignCA{t: ca.t, cert: mustLeaf(ca.t, pair), key: pair.PrivateKey.(*ecdsa.PrivateKey)}
+	return inter, append(ca.pem(), inter.pem()...)
 }
 
 func TestDeviceListenerRefuses(t *testing.T) {
@@ -326,6 +340,71 @@ func TestClientCA(t *testing.T) {
 	wantError(t, g.AddClientCA(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}), true), http.StatusBadRequest, "not a CA")
 }
 
+// What was verified once is refused all the same once the certificate, or the CA between it and the root, has ended or the certificate is
+// revoked; and what differs by one byte was never verified.
+func TestClientCAVerifiedOnce(t *testing.T) {
+	g := openGateway(t, nil)
+	start := g.clock.Now()
+	inter, caPEM := newForeignCA(t, "theirs").below("below", func(c *x509.Certificate) { c.NotAfter = start.Add(48 * time.Hour) })
+	if err := g.AddClientCA(newForeignCA(t, "others").pem(), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.AddClientCA(caPEM, false); err != nil {
+		t.Fatal(err)
+	}
+	short := mustLeaf(t, inter.issue("truck-1", func(c *x509.Certificate) { c.NotAfter = start.Add(24 * time.Hour) }))
+	pair := inter.issue("truck-2", nil)
+	long := mustLeaf(t, pair)
+	f := func(cert *x509.Certificate, sentence string) {
+		t.Helper()
+		got, err := g.Identify(cert)
+		if sentence != "" {
+			wantError(t, err, http.StatusForbidden, sentence)
+		} else if err != nil || !got.External || got.AutoRegister {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	twice := func(cert *x509.Certificate, sentence string) {
+		t.Helper()
+		f(cert, sentence)
+		f(cert, sentence)
+	}
+	twice(short, "")
+	twice(long, "")
+	forged := bytes.Clone(short.Raw)
+	forged[len(forged)-1] ^= 1
+	cert, err := x509.ParseCertificate(forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice(cert, "issued neither")
+	made, err := g.Register(t.Context(), pemOf(pair), false, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []pki.Status{pki.Inactive, pki.Active} {
+		if err := g.SetStatus(t.Context(), made.ID, status); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Identify(long); (err == nil) != (status == pki.Active) || err != nil && !errors.Is(err, pki.ErrInactive) {
+			t.Fatalf("%s: %v", status, err)
+		}
+	}
+	g.clock.Advance(23 * time.Hour)
+	twice(short, "")
+	g.clock.Advance(2 * time.Hour)
+	twice(short, "not valid now")
+	twice(long, "")
+	if err := g.Revoke(t.Context(), made.ID); err != nil {
+		t.Fatal(err)
+	}
+	twice(long, "was revoked")
+	other := mustLeaf(t, inter.issue("truck-3", nil))
+	twice(other, "")
+	g.clock.Advance(24 * time.Hour)
+	twice(other, "not valid now")
+}
+
 // The server certificate is renewed at two thirds of its life and for other names, while connections are served.
 func TestServerCertificate(t *testing.T) {
 	g := openGateway(t, func(o *pki.Options) { o.ServerNames = []string{"gw.example", "192.0.2.7"} })
@@ -431,6 +510,22 @@ func BenchmarkIdentify(b *testing.B) {
 	leaf := g.newDevice(newKey(b)).allow("lamp-1").enroll().cert.Leaf
 	for b.Loop() {
 		if _, err := g.Identify(leaf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkIdentifyForeign is a device of a client CA, below an intermediate.
+func BenchmarkIdentifyForeign(b *testing.B) {
+	g := openGateway(b, nil)
+	inter, caPEM := newForeignCA(b, "theirs").below("below", nil)
+	if err := g.AddClientCA(caPEM, false); err != nil {
+		b.Fatal(err)
+	}
+	cert := mustLeaf(b, inter.issue("truck-1", nil))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := g.Identify(cert); err != nil {
 			b.Fatal(err)
 		}
 	}
