@@ -7,24 +7,6 @@ import (
 	"time"
 )
 
-func TestCapacityOnMuster(t *testing.T) {
-	var r capacityResult
-	code, said := runAgainstMuster(t, &r, "capacity", "--profile", "1x512MB", "--step", "20", "--max", "40", "--rate", "5", "--for", "300ms", "--settle", "100ms", "--p99", "20s")
-	if code != 0 || len(r.Steps) != 2 || r.Confined == "" {
-		t.Fatalf("exit %d, %+v\n%s", code, r, said)
-	}
-	for i, s := range r.Steps {
-		if s.Connected != 20*(i+1) || s.Messages <= 0 || s.RSS < 10<<20 || s.Files < s.Connected || s.P50 <= 0 || s.P50 > s.P99 || s.Lost != 0 {
-			t.Errorf("step %d: %+v", i, s)
-		}
-	}
-	// a limit that is there from the begin
-	code, said = runAgainstMuster(t, &r, "capacity", "--step", "10", "--max", "40", "--rate", "5", "--for", "200ms", "--settle", "0s", "--p99", "1us")
-	if code != 0 || len(r.Steps) != 1 || r.Devices != 0 || !strings.HasPrefix(r.Limit, "acknowledgements: 99 of 100 within") && !strings.HasPrefix(r.Limit, "CPU") {
-		t.Errorf("exit %d, %+v\n%s", code, r, said)
-	}
-}
-
 // TestCapacityLimits: the limit that broke is named.
 func TestCapacityLimits(t *testing.T) {
 	c := &capacity{rate: 1, p99: 100 * time.Millisecond}

@@ -33,9 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	code := m.Run()
-	os.RemoveAll(musterDir())
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // fakeGateway is a process that speaks as `muster serve` does. Its rows are lines of a file, which outlive its kill.
