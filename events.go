@@ -41,11 +41,16 @@ func (e *registryEvents) header(eventType, operation string) eventHeader {
 
 // announce publishes an event; operation is the last level of its topic, in upper case.
 func (e *registryEvents) announce(topic, operation string, event any) {
+	e.publish(topic+"/"+strings.ToLower(operation), event)
+}
+
+// publish publishes an event on a topic below $aws/events/.
+func (e *registryEvents) publish(topic string, event any) {
 	text, err := json.Marshal(event)
 	if err != nil {
 		panic("BUG: " + err.Error()) // texts and numbers
 	}
-	e.devices.Announce("$aws/events/"+topic+"/"+strings.ToLower(operation), text)
+	e.devices.Announce("$aws/events/"+topic, text)
 }
 
 // operations are AWS's names of what happened.

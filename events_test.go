@@ -89,3 +89,53 @@ func TestGroupEvents(t *testing.T) {
 	want("hall/updated", `"operation":"UPDATED"`, `"description":"the hall"`, `"versionNumber":2`)
 	want("hall/deleted", `"operation":"DELETED"`, `"eventType":"THING_GROUP_EVENT"`)
 }
+
+// TestPlaceEvents: events of thing types, of the type that a thing has, and of the place of a group.
+func TestPlaceEvents(t *testing.T) {
+	g := startGatewayWith(t, allowAll)
+	sub := g.mosquittoSub("app", "$aws/events/+/#", "%t %p")
+	want := func(topic string, parts ...string) {
+		t.Helper()
+		line := sub.line()
+		for strings.HasPrefix(line, "$aws/events/presence/") || strings.HasPrefix(line, "$aws/events/subscriptions/") {
+			line = sub.line()
+		}
+		if !strings.HasPrefix(line, "$aws/events/"+topic+" ") {
+			t.Fatalf("got  %s\nwant %s", line, topic)
+		}
+		for _, part := range parts {
+			if !strings.Contains(line, part) {
+				t.Fatalf("got  %s\nwant %s", line, part)
+			}
+		}
+	}
+	f := func(method, path, text string) {
+		t.Helper()
+		if code, body := g.call(method, "/iot"+path, text); code != 200 {
+			t.Fatalf("%s %s: %d %s", method, path, code, body)
+		}
+	}
+	f("PATCH", "/event-configurations", `{"eventConfigurations":{"THING_TYPE":{"Enabled":true},"THING_TYPE_ASSOCIATION":{"Enabled":true},"THING_GROUP_HIERARCHY":{"Enabled":true}}}`)
+	f("POST", "/thing-types/lamp", `{"thingTypeProperties":{"thingTypeDescription":"of streets","searchableAttributes":["city"]}}`)
+	want("thingType/lamp/created", `"eventType":"THING_TYPE_EVENT"`, `"thingTypeName":"lamp"`, `"isDeprecated":false`, `"deprecationDate":null`,
+		`"searchableAttributes":["city"]`, `"description":"of streets"`)
+	f("POST", "/thing-types/pole", "")
+	want("thingType/pole/created", `"description":null`, `"searchableAttributes":[]`)
+	f("POST", "/things/a", `{"thingTypeName":"lamp"}`)
+	want("thingTypeAssociation/thing/a/lamp", `"eventType":"THING_TYPE_ASSOCIATION_EVENT"`, `"operation":"ADDED"`, `"thingName":"a"`, `"thingTypeName":"lamp"`)
+	f("PATCH", "/things/a", `{"attributePayload":{"attributes":{"k":"v"}}}`) // no event
+	f("PATCH", "/things/a", `{"thingTypeName":"pole"}`)
+	want("thingTypeAssociation/thing/a/lamp", `"operation":"REMOVED"`)
+	want("thingTypeAssociation/thing/a/pole", `"operation":"ADDED"`)
+	f("DELETE", "/things/a", "")
+	want("thingTypeAssociation/thing/a/pole", `"operation":"REMOVED"`)
+	f("POST", "/thing-types/pole/deprecate", "{}")
+	want("thingType/pole/updated", `"isDeprecated":true`, `"operation":"UPDATED"`)
+
+	f("POST", "/thing-groups/site", "")
+	f("POST", "/thing-groups/hall", `{"parentGroupName":"site"}`)
+	want("thingGroupHierarchy/thingGroup/site/childThingGroup/hall/added", `"eventType":"THING_GROUP_HIERARCHY_EVENT"`, `"operation":"ADDED"`,
+		`"thingGroupName":"site"`, `"childGroupName":"hall"`)
+	f("DELETE", "/thing-groups/hall", "")
+	want("thingGroupHierarchy/thingGroup/site/childThingGroup/hall/removed", `"operation":"REMOVED"`)
+}

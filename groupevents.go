@@ -10,6 +10,7 @@ type groupEvents struct {
 
 // announce is a listener of registry.OnGroup. A group that was moved to another parent was updated.
 func (e groupEvents) announce(c registry.GroupChange) {
+	e.place(c)
 	const eventType = "THING_GROUP"
 	if !e.wanted(eventType) {
 		return
@@ -19,9 +20,6 @@ func (e groupEvents) announce(c registry.GroupChange) {
 		operation = operations[c.Op]
 	}
 	g := c.Group
-	if now, err := e.things.Group(g.Name); err == nil && c.Op == registry.Created { // the change of a new group does not name its parent
-		g = now
-	}
 	type ancestor struct {
 		ARN string `json:"groupArn"`
 		ID  string `json:"groupId"`
@@ -60,4 +58,33 @@ func (e groupEvents) announce(c registry.GroupChange) {
 		MappingID   *string           `json:"dynamicGroupMappingId"` // null for a static group
 		Revision    int64             `json:"revision"`
 	}{e.header(eventType, operation), g.UUID, g.Name, g.Version, parent, parentID, description, above, attributes, mapping, c.Revision})
+}
+
+// place announces that a group is below another one, or no longer, on
+// $aws/events/thingGroupHierarchy/thingGroup/<parent>/childThingGroup/<group>/added or removed.
+func (e groupEvents) place(c registry.GroupChange) {
+	const eventType = "THING_GROUP_HIERARCHY"
+	parent := c.Group.Parent
+	if c.Op == registry.Deleted {
+		parent = ""
+	}
+	if parent == c.OldParent || !e.wanted(eventType) {
+		return
+	}
+	tell := func(parent, operation string) {
+		if parent == "" {
+			return
+		}
+		above, _ := e.things.Group(parent) // zero if it was deleted meanwhile
+		e.registryEvents.announce("thingGroupHierarchy/thingGroup/"+parent+"/childThingGroup/"+c.Group.Name, operation, struct {
+			eventHeader
+			GroupID   string `json:"thingGroupId"`
+			GroupName string `json:"thingGroupName"`
+			ChildID   string `json:"childGroupId"`
+			ChildName string `json:"childGroupName"`
+			Revision  int64  `json:"revision"`
+		}{e.header(eventType, operation), above.UUID, parent, c.Group.UUID, c.Group.Name, c.Revision})
+	}
+	tell(c.OldParent, "REMOVED")
+	tell(parent, "ADDED")
 }

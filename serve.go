@@ -315,6 +315,8 @@ func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 	}
 	events := &registryEvents{on: g.switches, devices: g.devices, clock: g.clock, accountID: g.settings.awsAccount}
 	g.things.OnChange(events.thing)
+	g.things.OnChange(events.typeOfThing)
+	g.things.OnType(events.thingType)
 	g.things.OnGroup(groupEvents{events, g.things}.announce)
 	g.things.OnMembership(membershipEvents{events, g.things}.announce)
 	return nil

@@ -151,7 +151,7 @@ func (r *Registry) planCreateGroup(tx *transaction, in GroupInput) (Group, error
 		r.indexGroup(g, false)
 		r.delta.groups = append(r.delta.groups, groupDelta{op: Created, group: g})
 	})
-	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Created, Group: g.group()}})
+	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Created, Group: made}})
 	return made, nil
 }
 
@@ -249,7 +249,7 @@ func (r *Registry) planUpdateGroup(tx *transaction, g *groupRecord, now Group, o
 		place()
 		r.indexGroup(g, op == Moved)
 	})
-	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: op, Group: now}})
+	tx.notices = append(tx.notices, notice{group: &GroupChange{Op: op, Group: now, OldParent: g.group().Parent}})
 }
 
 // MoveGroup puts a static group with all below it under another parent, "" for none, at once: nobody sees a state in
@@ -365,7 +365,7 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, expectedVersion
 			r.groups.remove(g)
 			r.delta.groups = append(r.delta.groups, groupDelta{op: Deleted, group: g})
 		})
-		tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Deleted, Group: g.group()}})
+		tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Deleted, Group: g.group(), OldParent: g.group().Parent}})
 		return nil
 	})
 }

@@ -5,7 +5,8 @@ import "sync"
 // Change tells a listener what happened to a thing.
 type Change struct {
 	Op       Op
-	Thing    Thing // as it is now; when deleted, as it was
+	Thing    Thing  // as it is now; when deleted, as it was
+	OldType  string // the name of its type before; "": it had none, or is new
 	Revision int64
 }
 
@@ -21,8 +22,16 @@ const (
 
 // GroupChange tells a listener what happened to a group.
 type GroupChange struct {
+	Op        Op
+	Group     Group  // as it is now; when deleted, as it was
+	OldParent string // before; "": it had none, or is new
+	Revision  int64
+}
+
+// TypeChange tells a listener what happened to a thing type.
+type TypeChange struct {
 	Op       Op
-	Group    Group // as it is now; when deleted, as it was
+	Type     ThingType // as it is now; when deleted, as it was
 	Revision int64
 }
 
@@ -54,6 +63,13 @@ func (r *Registry) OnGroup(f func(GroupChange)) {
 	r.news.onGroup = append(r.news.onGroup, f)
 }
 
+// OnType calls f after every committed change of a thing type, as OnChange does.
+func (r *Registry) OnType(f func(TypeChange)) {
+	r.news.mu.Lock()
+	defer r.news.mu.Unlock()
+	r.news.onType = append(r.news.onType, f)
+}
+
 // OnMembership calls f after every change of a membership, in the order of the revisions: for what a write did as
 // OnChange does, within a revision after the changes of things and groups; for what a connect or telemetry did, soon
 // after it. f runs on the writing goroutine: it must be short and must not write to the registry.
@@ -67,6 +83,7 @@ func (r *Registry) OnMembership(f func(MembershipChange)) {
 type notice struct {
 	change     *Change
 	group      *GroupChange
+	typ        *TypeChange
 	membership *MembershipChange
 }
 
@@ -78,6 +95,7 @@ type news struct {
 	waiting      []notice
 	onChange     []func(Change)
 	onGroup      []func(GroupChange)
+	onType       []func(TypeChange)
 	onMembership []func(MembershipChange)
 }
 
@@ -97,6 +115,11 @@ func (r *Registry) notify(n notice) {
 			return
 		}
 		n.group.Revision = revision
+	case n.typ != nil:
+		if len(r.news.onType) == 0 {
+			return
+		}
+		n.typ.Revision = revision
 	case n.membership != nil:
 		if len(r.news.onMembership) == 0 {
 			return
@@ -126,7 +149,7 @@ func (r *Registry) deliver() {
 	r.news.mu.Lock()
 	waiting := r.news.waiting
 	r.news.waiting = nil
-	onChange, onGroup, onMembership := r.news.onChange, r.news.onGroup, r.news.onMembership
+	onChange, onGroup, onType, onMembership := r.news.onChange, r.news.onGroup, r.news.onType, r.news.onMembership
 	r.news.mu.Unlock()
 	for _, n := range waiting {
 		switch {
@@ -137,6 +160,10 @@ func (r *Registry) deliver() {
 		case n.group != nil:
 			for _, f := range onGroup {
 				f(*n.group)
+			}
+		case n.typ != nil:
+			for _, f := range onType {
+				f(*n.typ)
 			}
 		case n.membership != nil:
 			for _, f := range onMembership {

@@ -70,6 +70,7 @@ func (r *Registry) SetSchema(ctx context.Context, typeName string, schema *Schem
 		changed.Schema = text
 		tx.PutTypes = append(tx.PutTypes, changed)
 		tx.memory = append(tx.memory, func() { typ.typ, typ.schema = changed, schema })
+		tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Updated, Type: changed}})
 		return nil
 	})
 }

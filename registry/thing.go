@@ -253,7 +253,7 @@ func (r *Registry) planReplace(tx *transaction, old, rec *record) {
 		rec.join()
 		r.reindex(old, rec)
 	})
-	tx.notices = append(tx.notices, notice{change: &Change{Op: Updated, Thing: rec.thing()}})
+	tx.notices = append(tx.notices, notice{change: &Change{Op: Updated, Thing: rec.thing(), OldType: old.typeName()}})
 }
 
 // DeleteThing deletes a thing. One that does not exist is no error (AWS DeleteThing). expectedVersion 0 is any.
@@ -284,7 +284,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 			r.reindex(old, nil)
 			r.presence.remove(old.id)
 		})
-		tx.notices = append(tx.notices, notice{change: &Change{Op: Deleted, Thing: old.thing()}})
+		tx.notices = append(tx.notices, notice{change: &Change{Op: Deleted, Thing: old.thing(), OldType: old.typeName()}})
 		return nil
 	})
 }

@@ -114,6 +114,7 @@ func (r *Registry) planCreateType(tx *transaction, in ThingTypeInput) (ThingType
 	tx.PutTypes = append(tx.PutTypes, made)
 	r.planTags(tx, typeResource(made.Name), in.Tags)
 	tx.memory = append(tx.memory, func() { r.types[made.Name] = &typeRecord{name: made.Name, typ: made} })
+	tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Created, Type: made}})
 	return made, nil
 }
 
@@ -159,6 +160,7 @@ func (r *Registry) UpdateThingType(ctx context.Context, in ThingTypeUpdate) (Thi
 		now := changed
 		tx.PutTypes = append(tx.PutTypes, now)
 		tx.memory = append(tx.memory, func() { typ.typ = now })
+		tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Updated, Type: now}})
 		return nil
 	})
 	if err != nil {
@@ -201,6 +203,7 @@ func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo boo
 		}
 		tx.PutTypes = append(tx.PutTypes, changed)
 		tx.memory = append(tx.memory, func() { typ.typ = changed })
+		tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Updated, Type: changed}})
 		return nil
 	})
 }
@@ -229,6 +232,7 @@ func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
 		tx.DeleteTypes = append(tx.DeleteTypes, name)
 		r.planForgetTags(tx, typeResource(name))
 		tx.memory = append(tx.memory, func() { delete(r.types, name) })
+		tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Deleted, Type: typ.typ}})
 		return nil
 	})
 }
