@@ -32,6 +32,29 @@ func keyed(key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
+// canonicalPaths returns what clients sign as a path: what they send (AWS's SDK for Go), or that without its empty and dot segments
+// (those for Python and JavaScript).
+func canonicalPaths(path string) []string {
+	var kept []string
+	for segment := range strings.SplitSeq(path, "/") {
+		switch segment {
+		case "", ".":
+		case "..":
+			kept = kept[:max(len(kept)-1, 0)]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	normal := "/" + strings.Join(kept, "/")
+	if len(kept) > 0 && strings.HasSuffix(path, "/") {
+		normal += "/"
+	}
+	if normal == path {
+		return []string{path}
+	}
+	return []string{path, normal}
+}
+
 // escapePath escapes a path as it was on the wire once more, as all services but S3 want it. Slashes stay.
 func escapePath(path string) string {
 	if path == "" {

@@ -137,8 +137,13 @@ func Verify(r Request, secret string, now time.Time) error {
 			return mismatch("The signed header %s is missing.", name)
 		}
 	}
-	ours := signature(r, a, secret, r.Header.Get("X-Amz-Date"), payload)
-	if subtle.ConstantTimeCompare([]byte(ours), []byte(a.signature)) != 1 {
+	signed := false
+	for _, path := range canonicalPaths(r.Path) {
+		r.Path = path
+		ours := signature(r, a, secret, r.Header.Get("X-Amz-Date"), payload)
+		signed = signed || subtle.ConstantTimeCompare([]byte(ours), []byte(a.signature)) == 1
+	}
+	if !signed {
 		return mismatch("The request signature we calculated does not match the signature you provided. Check the secret access key and the signing method.")
 	}
 	return nil
