@@ -124,3 +124,27 @@ func TestPeriodAndByteSize(t *testing.T) {
 		}
 	}
 }
+
+// TestSettingsInDocs: docs/operate.md has one table with a row for every setting, as --help says it, and no other rows.
+func TestSettingsInDocs(t *testing.T) {
+	text, err := os.ReadFile("docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "\n| setting | default | what |\n| --- | --- | --- |\n")
+	if !found {
+		t.Fatal("docs/operate.md has no table of settings")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	var want []string
+	newSettings("serve").flags.VisitAll(func(f *flag.Flag) {
+		value, usage := f.DefValue, strings.ReplaceAll(f.Usage, "`", "")
+		if value != "" {
+			value = "`" + value + "`"
+		}
+		want = append(want, "| `"+f.Name+"` | "+value+" | "+usage+" |")
+	})
+	if got := strings.TrimSpace(table); got != strings.Join(want, "\n") {
+		t.Errorf("docs/operate.md has\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
