@@ -97,7 +97,7 @@ func TestBenchCapacity(t *testing.T) {
 		}
 	}
 	var r result
-	code, said := runBench(t, &r, "capacity", "--profile", "1x512MB", "--step", "20", "--max", "40", "--rate", "5", "--for", "300ms", "--settle", "100ms", "--p99", "20s")
+	code, said := runBench(t, &r, "capacity", "--profile", "1x512MB", "--step", "20", "--max", "40", "--rate", "5", "--for", "2s", "--settle", "100ms", "--p99", "20s")
 	if code != 0 || len(r.Steps) != 2 || r.Confined == "" {
 		t.Fatalf("exit %d, %+v\n%s", code, r, said)
 	}
