@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -162,7 +161,7 @@ func (c *capacity) run(ctx context.Context) (r capacityResult, err error) {
 	}()
 	r.Rate, r.Confined = c.rate, c.profile.how
 	fleets, err := startWorkers(ctx, c.binary, &c.profile, (c.max+perWorker-1)/perWorker, capacityTask{
-		Addr: g.mqtt, CA: filepath.Join(g.dataDir, "ca.pem"), BenchCA: filepath.Join(dir, caCertFile) + "," + filepath.Join(dir, caKeyFile), Rate: c.rate,
+		Addr: g.mqtt, CA: g.caFile(), BenchCA: caFiles(dir), Rate: c.rate,
 	})
 	if err != nil {
 		return r, err

@@ -161,7 +161,7 @@ func (c *comparison) measureMosquitto(ctx context.Context, folder, caDir string,
 
 // measure runs one load. A message that is lost, or a device that is, makes the figures worthless: it is an error.
 func (c *comparison) measure(ctx context.Context, addr string, pid int, rootFile, caDir string) (fleetResult, error) {
-	files := tlsSettings{caFile: rootFile, benchCA: filepath.Join(caDir, caCertFile) + "," + filepath.Join(caDir, caKeyFile)}
+	files := tlsSettings{caFile: rootFile, benchCA: caFiles(caDir)}
 	f := c.load.fleet(addr, pid, files, c.secure)
 	if err := f.check(); err != nil {
 		return fleetResult{}, err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -148,7 +147,7 @@ func (h *hostileTest) run(ctx context.Context) (r hostileResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	api, err := newPromAPI("https://"+g.http, token, filepath.Join(g.dataDir, "ca.pem"))
+	api, err := newPromAPI("https://"+g.http, token, g.caFile())
 	if err != nil {
 		return r, err
 	}
@@ -182,7 +181,7 @@ func (h *hostileTest) run(ctx context.Context) (r hostileResult, err error) {
 		if r.Panics, err = api.metric(ctx, "muster_ingest_panics_total"); err != nil {
 			return r, err
 		}
-		if r.Refused, err = refusals(ctx, "https://"+g.http, token, filepath.Join(g.dataDir, "ca.pem")); err != nil {
+		if r.Refused, err = refusals(ctx, "https://"+g.http, token, g.caFile()); err != nil {
 			return r, err
 		}
 		if err := g.stop(); err != nil {
@@ -198,8 +197,8 @@ func (h *hostileTest) run(ctx context.Context) (r hostileResult, err error) {
 func (h *hostileTest) round(ctx context.Context, g *gateway, dir string, e *enemy, pairs []hostilePair, n uint64, r *hostileResult) (honest fleetResult, err error) {
 	enough := make(chan struct{})
 	f := fleetLoad{devices: h.honest, rate: 2, duration: time.Hour, window: 16, payload: 200}.fleet(g.mqtt, g.pid(), tlsSettings{
-		caFile:  filepath.Join(g.dataDir, "ca.pem"),
-		benchCA: filepath.Join(dir, caCertFile) + "," + filepath.Join(dir, caKeyFile),
+		caFile:  g.caFile(),
+		benchCA: caFiles(dir),
 	}, true)
 	f.prefix, f.subscribe, f.enough = "honest-", wire.TelemetryTopic("%s")+"/command", enough
 	if err := f.check(); err != nil {

@@ -9,7 +9,6 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,7 @@ const maxWorkers = 8
 
 func newEnemy(g *gateway, ca *authority) (*enemy, error) {
 	e := &enemy{mqtt: g.mqtt, plain: g.plain, http: g.http}
-	base, err := tlsSettings{caFile: filepath.Join(g.dataDir, "ca.pem")}.base(g.mqtt)
+	base, err := tlsSettings{caFile: g.caFile()}.base(g.mqtt)
 	if err != nil {
 		return nil, err
 	}

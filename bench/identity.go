@@ -24,6 +24,11 @@ const (
 	caKeyFile  = "bench-ca-key.pem"
 )
 
+// caFiles names both files as the flag --bench-ca takes them.
+func caFiles(dir string) string {
+	return filepath.Join(dir, caCertFile) + "," + filepath.Join(dir, caKeyFile)
+}
+
 // authority is a certificate authority for simulated devices and for brokers under test. Safe for concurrent use.
 type authority struct {
 	cert *x509.Certificate

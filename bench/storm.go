@@ -204,7 +204,7 @@ func (s *storm) muster(ctx context.Context, dir string, ca *authority, certs []t
 		return r, err
 	}
 	defer func() { g.kill() }()
-	root := filepath.Join(g.dataDir, "ca.pem")
+	root := g.caFile()
 	devices, err := s.makeDevices(g.mqtt, root, certs)
 	if err != nil {
 		return r, err
