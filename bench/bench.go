@@ -54,33 +54,39 @@ func (c Command) Main(ctx context.Context, args []string, stdout, stderr io.Writ
 		fmt.Fprint(stderr, help)
 		return 2
 	}
-	switch args[0] {
+	began, code := time.Now(), 0
+	switch name, args := args[0], args[1:]; name {
 	case "fleet":
-		return fleetCommand(ctx, args[1:], stdout, stderr)
+		code = fleetCommand(ctx, args, stdout, stderr)
 	case "crash":
-		return crashCommand(ctx, args[1:], stdout, stderr, c.Torture)
+		code = crashCommand(ctx, args, stdout, stderr, c.Torture)
 	case "compare":
-		return compareCommand(ctx, args[1:], stdout, stderr)
+		code = compareCommand(ctx, args, stdout, stderr)
 	case "soak":
-		return soakCommand(ctx, args[1:], stdout, stderr)
+		code = soakCommand(ctx, args, stdout, stderr)
 	case "registry":
-		return registryCommand(ctx, args[1:], stdout, stderr)
+		code = registryCommand(ctx, args, stdout, stderr)
 	case "capacity":
-		return capacityCommand(ctx, args[1:], stdout, stderr)
+		code = capacityCommand(ctx, args, stdout, stderr)
 	case "fanout":
-		return fanoutCommand(ctx, args[1:], stdout, stderr)
+		code = fanoutCommand(ctx, args, stdout, stderr)
 	case "storm":
-		return stormCommand(ctx, args[1:], stdout, stderr)
+		code = stormCommand(ctx, args, stdout, stderr)
 	case "hostile":
-		return hostileCommand(ctx, args[1:], stdout, stderr)
+		code = hostileCommand(ctx, args, stdout, stderr)
 	case "tsdb":
-		return c.Store(ctx, args[1:], stdout, stderr)
+		code = c.Store(ctx, args, stdout, stderr)
 	case "-h", "-help", "--help", "help":
 		fmt.Fprint(stdout, help)
 		return 0
+	default:
+		fmt.Fprintf(stderr, "bench: unknown command %q\n%s", name, help)
+		return 2
 	}
-	fmt.Fprintf(stderr, "bench: unknown command %q\n%s", args[0], help)
-	return 2
+	if time.Since(began) > time.Second { // a shorter one has measured nothing
+		fmt.Fprintln(stderr, machine())
+	}
+	return code
 }
 
 // orSelf returns the binary to start: the given one, or this program.
