@@ -312,23 +312,20 @@ func attach(ctx context.Context, s *Server, c *call, target string) (*empty, err
 	if err != nil {
 		return nil, err
 	}
-	t, err := book.Target(target)
+	t, err := s.existingTarget(ctx, book, target)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.checkTarget(ctx, t); err != nil {
 		return nil, err
 	}
 	return &empty{}, book.Attach(ctx, c.labels[0], t)
 }
 
-// checkTarget says whether the certificate of a target exists; a group was found by its name.
-func (s *Server) checkTarget(ctx context.Context, t access.Target) error {
-	if t.Group != 0 {
-		return nil
+// existingTarget returns the group or the certificate of an ARN.
+func (s *Server) existingTarget(ctx context.Context, book *access.Book, arn string) (access.Target, error) {
+	t, err := book.Target(arn)
+	if err == nil && t.Group == 0 { // a group was found by its name
+		_, err = s.certificate(ctx, t.Cert.String())
 	}
-	_, err := s.certificate(ctx, t.Cert.String())
-	return err
+	return t, err
 }
 
 func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*empty, error) {
@@ -349,19 +346,21 @@ func detach(ctx context.Context, s *Server, c *call, target string) (*empty, err
 }
 
 func listAttachedPolicies(ctx context.Context, s *Server, c *call) (*policyPage, error) {
+	inherited, err := boolArg(c, "recursive")
+	if err != nil {
+		return nil, err
+	}
+	return listPoliciesOf(ctx, s, c, c.labels[0], inherited, true) // AWS lets nobody turn the order of this one
+}
+
+// listPoliciesOf answers a page of the policies of a target, ascending always or where the caller says so.
+func listPoliciesOf(ctx context.Context, s *Server, c *call, arn string, inherited, alwaysAscending bool) (*policyPage, error) {
 	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
-		inherited, err := boolArg(c, "recursive")
+		t, err := s.existingTarget(ctx, book, arn)
 		if err != nil {
 			return nil, "", err
 		}
-		t, err := book.Target(c.labels[0])
-		if err == nil {
-			err = s.checkTarget(ctx, t)
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		return book.ListAttached(t, inherited, after, limit, true)
+		return book.ListAttached(t, inherited, after, limit, ascending || alwaysAscending)
 	})
 }
 
@@ -416,10 +415,7 @@ func getEffectivePolicies(ctx context.Context, s *Server, c *call, in effectiveI
 	var t access.Target
 	var thing uint32
 	if in.Principal != "" {
-		if t, err = book.Target(in.Principal); err == nil {
-			err = s.checkTarget(ctx, t)
-		}
-		if err != nil {
+		if t, err = s.existingTarget(ctx, book, in.Principal); err != nil {
 			return nil, err
 		}
 	}
@@ -473,10 +469,7 @@ func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (*
 	if in.Cognito != "" {
 		return nil, invalid(noCognito)
 	}
-	if q.Target, err = book.Target(in.Principal); err == nil {
-		err = s.checkTarget(ctx, q.Target)
-	}
-	if err != nil {
+	if q.Target, err = s.existingTarget(ctx, book, in.Principal); err != nil {
 		return nil, err
 	}
 	if len(in.Infos) == 0 || len(in.Infos) > maxAuthInfos {
@@ -563,16 +556,7 @@ func detachPrincipalPolicy(ctx context.Context, s *Server, c *call) (*empty, err
 }
 
 func listPrincipalPolicies(ctx context.Context, s *Server, c *call) (*policyPage, error) {
-	return listOfPolicies(s, c, func(book *access.Book, after string, limit int, ascending bool) ([]string, string, error) {
-		t, err := book.Target(c.header(oldPrincipalHeader))
-		if err == nil {
-			err = s.checkTarget(ctx, t)
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		return book.ListAttached(t, false, after, limit, ascending)
-	})
+	return listPoliciesOf(ctx, s, c, c.header(oldPrincipalHeader), false, false)
 }
 
 type principalPageOutput struct {

@@ -37,14 +37,11 @@ func (s *Server) principal(ctx context.Context, c *call) (*access.Book, access.C
 	if err != nil {
 		return nil, access.CertID{}, err
 	}
-	t, err := book.Target(c.header(principalHeader))
+	t, err := s.existingTarget(ctx, book, c.header(principalHeader))
 	if err == nil && t.Group != 0 {
 		err = invalid("%s must be the ARN of a certificate", principalHeader)
 	}
 	c.target = strings.TrimSpace(c.target + " " + t.Cert.String())
-	if err == nil {
-		err = s.checkTarget(ctx, t)
-	}
 	return book, t.Cert, err
 }
 
