@@ -186,6 +186,10 @@ func (p *points) addDecoded(d *decodedColumn) {
 		from, _ = slices.BinarySearchFunc(d.offsets, p.minMs-d.baseMs, compareOffset)
 		to, _ = slices.BinarySearchFunc(d.offsets, min(p.maxMs, MaxTimeMs)-d.baseMs+1, compareOffset)
 	}
+	if d.ascending && p.steps != nil {
+		p.steps.addDecoded(d, from, to)
+		return
+	}
 	if d.ascending && p.stepMs == 0 {
 		p.addAll(d, from, max(from, to))
 		return

@@ -19,6 +19,7 @@ type scratch struct {
 	rd       runReader
 	ids      []int64
 	whole    points // what goes into the cache
+	steps    points // of ReadLastAt
 	days     []tierDay
 }
 
@@ -53,7 +54,8 @@ type points struct {
 	// Of a block that lies in the range as a whole, only the smallest or the largest number is wanted.
 	extreme extreme
 
-	cost ReadCost
+	steps *stepGrid // takes all numbers instead, if not nil
+	cost  ReadCost
 }
 
 type extreme uint8
@@ -75,6 +77,9 @@ type point struct {
 func (p *points) reset() {
 	p.times, p.numbers, p.ids = p.times[:0], p.numbers[:0], p.ids[:0]
 	p.waits, p.disorder, p.cost = false, false, ReadCost{}
+	if p.steps != nil {
+		p.steps.reset()
+	}
 }
 
 // Read fills dst with the numbers of one column between minMs and maxMs, both included. Nothing there is no error. An error is
@@ -220,18 +225,7 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	}
 	sc.sections = append(append(sc.sections[:0], o.full...), o.last)
 	if from, to := overlapping(sc.sections, p.minMs, p.maxMs); from < to {
-		if last := len(o.full); from == last && !p.text {
-			d := s.cache.get(columnID{runOwner(thing, t.runs), uint32(last), m})
-			if d != nil && d.rows == o.rows-last*sectionRows {
-				sc.runs = append(sc.runs, runPart{known: d, sections: sc.sections[from:to]})
-				return true
-			}
-		}
-		sc.bytes = o.appendOpen(sc.bytes[:0], int(sc.sections[from].offset))
-		sc.runs = append(sc.runs, runPart{
-			owner: runOwner(thing, t.runs), first: from, data: sc.bytes, sections: sc.sections[from:to],
-			rows: o.rows - from*sectionRows, metrics: t.metrics[:len(t.metrics):len(t.metrics)],
-		})
+		s.addOpenRun(sc, p, t, thing, m, from, to)
 	}
 	return true
 }
@@ -281,6 +275,10 @@ func (p *points) flush() {
 }
 
 func (p *points) push(x point) {
+	if p.steps != nil {
+		p.steps.add(x)
+		return
+	}
 	p.times = append(p.times, x.timeMs)
 	if p.text {
 		p.ids = append(p.ids, x.mantissa)
