@@ -26,8 +26,8 @@ type billingRecord struct {
 	things index.Set
 }
 
-// CreateBillingGroup makes a billing group. The same call again succeeds and returns it; with another description or
-// other tags it is a Conflict.
+// CreateBillingGroup makes a billing group. The same call again succeeds and returns it; with another description
+// it is a Conflict. Its tags stay as they are.
 func (r *Registry) CreateBillingGroup(ctx context.Context, name, description string, tags map[string]string) (BillingGroup, error) {
 	if err := checkName("billingGroupName", name); err != nil {
 		return BillingGroup{}, err
@@ -42,8 +42,8 @@ func (r *Registry) CreateBillingGroup(ctx context.Context, name, description str
 	err := r.submit(ctx, "", func(tx *transaction) error {
 		if b := r.billing[name]; b != nil {
 			made = b.BillingGroup
-			if made.Description != description || !maps.Equal(tags, r.tags[billingResource(name)]) {
-				return refuse(Conflict, "billing group %q already exists with another description or other tags; update or delete it", name)
+			if made.Description != description {
+				return refuse(Conflict, "billing group %q already exists with another description; update or delete it", name)
 			}
 			return nil
 		}

@@ -63,7 +63,7 @@ type GroupUpdate struct {
 }
 
 // CreateGroup makes a group. The same call again succeeds and returns the group that is there; with another parent or
-// other properties it is a Conflict.
+// other properties it is a Conflict. Tags are no property: they have operations of their own, and stay as they are.
 func (r *Registry) CreateGroup(ctx context.Context, in GroupInput) (Group, error) {
 	if err := checkName("thingGroupName", in.Name); err != nil {
 		return Group{}, err
@@ -83,8 +83,8 @@ func (r *Registry) CreateGroup(ctx context.Context, in GroupInput) (Group, error
 		if g := r.groups.byName[in.Name]; g != nil {
 			made = g.group()
 			if made.Parent != in.Parent || made.Description != in.Description || !maps.Equal(made.Attributes, attributes) ||
-				!sameDynamic(made.Dynamic, in.Dynamic) || !maps.Equal(r.tags[groupResource(in.Name)], in.Tags) {
-				return refuse(Conflict, "thing group %q already exists with another parent, other properties or tags; update, move or delete it", in.Name)
+				!sameDynamic(made.Dynamic, in.Dynamic) {
+				return refuse(Conflict, "thing group %q already exists with another parent or other properties; update, move or delete it", in.Name)
 			}
 			return nil
 		}

@@ -48,7 +48,7 @@ func TestGroups(t *testing.T) {
 		t.Fatalf("%+v %v", again, err)
 	}
 	_, err = w.CreateGroup(ctx, registry.GroupInput{Name: "north"})
-	wantErr(t, err, registry.Conflict, `thing group "north" already exists with another parent, other properties or tags; update, move or delete it`)
+	wantErr(t, err, registry.Conflict, `thing group "north" already exists with another parent or other properties; update, move or delete it`)
 	w.createGroup("city", "north")
 	w.createGroup("street", "city")
 	w.createGroup("south", "")

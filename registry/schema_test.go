@@ -140,7 +140,43 @@ func TestBillingGroups(t *testing.T) {
 	wantErr(t, err, registry.NotFound, `resourceArn: there is no billinggroup "acme"`)
 	w.restart()
 	if _, err := w.CreateBillingGroup(ctx, "acme", "", nil); err != nil {
-		t.Fatal("the tags of a deleted group are still there:", err)
+		t.Fatal(err)
+	}
+	if tags, err := w.TagsOf(w.BillingGroupARN("acme")); err != nil || len(tags) != 0 {
+		t.Fatal("the tags of a deleted group are still there:", tags, err)
+	}
+}
+
+// TestCreateAgainAfterTags: a creation that is sent again succeeds when the tags were changed meanwhile, and leaves them as they are.
+func TestCreateAgainAfterTags(t *testing.T) {
+	w := open(t)
+	asked := map[string]string{"cost": "a"}
+	for arn, create := range map[string]func() error{
+		w.GroupARN("north"): func() error {
+			_, err := w.CreateGroup(ctx, registry.GroupInput{Name: "north", Tags: asked})
+			return err
+		},
+		w.GroupARN("warm"): func() error {
+			_, err := w.CreateDynamicGroup(ctx, registry.DynamicInput{Name: "warm", Definition: registry.Definition{Query: "*"}, Tags: asked})
+			return err
+		},
+		w.ThingTypeARN("lamp"): func() error {
+			_, err := w.CreateThingType(ctx, registry.ThingTypeInput{Name: "lamp", Tags: asked})
+			return err
+		},
+		w.BillingGroupARN("acme"): func() error {
+			_, err := w.CreateBillingGroup(ctx, "acme", "", asked)
+			return err
+		},
+	} {
+		wantErr(t, create(), 0, "")
+		wantErr(t, w.Tag(ctx, arn, map[string]string{"cost": "b", "site": "7"}), 0, "")
+		if err := create(); err != nil {
+			t.Errorf("%s: the same creation again: %v", arn, err)
+		}
+		if tags, err := w.TagsOf(arn); err != nil || len(tags) != 2 || tags[0].Value != "b" {
+			t.Errorf("%s: tags %v %v", arn, tags, err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +51,8 @@ type ThingTypeUpdate struct {
 	Propagating          []PropagatingAttribute // empty: none from now on
 }
 
-// CreateThingType makes a type. The same call again succeeds and returns it; with other properties it is a Conflict.
+// CreateThingType makes a type. The same call again succeeds and returns it, its tags as they are; with other properties it is
+// a Conflict.
 func (r *Registry) CreateThingType(ctx context.Context, in ThingTypeInput) (ThingType, error) {
 	if err := checkTypeInput(in); err != nil {
 		return ThingType{}, err
@@ -62,7 +62,7 @@ func (r *Registry) CreateThingType(ctx context.Context, in ThingTypeInput) (Thin
 		if typ := r.types[in.Name]; typ != nil {
 			made = typ.typ
 			if made.Description != in.Description || !sameSet(made.SearchableAttributes, in.SearchableAttributes) ||
-				!slices.Equal(made.Propagating, in.Propagating) || !maps.Equal(r.tags[typeResource(in.Name)], in.Tags) {
+				!slices.Equal(made.Propagating, in.Propagating) {
 				return refuse(Conflict, "thing type %q already exists with other properties; update or delete it", in.Name)
 			}
 			return nil
