@@ -122,13 +122,13 @@ func TestPlaceEvents(t *testing.T) {
 	f("POST", "/thing-types/pole", "")
 	want("thingType/pole/created", `"description":null`, `"searchableAttributes":[]`)
 	f("POST", "/things/a", `{"thingTypeName":"lamp"}`)
-	want("thingTypeAssociation/thing/a/lamp", `"eventType":"THING_TYPE_ASSOCIATION_EVENT"`, `"operation":"ADDED"`, `"thingName":"a"`, `"thingTypeName":"lamp"`)
+	want("thingTypeAssociation/thing/a/thingType/lamp/added", `"eventType":"THING_TYPE_ASSOCIATION_EVENT"`, `"operation":"ADDED"`, `"thingName":"a"`, `"thingTypeName":"lamp"`)
 	f("PATCH", "/things/a", `{"attributePayload":{"attributes":{"k":"v"}}}`) // no event
 	f("PATCH", "/things/a", `{"thingTypeName":"pole"}`)
-	want("thingTypeAssociation/thing/a/lamp", `"operation":"REMOVED"`)
-	want("thingTypeAssociation/thing/a/pole", `"operation":"ADDED"`)
+	want("thingTypeAssociation/thing/a/thingType/lamp/removed", `"operation":"REMOVED"`)
+	want("thingTypeAssociation/thing/a/thingType/pole/added", `"operation":"ADDED"`)
 	f("DELETE", "/things/a", "")
-	want("thingTypeAssociation/thing/a/pole", `"operation":"REMOVED"`)
+	want("thingTypeAssociation/thing/a/thingType/pole/removed", `"operation":"REMOVED"`)
 	f("POST", "/thing-types/pole/deprecate", "{}")
 	want("thingType/pole/updated", `"isDeprecated":true`, `"operation":"UPDATED"`)
 

@@ -38,8 +38,9 @@ func (e *registryEvents) thingType(c registry.TypeChange) {
 	}{e.header(eventType, operations[c.Op]), t.UUID, t.Name, t.Deprecated, deprecatedMs, searchable, propagating, description, c.Revision})
 }
 
-// typeOfThing announces that a thing has a type, or no longer, on $aws/events/thingTypeAssociation/thing/<thing>/<type>. It is a listener
-// of registry.OnChange.
+// typeOfThing announces that a thing has a type, or no longer, on $aws/events/thingTypeAssociation/thing/<thing>/thingType/<type>/added
+// or removed. It is a listener of registry.OnChange. The topic is that of AWS's page of registry events; its page of reserved topics
+// still has an older one, without thingType and the operation.
 func (e *registryEvents) typeOfThing(c registry.Change) {
 	const eventType = "THING_TYPE_ASSOCIATION"
 	now := c.Thing.TypeName
@@ -53,7 +54,7 @@ func (e *registryEvents) typeOfThing(c registry.Change) {
 		if typeName == "" {
 			return
 		}
-		e.publish("thingTypeAssociation/thing/"+c.Thing.Name+"/"+typeName, struct {
+		e.announce("thingTypeAssociation/thing/"+c.Thing.Name+"/thingType/"+typeName, operation, struct {
 			eventHeader
 			ThingID   string `json:"thingId"`
 			ThingName string `json:"thingName"`
