@@ -17,9 +17,9 @@ type field struct {
 	sets []Set
 	free []uint32 // places in sets
 
-	cells  cells             // of values that are places
-	spaced int               // values with white space in them, which have several words
-	extra  map[uint32]uint16 // values beyond the first, of the things with several
+	cells  cells    // of values that are places
+	spaced int      // values with white space in them, which have several words
+	extra  []uint32 // values beyond the first, by thing; it ends behind the last that has several
 }
 
 const multi = 1 << 31
@@ -51,10 +51,7 @@ func (f *field) add(id uint32, value string) {
 		f.addPlace(id, value)
 	}
 	if !f.has.Add(id) {
-		if f.extra == nil {
-			f.extra = make(map[uint32]uint16)
-		}
-		f.extra[id]++
+		f.addExtra(id)
 	}
 }
 
@@ -115,14 +112,25 @@ func (f *field) remove(id uint32, value string) {
 	if o == &f.texts {
 		f.removePlace(id, value)
 	}
-	switch n := f.extra[id]; n {
-	case 0:
+	if !f.takeExtra(id) {
 		f.has.Remove(id)
-	case 1:
-		delete(f.extra, id)
-	default:
-		f.extra[id] = n - 1
 	}
+}
+
+func (f *field) addExtra(id uint32) {
+	if n := int(id) + 1 - len(f.extra); n > 0 {
+		f.extra = append(f.extra, make([]uint32, n)...)
+	}
+	f.extra[id]++
+}
+
+// takeExtra takes one value of a thing away and reports whether there is another one.
+func (f *field) takeExtra(id uint32) bool {
+	if int(id) >= len(f.extra) || f.extra[id] == 0 {
+		return false
+	}
+	f.extra[id]--
+	return true
 }
 
 func (f *field) drop(ref uint32) {
