@@ -74,13 +74,8 @@ func (s *Server) accessOf() (*access.Book, error) {
 }
 
 type policyInput struct {
-	Document string     `json:"policyDocument"`
-	Tags     []tagInput `json:"tags"`
-}
-
-type tagInput struct {
-	Key   string `json:"Key"`
-	Value string `json:"Value"`
+	Document string `json:"policyDocument"`
+	Tags     []tag  `json:"tags"`
 }
 
 type policyRef struct {
@@ -107,15 +102,15 @@ func createPolicy(ctx context.Context, s *Server, c *call, in policyInput) (*pol
 	if err != nil {
 		return nil, err
 	}
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
 	p, err := book.CreatePolicy(ctx, c.labels[0], in.Document)
 	if err != nil {
 		return nil, existingPolicy(err, book, c.labels[0])
 	}
-	if len(in.Tags) > 0 {
-		tags := map[string]string{}
-		for _, t := range in.Tags {
-			tags[t.Key] = t.Value
-		}
+	if len(tags) > 0 {
 		if err := s.registry.Tag(ctx, book.PolicyARN(p.Name), tags); err != nil {
 			return nil, errors.Join(err, book.DeletePolicy(ctx, p.Name)) // all or nothing
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -203,6 +204,17 @@ func TestPolicyCommands(t *testing.T) {
 	aws.ok([]string{"list-policies", "--page-size", "2", "--ascending-order", "--marker", page.NextMarker}, `"p2"`, `"p3"`)
 	for _, bad := range []string{"pageSize=0", "pageSize=251", "marker=!", "marker=bm9wZQ==", "isAscendingOrder=maybe"} {
 		g.as(adminToken, "GET", "/iot/policies?"+bad, "").awsError(400, "InvalidRequestException")
+	}
+	// tags of a new policy follow the rules of all tags, and a policy that is refused for them is not there
+	for tags, want := range map[string]string{
+		`[{"Key":"a","Value":"1"},{"Key":"a","Value":"2"}]`:                      `the key "a" is there twice`,
+		`[` + strings.Join(numbered(`{"Key":"k%d","Value":"v"}`, 51), ",") + `]`: "at most 50, these are 51",
+	} {
+		body := `{"policyDocument":` + strconv.Quote(publishDocument) + `,"tags":` + tags + `}`
+		if e := g.iot("POST", "/policies/tagged", body).awsError(400, "InvalidRequestException"); !strings.Contains(e["message"], want) {
+			t.Errorf("%s: %s", tags, e["message"])
+		}
+		g.iot("GET", "/policies/tagged", "").awsError(404, "ResourceNotFoundException")
 	}
 	// a viewer reads, and changes nothing
 	viewer := g.token("viewer")
