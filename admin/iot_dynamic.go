@@ -41,13 +41,7 @@ type dynamicGroupInput struct {
 }
 
 func (in *dynamicGroupInput) check(s *Server) error {
-	if in.QueryVersion != "" && in.QueryVersion != queryVersion {
-		return invalid("queryVersion must be %s, not %q", queryVersion, short(in.QueryVersion))
-	}
-	if in.IndexName != "" && in.IndexName != thingsIndex {
-		return notFound("dynamic groups are of the index %s; there is no other %q", thingsIndex, short(in.IndexName))
-	}
-	return s.checkIndex("")
+	return s.checkThingsIndex("dynamic groups", in.IndexName, in.QueryVersion)
 }
 
 // dynamicAnswer is the answer of CreateDynamicThingGroup.

@@ -44,11 +44,8 @@ type fleetMetricInput struct {
 }
 
 func (in *fleetMetricInput) check(s *Server) error {
-	if in.QueryVersion != "" && in.QueryVersion != queryVersion {
-		return invalid("queryVersion must be %s, not %q", queryVersion, short(in.QueryVersion))
-	}
-	if in.IndexName != "" && in.IndexName != thingsIndex {
-		return notFound("fleet metrics are of the index %s; there is no other %q", thingsIndex, short(in.IndexName))
+	if err := s.checkThingsIndex("fleet metrics", in.IndexName, in.QueryVersion); err != nil {
+		return err
 	}
 	if in.AggregationField != nil {
 		query := indexQuery{AggregationField: *in.AggregationField}
@@ -56,7 +53,7 @@ func (in *fleetMetricInput) check(s *Server) error {
 			return err
 		}
 	}
-	return s.checkIndex("")
+	return nil
 }
 
 // apply puts what is given into m.

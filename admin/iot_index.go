@@ -39,13 +39,31 @@ func (q *indexQuery) check(s *Server) error {
 	if q.QueryString == "" {
 		return invalid("queryString is missing; * finds every thing")
 	}
-	if q.QueryVersion != "" && q.QueryVersion != queryVersion {
-		return invalid("queryVersion must be %s, not %q", queryVersion, short(q.QueryVersion))
+	if err := checkVersion(q.QueryVersion); err != nil {
+		return err
 	}
 	if err := s.registry.Reached(q.MinRevision); err != nil {
 		return err
 	}
 	return s.checkIndex(q.IndexName)
+}
+
+func checkVersion(version string) error {
+	if version != "" && version != queryVersion {
+		return invalid("queryVersion must be %s, not %q", queryVersion, short(version))
+	}
+	return nil
+}
+
+// checkThingsIndex refuses another index and version than what is kept for later is of: what, such as dynamic groups.
+func (s *Server) checkThingsIndex(what, name, version string) error {
+	if err := checkVersion(version); err != nil {
+		return err
+	}
+	if name != "" && name != thingsIndex {
+		return notFound("%s are of the index %s; there is no other %q", what, thingsIndex, short(name))
+	}
+	return s.checkIndex("")
 }
 
 func (s *Server) checkIndex(name string) error {
