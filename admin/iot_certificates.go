@@ -79,11 +79,7 @@ type keysAndCertificate struct {
 }
 
 func createKeysAndCertificate(ctx context.Context, s *Server, c *call) (*keysAndCertificate, error) {
-	identity, book, err := s.identityAndAccess()
-	if err != nil {
-		return nil, err
-	}
-	active, err := boolArg(c, "setAsActive")
+	identity, book, active, err := s.identityAndFlag(c, "setAsActive")
 	if err != nil {
 		return nil, err
 	}
@@ -104,16 +100,22 @@ func (s *Server) identityAndAccess() (Identity, *access.Book, error) {
 	return identity, book, err
 }
 
+// identityAndFlag also reads a parameter of the query that is true or false.
+func (s *Server) identityAndFlag(c *call, name string) (Identity, *access.Book, bool, error) {
+	identity, book, err := s.identityAndAccess()
+	if err != nil {
+		return nil, nil, false, err
+	}
+	flag, err := boolArg(c, name)
+	return identity, book, flag, err
+}
+
 type csrInput struct {
 	Request string `json:"certificateSigningRequest"`
 }
 
 func createCertificateFromCSR(ctx context.Context, s *Server, c *call, in csrInput) (*certificateOut, error) {
-	identity, book, err := s.identityAndAccess()
-	if err != nil {
-		return nil, err
-	}
-	active, err := boolArg(c, "setAsActive")
+	identity, book, active, err := s.identityAndFlag(c, "setAsActive")
 	if err != nil {
 		return nil, err
 	}
@@ -296,11 +298,7 @@ func updateCertificate(ctx context.Context, s *Server, c *call) (*empty, error) 
 // deleteCertificate deletes a certificate that is not active and stands for no thing; with forceDelete policies may still
 // be attached (AWS).
 func deleteCertificate(ctx context.Context, s *Server, c *call) (*empty, error) {
-	identity, book, err := s.identityAndAccess()
-	if err != nil {
-		return nil, err
-	}
-	force, err := boolArg(c, "forceDelete")
+	identity, book, force, err := s.identityAndFlag(c, "forceDelete")
 	if err != nil {
 		return nil, err
 	}

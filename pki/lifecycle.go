@@ -193,12 +193,10 @@ func (a *Authority) SetStatus(ctx context.Context, id string, to Status) error {
 	}
 	a.statusMu.Lock()
 	defer a.statusMu.Unlock()
-	cert, ok, err := a.opts.Store.CertificateByID(ctx, id)
+	cert, err := a.registered(ctx, id)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return noCertificate(id)
 	case cert.Status == to:
 		return nil
 	case cert.Status == Revoked || a.revoked.has(cert.Key):
@@ -221,17 +219,24 @@ func (a *Authority) SetStatus(ctx context.Context, id string, to Status) error {
 	return a.changed(ctx, cert)
 }
 
+// registered returns a certificate that is in the register.
+func (a *Authority) registered(ctx context.Context, id string) (Certificate, error) {
+	cert, ok, err := a.opts.Store.CertificateByID(ctx, id)
+	if err == nil && !ok {
+		err = noCertificate(id)
+	}
+	return cert, err
+}
+
 // Delete deletes a certificate that is not active. It is never accepted again, unless it is registered anew.
 func (a *Authority) Delete(ctx context.Context, id string) error {
 	a.statusMu.Lock()
 	defer a.statusMu.Unlock()
-	cert, ok, err := a.opts.Store.CertificateByID(ctx, id)
-	switch {
-	case err != nil:
+	cert, err := a.registered(ctx, id)
+	if err != nil {
 		return err
-	case !ok:
-		return noCertificate(id)
-	case cert.Status == Active:
+	}
+	if cert.Status == Active {
 		return refusef(http.StatusNotAcceptable, "state", "the certificate is active: make it INACTIVE or REVOKED first")
 	}
 	if err := a.opts.Store.Delete(ctx, id, a.time.now().UnixMilli()); err != nil {
