@@ -228,7 +228,8 @@ func (a *Authority) registered(ctx context.Context, id string) (Certificate, err
 	return cert, err
 }
 
-// Delete deletes a certificate that is not active. It is never accepted again, unless it is registered anew.
+// Delete deletes a certificate that is not active. It is never accepted again, unless another CA issued it and it is
+// registered anew; one of ours is on the CRL from now on.
 func (a *Authority) Delete(ctx context.Context, id string) error {
 	a.statusMu.Lock()
 	defer a.statusMu.Unlock()
@@ -239,10 +240,14 @@ func (a *Authority) Delete(ctx context.Context, id string) error {
 	if cert.Status == Active {
 		return refusef(http.StatusNotAcceptable, "state", "the certificate is active: make it INACTIVE or REVOKED first")
 	}
-	if err := a.opts.Store.Delete(ctx, id, a.time.now().UnixMilli()); err != nil {
+	nowMs := a.time.now().UnixMilli()
+	if err := a.opts.Store.Delete(ctx, id, nowMs); err != nil {
 		return err
 	}
 	a.special.set(id, true, cert.Origin)
+	if cert.Status != Revoked {
+		a.revoked.end(nowMs, cert)
+	}
 	return a.changed(ctx, cert)
 }
 
@@ -266,9 +271,11 @@ func (a *Authority) Forget(ctx context.Context, ids []string) (ended []string, e
 	if len(certs) == 0 {
 		return nil, nil
 	}
-	if err := a.opts.Store.Forget(ctx, ended, a.time.now().UnixMilli()); err != nil {
+	nowMs := a.time.now().UnixMilli()
+	if err := a.opts.Store.Forget(ctx, ended, nowMs); err != nil {
 		return nil, err
 	}
+	a.revoked.end(nowMs, slices.Clone(certs)...)
 	for _, cert := range certs {
 		if err := a.changed(ctx, cert); err != nil {
 			return ended, err

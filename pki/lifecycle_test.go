@@ -71,6 +71,104 @@ func testInactive(t *testing.T, version uint16) {
 	good(false)
 }
 
+// TestDeleted: a certificate that was deleted, and not revoked, is refused in a new session, in a resumed one, for renewing and
+// for being registered again, over a restart as well. Who only knows our CA and its CRL refuses it, too; its key may enroll anew.
+func TestDeleted(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) { testDeleted(t, version) })
+	}
+}
+
+func testDeleted(t *testing.T, version uint16) {
+	g := openGateway(t, nil)
+	g.listen()
+	key := newKey(t)
+	made, err := g.CreateFromCSR(t.Context(), []byte(csr(t, key)), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(made.PEM))
+	d := g.newDevice(key)
+	d.cert = tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
+	d.cert.Leaf = mustLeaf(t, d.cert)
+	config := g.clientTLS(d.cert)
+	config.MinVersion, config.MaxVersion = version, version
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for _, resumed := range []bool{false, true} {
+		if _, state, err := g.hello(config); err != nil || state.DidResume != resumed {
+			t.Fatalf("resumed %v, %v", state.DidResume, err)
+		}
+	}
+	if err := g.SetStatus(t.Context(), made.ID, pki.Inactive); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Delete(t.Context(), made.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, _, err := g.hello(config); err == nil {
+			t.Fatal("came back with a ticket")
+		}
+		if _, _, err := g.hello(g.clientTLS(d.cert)); err == nil {
+			t.Fatal("came back")
+		}
+		if status, answer := d.post("/.well-known/est/simplereenroll", csr(t, newKey(t)), d.cert); status != http.StatusForbidden {
+			t.Fatalf("renewed: %d %s", status, answer)
+		}
+		_, err := g.Register(t.Context(), pemOf(d.cert), true, true)
+		wantError(t, err, http.StatusConflict, "deleted for good")
+		entries := crlEntries(t, g)
+		if len(entries) != 1 || entries[0].SerialNumber.Cmp(d.cert.Leaf.SerialNumber) != 0 || entries[0].ReasonCode != 5 || entries[0].RevocationTime.IsZero() {
+			t.Fatalf("on the CRL: %+v", entries)
+		}
+		g.reopen()
+		g.listen()
+		config = g.clientTLS(d.cert)
+		config.MinVersion, config.MaxVersion = version, version
+	}
+	again := g.newDevice(key).allow("lamp-1").enroll()
+	if name, _, err := g.hello(g.clientTLS(again.cert)); err != nil || name != "lamp-1" {
+		t.Fatalf("the key with a new certificate: %q, %v", name, err)
+	}
+	// a thing that was deleted leaves its certificate on the CRL, once
+	if _, err := g.Forget(t.Context(), []string{certID(t, again)}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if entries := crlEntries(t, g); len(entries) != 2 {
+			t.Fatalf("on the CRL: %+v", entries)
+		}
+		g.reopen()
+	}
+}
+
+// TestCRLIsOfOurCertificates: a certificate of another CA that is revoked here is refused, and is not on our CRL: its number means
+// another certificate there.
+func TestCRLIsOfOurCertificates(t *testing.T) {
+	g := openGateway(t, nil)
+	pinned, ours := newForeignCA(t, "unknown").issue("pump", nil), g.newDevice(newKey(t)).allow("lamp-1")
+	g.listen()
+	ours.enroll()
+	cert, err := g.Register(t.Context(), pemOf(pinned), true, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{cert.ID, certID(t, ours)} {
+		if err := g.Revoke(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if _, err := g.Identify(mustLeaf(t, pinned)); !errors.Is(err, pki.ErrKeyRevoked) {
+			t.Fatal(err)
+		}
+		if entries := crlEntries(t, g); len(entries) != 1 || entries[0].SerialNumber.Cmp(mustLeaf(t, ours.cert).SerialNumber) != 0 {
+			t.Fatalf("on the CRL: %+v", entries)
+		}
+		g.reopen()
+	}
+}
+
 func TestStates(t *testing.T) {
 	g := openGateway(t, nil)
 	d := g.newDevice(newKey(t)).allow("lamp-1")

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 type revocations struct {
 	mu     sync.RWMutex // guards all below
 	keys   map[wire.KeyHash]struct{}
-	certs  []Certificate // for the CRL; without PEM
+	certs  []Certificate // of ours, for the CRL: revoked, or deleted at RevokedMs; without PEM
 	crl    []byte        // nil: to be made
 	madeAt time.Time
 }
 
 // crlLife is how long a CRL may be used; a new one is made after half of it.
 const crlLife = 7 * 24 * time.Hour
+
+// cessationOfOperation is the reason of RFC 5280 section 5.3.1 for a certificate that was deleted.
+const cessationOfOperation = 5
 
 func (r *revocations) has(key wire.KeyHash) bool {
 	r.mu.RLock()
@@ -35,8 +39,27 @@ func (r *revocations) add(key wire.KeyHash, certs []Certificate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.keys[key] = struct{}{}
-	r.certs = append(r.certs, certs...)
-	r.crl = nil
+	r.listed(certs)
+}
+
+// end puts certificates that were deleted at atMs on the CRL. Their keys stay free.
+func (r *revocations) end(atMs int64, certs ...Certificate) {
+	for i := range certs {
+		certs[i].PEM, certs[i].RevokedMs = "", atMs
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listed(certs)
+}
+
+// listed notes certificates for the CRL, but not those of other CAs: on ours their numbers would mean others. r.mu is held.
+func (r *revocations) listed(certs []Certificate) {
+	for _, c := range certs {
+		if c.Origin.ours() {
+			r.certs = append(r.certs, c)
+			r.crl = nil
+		}
+	}
 }
 
 func (a *Authority) loadRevoked(ctx context.Context) error {
@@ -44,13 +67,19 @@ func (a *Authority) loadRevoked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := make(map[wire.KeyHash]struct{}, len(certs))
-	for _, c := range certs {
-		keys[c.Key] = struct{}{}
+	deleted, err := a.opts.Store.Deleted(ctx)
+	if err != nil {
+		return err
 	}
 	a.revoked.mu.Lock()
 	defer a.revoked.mu.Unlock()
-	a.revoked.keys, a.revoked.certs, a.revoked.crl = keys, certs, nil
+	a.revoked.keys = make(map[wire.KeyHash]struct{}, len(certs))
+	for _, c := range certs {
+		a.revoked.keys[c.Key] = struct{}{}
+	}
+	a.revoked.certs, a.revoked.crl = nil, nil
+	a.revoked.listed(certs)
+	a.revoked.listed(deleted)
 	return nil
 }
 
@@ -115,7 +144,7 @@ func (a *Authority) CertificateByID(ctx context.Context, id string) (Certificate
 	return a.opts.Store.CertificateByID(ctx, id)
 }
 
-// CRL returns the list of revoked certificates that have not ended, as DER, signed by the intermediate
+// CRL returns the list of our certificates that were revoked or deleted and have not ended, as DER, signed by the intermediate
 // (application/pkix-crl). It is kept and made anew after a revocation or when half of its life of 7 days is over.
 // The caller must not change it. nil if it cannot be signed, which is logged.
 func (a *Authority) CRL() []byte {
@@ -131,14 +160,17 @@ func (a *Authority) CRL() []byte {
 		ThisUpdate: now.Add(-backdate),
 		NextUpdate: now.Add(crlLife),
 	}
+	a.revoked.certs = slices.DeleteFunc(a.revoked.certs, func(c Certificate) bool { return now.UnixMilli() > c.NotAfterMs })
 	for _, c := range a.revoked.certs {
 		serial, ok := new(big.Int).SetString(c.Serial, 16)
-		if !ok || now.UnixMilli() > c.NotAfterMs {
+		if !ok {
 			continue
 		}
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: serial, RevocationTime: time.UnixMilli(c.RevokedMs),
-		})
+		entry := x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.UnixMilli(c.RevokedMs)}
+		if c.Status != Revoked {
+			entry.ReasonCode = cessationOfOperation
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, entry)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.inter, a.interKey)
 	if err != nil {

@@ -48,6 +48,8 @@ type Store interface {
 	Revoke(ctx context.Context, key wire.KeyHash, atMs int64) ([]Certificate, error)
 	// Revoked returns all revoked certificates, without PEM.
 	Revoked(ctx context.Context) ([]Certificate, error)
+	// Deleted returns the certificates that were deleted and not revoked, without PEM; RevokedMs says when.
+	Deleted(ctx context.Context) ([]Certificate, error)
 	// Purge drops certificates that ended before the given time. Revoked ones stay: their keys are blocked.
 	Purge(ctx context.Context, endedBeforeMs int64) error
 }
@@ -83,6 +85,9 @@ const (
 	FromCA     Origin = "ca"     // registered, of a client CA
 	Pinned     Origin = "pinned" // registered without a CA: its bytes are what is trusted
 )
+
+// ours says whether the intermediate of this gateway signed certificates of this origin.
+func (o Origin) ours() bool { return o != FromCA && o != Pinned }
 
 // Certificate is a device certificate. Times are Unix ms.
 type Certificate struct {

@@ -255,6 +255,12 @@ func (s *Identity) Revoked(ctx context.Context) ([]pki.Certificate, error) {
 	return queryCertificates(ctx, s.db.read, selectBare+`WHERE status = 'REVOKED'`)
 }
 
+// Deleted implements pki.Store.
+func (s *Identity) Deleted(ctx context.Context) ([]pki.Certificate, error) {
+	return queryCertificates(ctx, s.db.read, `SELECT id, spki_sha256, thing_name, serial, '', status, origin, not_before_ms, not_after_ms, issued_ms, changed_ms, deleted_ms
+		FROM certificates WHERE deleted_ms <> 0 AND status <> 'REVOKED'`)
+}
+
 // Purge implements pki.Store.
 func (s *Identity) Purge(ctx context.Context, endedBeforeMs int64) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
