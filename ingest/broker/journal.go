@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"path"
@@ -18,17 +16,22 @@ import (
 // Layout: docs/formats/sessions.md. Keys and values are those of records.go.
 //
 // put and delete change memory at once and the disk with the next sync. Syncs of several goroutines share one write and
-// one fsync. Safe for concurrent use; it never calls out while it holds its mutex.
+// one fsync; what is written together is there whole or not at all after a power cut. Safe for concurrent use; it never calls out
+// while it holds its mutex.
 type journal struct {
 	fs  vfs.FS
 	dir string
 	log *slog.Logger
 
+	// whole is held for reading while changes are made that belong together, for writing while those of a write are picked. It is taken
+	// before mu, and never while another mutex of the package is held.
+	whole sync.RWMutex
+
 	mu      sync.Mutex // guards what follows
 	cond    sync.Cond  // a flush has ended
 	live    map[string][]byte
 	liveLen int64  // bytes that a snapshot of live has
-	pending []byte // frames not written yet
+	pending []byte // the batch not written yet: batchHead bytes, and changes; or nothing
 	seq     uint64 // of the last change
 	synced  uint64 // changes up to here are on disk
 	busy    bool   // a flush is running; it alone uses file, end and spare
@@ -51,16 +54,14 @@ type waiter struct {
 const (
 	journalFile    = "sessions.log"
 	journalMagic   = "MUSTSESS"
-	journalVersion = 1
+	journalVersion = 2
 	journalHead    = 16
-	frameHead      = 8
-	maxFrame       = 1 << 20
+	batchHead      = 12
+	snapshotBatch  = 1 << 20 // a snapshot is cut into batches of about this size
 	compactSlack   = 1 << 20 // a log may be so much larger than four times what it holds
 	opPut          = 1
 	opDelete       = 2
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errJournalClosed = errors.New("the session log is closed")
 
@@ -80,7 +81,7 @@ func openJournal(filesystem vfs.FS, dir string, log *slog.Logger) (*journal, err
 	case err != nil:
 		return nil, fmt.Errorf("read session log %q: %w", name, err)
 	}
-	good, damage, err := j.replay(data)
+	version, good, damage, err := j.replay(data)
 	if err != nil {
 		return nil, fmt.Errorf("session log %q: %w", name, err)
 	}
@@ -99,6 +100,9 @@ func openJournal(filesystem vfs.FS, dir string, log *slog.Logger) (*journal, err
 		return nil, fmt.Errorf("write session log %q: %w", name, err)
 	}
 	log.Warn("session log could not be compacted; it is used as it is", "file", name, "err", err)
+	if version < journalVersion {
+		return j, nil // j.err lets the next write make a new file
+	}
 	if j.file, err = filesystem.Open(name); err != nil {
 		return nil, fmt.Errorf("open session log %q: %w", name, err)
 	}
@@ -109,106 +113,64 @@ func openJournal(filesystem vfs.FS, dir string, log *slog.Logger) (*journal, err
 	return j, nil
 }
 
-// replay applies data to live. good is where it stopped; damage says why, if that was not the end or a torn last frame.
-func (j *journal) replay(data []byte) (good int, damage string, err error) {
-	if len(data) < journalHead {
-		if len(data) > 0 {
-			damage = "file header cut"
-		}
-		return 0, damage, nil
-	}
-	if string(data[:8]) != journalMagic {
-		return 0, "file header", nil
-	}
-	if version := binary.LittleEndian.Uint16(data[8:]); version != journalVersion {
-		return 0, "", fmt.Errorf("format version %d is unknown: it was written by another version of muster, use that one", version)
-	}
-	for good = journalHead; good < len(data); {
-		rest := data[good:]
-		if len(rest) < frameHead {
-			return good, "", nil
-		}
-		size := binary.LittleEndian.Uint32(rest)
-		if size > maxFrame {
-			return good, "frame length", nil
-		}
-		if len(rest) < frameHead+int(size) {
-			return good, "", nil
-		}
-		body := rest[frameHead : frameHead+int(size)]
-		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(rest[4:]) {
-			if len(rest) == frameHead+int(size) {
-				return good, "", nil // the last write was torn
-			}
-			return good, "frame checksum", nil
-		}
-		op, key, value, ok := parseFrame(body)
-		if !ok {
-			return good, "frame content", nil
-		}
-		j.apply(op, key, value)
-		good += frameHead + int(size)
-	}
-	return good, "", nil
-}
-
-func parseFrame(body []byte) (op byte, key string, value []byte, ok bool) {
-	if len(body) < 1 || body[0] != opPut && body[0] != opDelete {
-		return 0, "", nil, false
-	}
-	size, n := binary.Uvarint(body[1:])
-	if n <= 0 || size > uint64(len(body)-1-n) {
-		return 0, "", nil, false
-	}
-	rest := body[1+n:]
-	return body[0], string(rest[:size]), bytes.Clone(rest[size:]), true
-}
-
-func appendFrame(dst []byte, op byte, key string, value []byte) []byte {
-	at := len(dst)
-	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, op)
-	dst = binary.AppendUvarint(dst, uint64(len(key)))
-	dst = append(dst, key...)
-	dst = append(dst, value...)
-	body := dst[at+frameHead:]
-	binary.LittleEndian.PutUint32(dst[at:], uint32(len(body)))
-	binary.LittleEndian.PutUint32(dst[at+4:], crc32.Checksum(body, castagnoli))
-	return dst
-}
-
-func frameLen(key string, value []byte) int64 { return int64(frameHead + 4 + len(key) + len(value)) }
+func changeLen(key string, value []byte) int64 { return int64(8 + len(key) + len(value)) }
 
 func (j *journal) apply(op byte, key string, value []byte) {
 	if old, ok := j.live[key]; ok {
-		j.liveLen -= frameLen(key, old)
+		j.liveLen -= changeLen(key, old)
 		delete(j.live, key)
 	}
 	if op == opPut {
 		j.live[key] = value
-		j.liveLen += frameLen(key, value)
+		j.liveLen += changeLen(key, value)
 	}
+}
+
+// together lets the changes that f makes reach the disk in one write, so that all or none of them survive. f must not wait for the disk, nor
+// call together; the caller holds no mutex of the package.
+func (j *journal) together(f func()) {
+	j.whole.RLock()
+	defer j.whole.RUnlock()
+	f()
 }
 
 // put sets key to value, which the journal keeps: the caller does not change it any more.
 func (j *journal) put(key string, value []byte) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.apply(opPut, key, value)
-	j.seq++
-	j.pending = appendFrame(j.pending, opPut, key, value)
+	j.change(opPut, key, value)
 }
 
-// delete removes key and says whether it was there; nothing is written where it was not.
-func (j *journal) delete(key string) bool {
+// putAll is put for several keys, together.
+func (j *journal) putAll(keys []string, values [][]byte) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, ok := j.live[key]; !ok {
-		return false
+	for i, key := range keys {
+		j.change(opPut, key, values[i])
 	}
-	j.apply(opDelete, key, nil)
+}
+
+// delete removes keys, together, and says whether one was there; nothing is written of those that were not.
+func (j *journal) delete(keys ...string) (there bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, key := range keys {
+		if _, ok := j.live[key]; ok {
+			there = true
+			j.change(opDelete, key, nil)
+		}
+	}
+	return there
+}
+
+// change makes one change in memory and lets it wait for the next write. The mutex is held.
+func (j *journal) change(op byte, key string, value []byte) {
+	j.apply(op, key, value)
 	j.seq++
-	j.pending = appendFrame(j.pending, opDelete, key, nil)
-	return true
+	if len(j.pending) == 0 {
+		j.pending = append(j.pending, make([]byte, batchHead)...)
+	}
+	j.pending = appendChange(j.pending, op, key, value)
 }
 
 // each calls f for every key and value, in no order; f must not call the journal.
@@ -290,10 +252,15 @@ func (j *journal) flush() error {
 	if j.err != nil || j.end+int64(len(j.pending)) > 4*j.liveLen+compactSlack {
 		return j.compactLocked()
 	}
-	frames, upTo := j.pending, j.seq
+	j.mu.Unlock()
+	j.whole.Lock()
+	j.mu.Lock()
+	batch, upTo := j.pending, j.seq
 	j.pending, j.spare = j.spare[:0], nil
 	j.mu.Unlock()
-	_, err := j.file.WriteAt(frames, j.end)
+	j.whole.Unlock()
+	sealBatch(batch)
+	_, err := j.file.WriteAt(batch, j.end)
 	if err == nil {
 		err = j.file.Sync()
 	}
@@ -303,9 +270,9 @@ func (j *journal) flush() error {
 		j.log.Error("session log could not be written; it is tried anew with every change", "file", path.Join(j.dir, journalFile), "err", err)
 		return j.err
 	}
-	j.end += int64(len(frames))
-	if cap(frames) <= compactSlack {
-		j.spare = frames
+	j.end += int64(len(batch))
+	if cap(batch) <= compactSlack {
+		j.spare = batch
 	}
 	j.synced = upTo
 	return nil
@@ -321,15 +288,14 @@ func (j *journal) compact() error {
 }
 
 func (j *journal) compactLocked() error {
-	data := make([]byte, journalHead, journalHead+int(j.liveLen))
-	copy(data, journalMagic)
-	binary.LittleEndian.PutUint16(data[8:], journalVersion)
-	for key, value := range j.live {
-		data = appendFrame(data, opPut, key, value)
-	}
+	j.mu.Unlock()
+	j.whole.Lock()
+	j.mu.Lock()
+	data := j.snapshot()
 	j.pending = j.pending[:0] // live has it
 	upTo, old := j.seq, j.file
 	j.mu.Unlock()
+	j.whole.Unlock()
 	file, err := j.replaceFile(data)
 	if err == nil && old != nil {
 		_ = old.Close() // replaced: nothing of it is needed
@@ -341,6 +307,28 @@ func (j *journal) compactLocked() error {
 	}
 	j.file, j.end, j.err, j.synced = file, int64(len(data)), nil, upTo
 	return nil
+}
+
+// snapshot returns a file that holds live and nothing else. The mutex is held.
+func (j *journal) snapshot() []byte {
+	data := make([]byte, journalHead, journalHead+int(j.liveLen)+batchHead)
+	copy(data, journalMagic)
+	binary.LittleEndian.PutUint16(data[8:], journalVersion)
+	start := len(data)
+	for key, value := range j.live {
+		if len(data) > start+snapshotBatch {
+			sealBatch(data[start:])
+			start = len(data)
+		}
+		if len(data) == start {
+			data = append(data, make([]byte, batchHead)...)
+		}
+		data = appendChange(data, opPut, key, value)
+	}
+	if len(data) > start {
+		sealBatch(data[start:])
+	}
+	return data
 }
 
 func (j *journal) replaceFile(data []byte) (vfs.File, error) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -245,9 +246,59 @@ func TestJournalSharesSyncs(t *testing.T) {
 	}
 }
 
-// TestJournalReadsKeptSample reads a file of every version of the format that was ever written.
-func TestJournalReadsKeptSample(t *testing.T) {
-	const name = "testdata/sessions-v1.log"
+// TestJournalTogether cuts the power while groups of changes are made: each is there whole or not at all.
+func TestJournalTogether(t *testing.T) {
+	for seed := range uint64(10) {
+		disk := vfs.NewMem()
+		j := mustOpen(t, disk, quiet())
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				for i := range 60 {
+					value := []byte(fmt.Sprint(i))
+					a, b := fmt.Sprint("a", g), fmt.Sprint("b", g)
+					switch {
+					case i%10 == 9:
+						j.delete(a, b)
+					case i%2 == 0:
+						j.together(func() {
+							j.put(a, value)
+							runtime.Gosched()
+							j.put(b, value)
+						})
+					default:
+						j.putAll([]string{a, b}, [][]byte{value, value})
+					}
+					if err := j.syncTo(j.changed()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			wg.Wait()
+		}()
+		for cut := seed * 1000; ; cut++ {
+			got := contents(mustOpen(t, disk.PowerCut(cut), quiet()))
+			for g := range 4 {
+				if a, b := got[fmt.Sprint("a", g)], got[fmt.Sprint("b", g)]; a != b {
+					t.Fatalf("cut %d: one half of a group is %q, the other %q", cut, a, b)
+				}
+			}
+			select {
+			case <-done:
+			default:
+				continue
+			}
+			break
+		}
+	}
+}
+
+// TestJournalReadsKeptSamples reads a file of every version of the format that was ever written.
+func TestJournalReadsKeptSamples(t *testing.T) {
 	m := &message{topic: "home/lamp", origin: "lamp-1", payload: []byte("on"), props: []byte{3, 0, 1, 'x'}, expiresAt: 4_000_000_000, qos: 1, retain: true}
 	s := &session{client: "lamp-1", thing: 7, thingName: "lamp-1", expirySec: 3600, offSince: 1_700_000_000}
 	d := &delivery{m: m, seq: 3, qos: 1, subIDs: []int{5, 300}, id: 9, released: true}
@@ -260,8 +311,8 @@ func TestJournalReadsKeptSample(t *testing.T) {
 		receivedKey("lamp-1", 77):           "",
 		retainedKey("home/lamp"):            string(appendMessage(nil, m)),
 	}
-	disk := vfs.NewMem()
 	if *update {
+		disk := vfs.NewMem()
 		j := mustOpen(t, disk, quiet())
 		for key, value := range want {
 			j.put(key, []byte(value))
@@ -275,18 +326,24 @@ func TestJournalReadsKeptSample(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(name, data, 0o644); err != nil {
+		if err := os.WriteFile(fmt.Sprintf("testdata/sessions-v%d.log", journalVersion), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = disk.MkdirAll("sessions", 0o700)
-	_ = disk.WriteFile("sessions/sessions.log", data, 0o600)
-	if got := contents(mustOpen(t, disk, quiet())); !maps.Equal(got, want) {
-		t.Fatalf("got %q\nwant %q", got, want)
+	for version := 1; version <= journalVersion; version++ {
+		data, err := os.ReadFile(fmt.Sprintf("testdata/sessions-v%d.log", version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := vfs.NewMem()
+		_ = disk.MkdirAll("sessions", 0o700)
+		_ = disk.WriteFile("sessions/sessions.log", data, 0o600)
+		if got := contents(mustOpen(t, disk, quiet())); !maps.Equal(got, want) {
+			t.Fatalf("version %d: got %q\nwant %q", version, got, want)
+		}
+		if now, _ := disk.ReadFile("sessions/sessions.log"); now[8] != journalVersion {
+			t.Fatalf("a file of version %d was left as it is", version)
+		}
 	}
 	// and the records mean what they did
 	back, ok := decodeDelivery(3, []byte(want[queueKey("lamp-1", 3)]))
@@ -302,14 +359,40 @@ func TestJournalReadsKeptSample(t *testing.T) {
 	}
 }
 
-// FuzzJournal opens arbitrary files: no panic, and what was read is what the next start reads.
-func FuzzJournal(f *testing.F) {
+// TestJournalOldFormatOnAFailingDisk opens a file of format 1 that cannot be replaced: nothing is written behind its frames.
+func TestJournalOldFormatOnAFailingDisk(t *testing.T) {
 	data, err := os.ReadFile("testdata/sessions-v1.log")
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Add(data)
-	f.Add(data[:len(data)-3])
+	disk := vfs.NewMem()
+	_ = disk.MkdirAll("sessions", 0o700)
+	_ = disk.WriteFile("sessions/sessions.log", data, 0o600)
+	disk.FailAt(3, errors.New("i/o error")) // MkdirAll and ReadFile come before the write
+	j := mustOpen(t, disk, quiet())
+	if now, _ := disk.ReadFile("sessions/sessions.log"); !bytes.Equal(now, data) {
+		t.Fatal("the fault came elsewhere")
+	}
+	before := len(contents(j))
+	j.put("new", []byte("x"))
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(mustOpen(t, disk, quiet())); len(got) != before+1 || before == 0 {
+		t.Fatalf("%d keys, then %d", before, len(got))
+	}
+}
+
+// FuzzJournal opens arbitrary files: no panic, and what was read is what the next start reads.
+func FuzzJournal(f *testing.F) {
+	for _, name := range []string{"testdata/sessions-v1.log", "testdata/sessions-v2.log"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)-3])
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		disk := vfs.NewMem()
 		_ = disk.MkdirAll("sessions", 0o700)

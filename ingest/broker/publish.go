@@ -46,6 +46,9 @@ func (l *link) Publish(p *lane.Publish) error {
 			return err
 		}
 		if again {
+			if l.b.journal.syncTo(l.b.journal.changed()) != nil { // its first copy may be on the way to the disk; logged there
+				return l.b.refuse(errSessionsLog)
+			}
 			l.answer(p, 0, "")
 			return nil
 		}
@@ -65,23 +68,21 @@ func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
 			return 0, "", err
 		}
 	}
-	wait := false
+	var m *message
 	if code == 0 {
-		m := l.b.newMessage(p, l.session.client)
-		if p.Retain {
-			if !l.b.retain(m) {
-				return l.refusedRetained(p)
-			}
-			wait = true
+		m = l.b.newMessage(p, l.session.client)
+	}
+	var wait, full bool
+	if p.QoS == 2 {
+		if m != nil { // before the message is taken over: after a crash between the two it comes again
+			l.b.hand(m, l.grant.ThingName, m.origin)
 		}
-		wait = l.b.route(m) || wait
+		l.b.journal.together(func() { wait, full = l.takeOver(m, p) })
+	} else if wait, full = l.takeOver(m, p); m != nil && !full {
 		l.b.hand(m, l.grant.ThingName, m.origin)
 	}
-	// Noted after the delivery: a crash between the two repeats the message, the other way round would lose it. PUBREC with
-	// an error ends the exchange, so then there is nothing to note [MQTT-4.3.3-9]; 3.1.1 has no such PUBREC.
-	if p.QoS == 2 && (code == 0 || l.c.Version() < 5) {
-		l.c.SetHeld(l.session.noteReceived(p.ID))
-		wait = true
+	if full {
+		return l.refusedRetained(p)
 	}
 	if p.QoS == 0 || !wait {
 		return code, reason, nil
@@ -90,6 +91,26 @@ func (l *link) accept(p *lane.Publish) (code byte, reason string, err error) {
 		return 0, "", l.b.refuse(errSessionsLog)
 	}
 	return code, reason, nil
+}
+
+// takeOver retains and routes m, which is nil for a message that was refused, and notes the packet id of QoS 2. wait says that the answer has to
+// wait for the journal, full that m is to be retained and there is no room.
+func (l *link) takeOver(m *message, p *lane.Publish) (wait, full bool) {
+	if m != nil && p.Retain {
+		if !l.b.retain(m) {
+			return false, true
+		}
+		wait = true
+	}
+	if m != nil {
+		wait = l.b.route(m) || wait
+	}
+	// PUBREC with an error ends the exchange, so then there is nothing to note [MQTT-4.3.3-9]; 3.1.1 has no such PUBREC.
+	if p.QoS == 2 && (m != nil || l.c.Version() < 5) {
+		l.c.SetHeld(l.session.noteReceived(p.ID))
+		wait = true
+	}
+	return wait, false
 }
 
 // refusedRetained decides on a message for which the retained quotas have no room: no false acknowledgement.

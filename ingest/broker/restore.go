@@ -76,6 +76,7 @@ func (b *Broker) restore() {
 			deliveries = append(deliveries, func() {
 				s := of(client)
 				if st, sent := states[client+"\x00"+rest]; sent {
+					delete(states, client+"\x00"+rest)
 					d.id, d.released = st.id, st.released
 					s.flight = append(s.flight, d)
 				} else {
@@ -88,6 +89,9 @@ func (b *Broker) restore() {
 	})
 	for _, place := range deliveries {
 		place()
+	}
+	for name := range states { // format 1 could leave one, which would become the state of a later message
+		b.journal.delete(string(keyState) + name)
 	}
 	for client, s := range b.sessions {
 		s.restoreOrder()

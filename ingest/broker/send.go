@@ -194,8 +194,7 @@ func (s *session) done(i int) {
 	}
 	s.queueBytes -= d.m.size()
 	if s.kept() {
-		s.b.journal.delete(queueKey(s.client, d.seq))
-		s.b.journal.delete(stateKey(s.client, d.seq))
+		s.b.journal.delete(queueKey(s.client, d.seq), stateKey(s.client, d.seq))
 	}
 }
 

@@ -128,12 +128,17 @@ func (s *session) forget() {
 
 // unsave removes the session's records but keeps it in memory: its client connects anew and wants no expiry.
 func (s *session) unsave() {
-	s.eachRecord(func(key string, _ func() []byte) { s.b.journal.delete(key) })
+	var keys []string
+	s.eachRecord(func(key string, _ func() []byte) { keys = append(keys, key) })
+	s.b.journal.delete(keys...)
 }
 
 // saveAll writes every record of a session that was not kept so far.
 func (s *session) saveAll() {
-	s.eachRecord(func(key string, value func() []byte) { s.b.journal.put(key, value()) })
+	var keys []string
+	var values [][]byte
+	s.eachRecord(func(key string, value func() []byte) { keys, values = append(keys, key), append(values, value()) })
+	s.b.journal.putAll(keys, values)
 }
 
 // eachRecord calls f with the key and the value of all that the journal has of the session while it is kept.

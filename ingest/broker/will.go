@@ -59,8 +59,8 @@ func (b *Broker) forgetWill(w *will) { b.journal.delete(willKey(w.client, w.seq)
 
 // fireWill publishes a will, if its client still has the right to.
 func (b *Broker) fireWill(w *will) {
-	defer b.forgetWill(w) // after its copies are in the journal: a crash between the two repeats it
 	if w.grant.Rights == nil && !b.recall(w) || !mayPublish(&w.grant, w.m.topic, w.m.retain) {
+		b.forgetWill(w)
 		b.env.Refuse("will not allowed any more")
 		return
 	}
@@ -68,10 +68,13 @@ func (b *Broker) fireWill(w *will) {
 	if w.expirySec >= 0 {
 		m.expiresAt = b.clock.Now().Unix() + w.expirySec
 	}
-	if m.retain {
-		b.retain(&m)
-	}
-	b.route(&m)
+	b.journal.together(func() {
+		if m.retain {
+			b.retain(&m)
+		}
+		b.route(&m)
+		b.forgetWill(w)
+	})
 	b.hand(&m, w.grant.ThingName, m.origin)
 	b.env.SparkplugWill(&w.grant, m.topic, m.payload)
 }
