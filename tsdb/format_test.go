@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -412,6 +414,107 @@ func FuzzGroup(f *testing.F) {
 			if buf, ok := p.append(nil, pending, values); ok {
 				check(buf)
 			}
+		}
+	})
+}
+
+// Rows that go from a pack into open runs as visits make the runs and last values that they make one by one.
+func FuzzVisits(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
+	for columns := range 4 {
+		many := []byte{byte(2 * columns)}
+		for i, rng := 0, rand.New(rand.NewPCG(3, 3)); i < 40_000; i++ {
+			if many = append(many, byte(rng.Uint32())); i < 2*columns {
+				many[i] &= 15
+			}
+		}
+		f.Add(many)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var pending []pendingRow
+		var values []Value
+		timeMs := [4]int64{1_700_000_000_000, 1_700_000_000_000, 5, 1 << 40}
+		r := reader{src: raw}
+		var layouts [3][]Value
+		for i := range layouts {
+			for j := range MetricID(r.byte()%9 + 1) {
+				tag := r.byte()
+				layouts[i] = append(layouts[i], Value{Metric: max(j, MetricID(tag>>4)), Kind: Kind(tag & 3), Exp: int8(tag>>2&3) - 2, Mantissa: r.varint() >> 1})
+			}
+		}
+		for r.err == nil && len(pending) < 6000 { // some rows of one thing with one layout
+			thing, ms := [...]ThingID{0, 0, 0, 0, 0, 1, 2, 3}[r.byte()%8], r.varint()%10_000
+			layout := layouts[[...]int{0, 0, 0, 0, 0, 0, 1, 2}[r.byte()%8]]
+			for range r.byte()%16 + 1 {
+				step := ms
+				if r.byte() > 200 {
+					step = -3 * ms
+				}
+				timeMs[thing] = min(max(0, timeMs[thing]+step), MaxTimeMs-1)
+				pending = append(pending, pendingRow{timeMs[thing], thing, uint32(len(layout)), uint32(len(values))})
+				for j := range layout {
+					layout[j].Mantissa += int64(int8(r.byte())) * int64(1+j*j*j)
+					v := layout[j]
+					if v.Kind == String {
+						v.Mantissa &= 1<<20 - 1
+					}
+					values = append(values, v)
+				}
+			}
+		}
+		var want, got live
+		want.start()
+		got.start()
+		var p packer
+		var rec record
+		var x replayGroup
+		var w visitor
+		for from := 0; from < len(pending); from += 500 { // groups
+			group := pending[from:min(from+500, len(pending))]
+			buf, ok := p.append(nil, group, values)
+			if !ok {
+				continue
+			}
+			text := uint32(0)
+			if _, err := rec.each(buf, func() bool {
+				sh := want.shard(rec.thing)
+				want.insert(sh, rec.thing, want.thing(sh, rec.thing), rec.timeMs, rec.values)
+				for _, v := range rec.values {
+					if v.Kind == String {
+						text = max(text, uint32(v.Mantissa))
+					}
+				}
+				return true
+			}); err != nil {
+				t.Fatal(err)
+			}
+			x.payload = buf
+			if x.decode(); x.err != nil || x.text != text {
+				t.Fatalf("%v, text %d, want %d", x.err, x.text, text)
+			}
+			for i := range x.visits.list {
+				v := &x.visits.list[i]
+				sh := got.shard(v.thing)
+				th := got.thing(sh, v.thing)
+				w.add(&got, sh, th, &x.visits, v, x.rec.pack.layouts[v.layout].before, len(raw)%16 == 0, func(timeMs int64, values []Value) {
+					got.insert(sh, v.thing, th, timeMs, values)
+				})
+			}
+		}
+		for id := range ThingID(4) {
+			a, b := got.shard(id).things[id], want.shard(id).things[id]
+			if a == nil || b == nil {
+				if a != b {
+					t.Fatalf("thing %d is %v, want %v", id, a, b)
+				}
+				continue
+			}
+			if !reflect.DeepEqual(a, b) {
+				t.Fatalf("thing %d\n got %+v\nwant %+v", id, a, b)
+			}
+		}
+		if got.samples.Load() != want.samples.Load() || got.minMs.Load() != want.minMs.Load() || got.maxMs.Load() != want.maxMs.Load() || got.bytes.Load() != want.bytes.Load() {
+			t.Fatal("other counts")
 		}
 	})
 }

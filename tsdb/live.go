@@ -194,16 +194,7 @@ func (l *live) insert(sh *shard, id ThingID, t *thing, timeMs int64, values []Va
 		t.layout = append(t.layout[:0], sh.next...)
 	}
 	l.push(sh, &t.open, sh.row)
-	t.open.minMs, t.open.maxMs = min(t.open.minMs, timeMs), max(t.open.maxMs, timeMs)
-	t.open.last.minMs, t.open.last.maxMs = min(t.open.last.minMs, timeMs), max(t.open.last.maxMs, timeMs)
-	t.open.lastMs = timeMs
-	t.open.rows++
-	t.open.samples += len(values)
-	l.samples.Add(int64(len(values)))
-	for least := l.minMs.Load(); timeMs < least && !l.minMs.CompareAndSwap(least, timeMs); least = l.minMs.Load() {
-	}
-	for most := l.maxMs.Load(); timeMs > most && !l.maxMs.CompareAndSwap(most, timeMs); most = l.maxMs.Load() {
-	}
+	l.added(&t.open, 1, len(values), timeMs, timeMs, timeMs)
 	watched, scanned := sh.watched.bounds, sh.scans.columns
 	for i := range values {
 		v := &values[i]
@@ -223,6 +214,20 @@ func (l *live) insert(sh *shard, id ThingID, t *thing, timeMs int64, values []Va
 	}
 	if t.open.rows >= runRows || t.open.size >= runBytes {
 		l.closeRun(sh, t)
+	}
+}
+
+// added counts rows that were pushed to o and its last section: their samples, the time of the last one, and the least and greatest time.
+func (l *live) added(o *openRun, rows, samples int, lastMs, minMs, maxMs int64) {
+	o.minMs, o.maxMs = min(o.minMs, minMs), max(o.maxMs, maxMs)
+	o.last.minMs, o.last.maxMs = min(o.last.minMs, minMs), max(o.last.maxMs, maxMs)
+	o.lastMs = lastMs
+	o.rows += rows
+	o.samples += samples
+	l.samples.Add(int64(samples))
+	for least := l.minMs.Load(); minMs < least && !l.minMs.CompareAndSwap(least, minMs); least = l.minMs.Load() {
+	}
+	for most := l.maxMs.Load(); maxMs > most && !l.maxMs.CompareAndSwap(most, maxMs); most = l.maxMs.Load() {
 	}
 }
 

@@ -282,83 +282,109 @@ func (u *unpacker) bytes(b *reader, dst []byte, most int) []byte {
 
 // append decodes all rows of the pack in b into rows and values, which it returns grown.
 func (u *unpacker) append(rows []pendingRow, values []Value, b *reader) ([]pendingRow, []Value) {
+	u.each(b, func(l *unpackLayout, _ int, thing ThingID, same int) bool {
+		for range same {
+			if !l.next(thing) {
+				return false
+			}
+			rows = append(rows, pendingRow{l.timeMs, thing, uint32(len(l.before)), uint32(len(values))})
+			values = append(values, l.before...)
+		}
+		return true
+	})
+	return rows, values
+}
+
+// each calls use for the rows of the pack in b: for those of one thing and one layout that stand together, which use decodes, at once. It ends
+// where use returns false, which is an error of b.
+func (u *unpacker) each(b *reader, use func(l *unpackLayout, layout int, thing ThingID, rows int) bool) {
 	left := u.open(b)
 	things, kinds := reader{src: u.things}, reader{src: u.kinds}
 	var thing uint64
 	for left > 0 && b.err == nil {
 		if len(things.src) == 0 {
 			b.fail()
-			break
+			return
 		}
 		thing += things.uvarintMax(math.MaxUint32)
 		same := int(things.uvarintMax(uint64(left-1))) + 1
 		if things.err != nil || thing > math.MaxUint32 {
 			b.fail()
-			break
+			return
 		}
 		left -= same
-		for ; same > 0; same-- {
+		for same > 0 {
 			at := kinds.uvarint()
 			if kinds.err != nil || at >= uint64(u.used) {
 				b.fail()
-				return rows, values
+				return
 			}
-			l := &u.layouts[at]
-			from := len(values)
-			var ok bool
-			if values, ok = l.append(values, ThingID(thing)); !ok {
+			rows := 1
+			for ; rows < same && at < 0x80 && len(kinds.src) > 0 && kinds.src[0] == byte(at); rows++ {
+				kinds.src = kinds.src[1:]
+			}
+			same -= rows
+			if !use(&u.layouts[at], int(at), ThingID(thing), rows) {
 				b.fail()
-				return rows, values
+				return
 			}
-			rows = append(rows, pendingRow{l.timeMs, ThingID(thing), uint32(len(l.before)), uint32(from)})
 		}
 	}
-	return rows, values
 }
 
-// append decodes the next row of the layout.
-func (l *unpackLayout) append(values []Value, thing ThingID) ([]Value, bool) {
+// next decodes the next row of the layout, which is of thing, into l.
+func (l *unpackLayout) next(thing ThingID) bool {
 	follows := l.thing == int64(thing)
-	d, ok := l.times.next(follows)
-	switch {
-	case !ok:
-		return values, false
-	case follows:
-		small := l.times.small[l.times.atSmall-1] < packEscape
-		passed := l.ms + d
-		l.timeMs += passed
-		l.learn(passed, small)
-	default:
+	if follows {
+		if _, ok := l.nextTime(); !ok {
+			return false
+		}
+	} else {
+		d, ok := l.times.next(false)
 		l.firstMs += d
 		l.thing, l.timeMs = int64(thing), l.firstMs
-	}
-	if l.timeMs < 0 || l.timeMs >= MaxTimeMs {
-		return values, false
+		if !ok || l.timeMs < 0 || l.timeMs >= MaxTimeMs {
+			return false
+		}
 	}
 	columns := l.columns[:len(l.before)]
 	for i := range l.before {
-		v := &l.before[i]
-		s := &columns[i]
-		if v.Kind == Float {
-			if len(s.large)-s.atLarge < 8 {
-				return values, false
-			}
-			v.Mantissa = int64(binary.LittleEndian.Uint64(s.large[s.atLarge:]))
-			s.atLarge += 8
-			continue
-		}
-		if follows && s.atSmall < len(s.small) && s.small[s.atSmall] < packEscape { // most of them
+		v, s := &l.before[i], &columns[i]
+		if follows && v.Kind != Float && s.atSmall < len(s.small) && s.small[s.atSmall] < packEscape { // most of them
 			v.Mantissa += unzigzag(uint64(s.small[s.atSmall]))
 			s.atSmall++
-			continue
+		} else if !s.nextOf(v, follows) {
+			return false
 		}
-		d, ok := s.next(follows)
-		if !ok {
-			return values, false
-		}
-		v.Mantissa += d
 	}
-	return append(values, l.before...), true
+	return true
+}
+
+// nextTime decodes the time of a row whose thing is that of the row before, and returns what passed since that one.
+func (l *unpackLayout) nextTime() (int64, bool) {
+	d, ok := l.times.next(true)
+	if !ok {
+		return 0, false
+	}
+	passed := l.ms + d
+	l.timeMs += passed
+	l.learn(passed, l.times.small[l.times.atSmall-1] < packEscape)
+	return passed, l.timeMs >= 0 && l.timeMs < MaxTimeMs
+}
+
+// nextOf makes v, of the row before, that of the next row.
+func (s *unpackStream) nextOf(v *Value, follows bool) bool {
+	if v.Kind == Float {
+		if len(s.large)-s.atLarge < 8 {
+			return false
+		}
+		v.Mantissa = int64(binary.LittleEndian.Uint64(s.large[s.atLarge:]))
+		s.atLarge += 8
+		return true
+	}
+	d, ok := s.next(follows)
+	v.Mantissa += d
+	return ok
 }
 
 // next returns the next number, of a row that follows one of its thing or not.

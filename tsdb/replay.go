@@ -50,6 +50,8 @@ type replay struct {
 	groups []replayGroup // the first used of them wait to be replayed
 	used   int
 	bytes  int // of their payloads
+
+	visitors [shardCount]visitor // one for each worker
 }
 
 // replayGroup is one group on its way back into memory.
@@ -57,8 +59,9 @@ type replayGroup struct {
 	head    groupHead
 	payload []byte // records of rows
 	rec     record
-	rows    []pendingRow
+	rows    []pendingRow // of a group that is no pack
 	values  []Value
+	visits  visits // of a pack
 	err     error
 
 	// The largest ids: damage may have taken their words.
@@ -159,6 +162,7 @@ func (r *replay) flush(number uint64) {
 		for i := range groups {
 			if groups[i].err == nil {
 				r.s.replayRows(&groups[i], worker, workers)
+				r.s.replayVisits(&r.visitors[worker], &groups[i], worker, workers)
 			}
 		}
 	})
@@ -185,32 +189,39 @@ func sideBySide(n int, do func(worker int)) {
 
 // decode decodes the rows of the group: all, or none of a group that does not decode.
 func (x *replayGroup) decode() {
-	x.rows, x.values = x.rows[:0], x.values[:0]
-	x.decodeRows()
+	x.rows, x.values, x.visits.list, x.err = x.rows[:0], x.values[:0], x.visits.list[:0], nil
 	x.metric, x.text, x.source = 0, 0, 0
-	for i := range x.rows {
-		if id := x.rows[i].thing; id >= FirstSource {
-			x.source = max(x.source, uint32(id-FirstSource)+1)
+	if len(x.payload) > 0 && x.payload[0] == recordPack { // alone, but for a version to come
+		x.decodeVisits()
+	} else {
+		x.decodeRows()
+	}
+}
+
+func (x *replayGroup) decodeVisits() {
+	b := reader{src: x.payload[1:]}
+	x.visits.decode(&x.rec.pack, &b)
+	if x.err = b.err; x.err == nil && len(b.src) > 0 {
+		x.err = errRecord
+	}
+	for i := range x.visits.list {
+		x.see(x.visits.list[i].thing)
+	}
+	for _, l := range x.rec.pack.layouts[:x.rec.pack.used] {
+		for i := range l.before {
+			x.metric = max(x.metric, uint32(l.before[i].Metric))
 		}
 	}
-	for i := range x.values {
-		v := &x.values[i]
-		x.metric = max(x.metric, uint32(v.Metric))
-		if v.Kind == String {
-			x.text = max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
-		}
+	x.text = x.visits.text
+}
+
+func (x *replayGroup) see(id ThingID) {
+	if id >= FirstSource {
+		x.source = max(x.source, uint32(id-FirstSource)+1)
 	}
 }
 
 func (x *replayGroup) decodeRows() {
-	if len(x.payload) > 0 && x.payload[0] == recordPack { // alone, but for a version to come: without a copy
-		b := reader{src: x.payload[1:]}
-		x.rows, x.values = x.rec.pack.append(x.rows, x.values, &b)
-		if x.err = b.err; x.err == nil && len(b.src) > 0 {
-			x.err = errRecord
-		}
-		return
-	}
 	_, x.err = x.rec.each(x.payload, func() bool {
 		row := pendingRow{timeMs: x.rec.timeMs, thing: x.rec.thing, from: uint32(len(x.values))}
 		if x.rec.kind == recordRow {
@@ -223,6 +234,16 @@ func (x *replayGroup) decodeRows() {
 		x.rows = append(x.rows, row)
 		return true
 	})
+	for i := range x.rows {
+		x.see(x.rows[i].thing)
+	}
+	for i := range x.values {
+		v := &x.values[i]
+		x.metric = max(x.metric, uint32(v.Metric))
+		if v.Kind == String {
+			x.text = max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
+		}
+	}
 }
 
 // replayRows puts the rows of a group into the shards of one of workers workers.
@@ -247,13 +268,33 @@ func (s *Store) replayRows(x *replayGroup, worker, workers int) {
 			s.deletions.Add(1)
 			t = nil
 		default:
-			if x.lost {
-				values = slices.DeleteFunc(values, s.dict.lost)
-			}
-			if t.fits(values) && len(values) > 0 {
-				s.live.insert(s.live.shard(row.thing), row.thing, t, row.timeMs, values)
-			}
+			s.replayRow(x, t, row.timeMs, values)
 		}
+	}
+}
+
+// replayVisits does the same with a group that is a pack, whose rows are no deletions.
+func (s *Store) replayVisits(w *visitor, x *replayGroup, worker, workers int) {
+	var t *thing
+	row := func(timeMs int64, values []Value) { s.replayRow(x, t, timeMs, values) }
+	for i := range x.visits.list {
+		v := &x.visits.list[i]
+		if int(v.thing%shardCount)%workers != worker {
+			continue
+		}
+		if t = s.replayThing(x, v.thing); t != nil {
+			w.add(&s.live, s.live.shard(v.thing), t, &x.visits, v, x.rec.pack.layouts[v.layout].before, x.lost, row)
+		}
+	}
+}
+
+// replayRow adds one row to t, without what it has of lost words.
+func (s *Store) replayRow(x *replayGroup, t *thing, timeMs int64, values []Value) {
+	if x.lost {
+		values = slices.DeleteFunc(slices.Clone(values), s.dict.lost)
+	}
+	if t.fits(values) && len(values) > 0 {
+		s.live.insert(s.live.shard(t.id), t.id, t, timeMs, values)
 	}
 }
 

@@ -19,6 +19,9 @@ const (
 
 var padding [runPadding]byte
 
+// mostRowBytes bounds a row of n values with the layout of the row before.
+func mostRowBytes(n int) int { return binary.MaxVarintLen64*(n+1) + 1 + (n+7)/8 }
+
 // encode appends one row with the layout next to dst and updates the columns' previous mantissas. same says that the row before, in the
 // section, has that layout.
 func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64, same bool) []byte {
