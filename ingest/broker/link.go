@@ -25,11 +25,15 @@ const (
 	codeInternal       = 0x83
 	codeQuota          = 0x97
 	codeNotFound       = 0x92
+	codeFilterInvalid  = 0x8f
+	codeUnspecified    = 0x80
 )
 
 var errNotAuthorized = lane.Violation{Code: codeNotAuthorized, Return: 0x05, Reason: "not authorized"}
 
 var errSmall = lane.Violation{Code: 0x95, Reason: "the client takes only packets that are too small"}
+
+var errSubscribedLarge = lane.Violation{Code: 0x95, Reason: "the answer is larger than the client takes"}
 
 var errSessionsLog = lane.Violation{Code: codeInternal, Reason: "sessions cannot be written to disk"}
 

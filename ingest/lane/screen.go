@@ -31,7 +31,7 @@ type Limits struct {
 	FirstPacketBytes int // the CONNECT
 	PropertyBytes    int // the properties of one packet, and of a will
 	TopicLevels      int // levels of a topic or filter beyond dt/<thing> or $aws/things/<thing>
-	Filters          int // filters of one SUBSCRIBE or UNSUBSCRIBE
+	Filters          int // filters of one SUBSCRIBE that are looked at; those beyond are refused
 	TopicAliases     int // highest topic alias
 	InFlight         int // unacknowledged QoS 1 and 2 messages of one client (receive maximum)
 }
@@ -209,18 +209,14 @@ func screenSubscribe(kind, version byte, r *reader, lim *Limits) Violation {
 			return v
 		}
 	}
-	n := 0
-	for r.left() > 0 || n == 0 {
+	for first := true; r.left() > 0 || first; first = false {
 		filter := r.bytes()
 		if r.short {
 			return malformed("no filter or a cut one") // [MQTT-3.8.3-2] [MQTT-3.10.3-2]
 		}
-		shared, v := checkFilter(filter, lim)
+		shared, v := checkFilter(filter)
 		if v.bad() {
 			return v
-		}
-		if n++; n > lim.Filters {
-			return Violation{Code: codeQuotaExceeded, Reason: "too many filters"}
 		}
 		if kind == typeUnsubscribe {
 			continue
@@ -336,14 +332,14 @@ func checkTopic(topic []byte, lim *Limits) Violation {
 	if bytes.IndexByte(topic, '+') >= 0 || bytes.IndexByte(topic, '#') >= 0 {
 		return Violation{Code: codeTopicInvalid, Reason: "topic with a wildcard"} // [MQTT-3.3.2-2]
 	}
-	if bytes.Count(topic, slash)+1 > lim.TopicLevels+prefixLevels(topic) {
+	if lim.tooDeep(topic) {
 		return Violation{Code: codeTopicInvalid, Reason: "topic with too many levels"}
 	}
 	return Violation{}
 }
 
-// checkFilter screens a topic filter (v5 sections 4.7 and 4.8.2) and says whether it is a shared one.
-func checkFilter(filter []byte, lim *Limits) (shared bool, v Violation) {
+// checkFilter screens the form of a topic filter (v5 sections 4.7 and 4.8.2) and says whether it is a shared one.
+func checkFilter(filter []byte) (shared bool, v Violation) {
 	if !validText(filter) {
 		return false, malformed("text not utf-8")
 	}
@@ -358,21 +354,16 @@ func checkFilter(filter []byte, lim *Limits) (shared bool, v Violation) {
 	if len(filter) == 0 {
 		return shared, bad // [MQTT-4.7.3-1]
 	}
-	levels := 0
-	for rest := filter; ; levels++ {
+	for rest := filter; ; {
 		level, after, found := bytes.Cut(rest, slash)
 		if len(level) > 1 && bytes.ContainsAny(level, "+#") || len(level) == 1 && level[0] == '#' && found {
 			return shared, bad // [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 		}
 		if !found {
-			break
+			return shared, v
 		}
 		rest = after
 	}
-	if levels+1 > lim.TopicLevels+prefixLevels(filter) {
-		return shared, Violation{Code: codeFilterInvalid, Reason: "filter with too many levels"}
-	}
-	return shared, v
 }
 
 var (
@@ -381,6 +372,13 @@ var (
 	awsPrefix   = []byte("$aws/")
 	dtPrefix    = []byte("dt/")
 )
+
+// TooDeep says whether a topic filter, without $share and group, has more levels than a topic may have.
+func (l *Limits) TooDeep(filter string) bool { return l.tooDeep([]byte(filter)) }
+
+func (l *Limits) tooDeep(topic []byte) bool {
+	return bytes.Count(topic, slash)+1 > l.TopicLevels+prefixLevels(topic)
+}
 
 // prefixLevels is how many levels of a topic belong to its prefix and are not counted: dt/<thing>, $aws/things/<thing>.
 func prefixLevels(topic []byte) int {

@@ -6,30 +6,52 @@ type Filter struct {
 	Options byte // v5 section 3.8.3.1; 3.1.1 has the QoS alone
 }
 
-// ReadFilters reads the body of a screened SUBSCRIBE, or UNSUBSCRIBE without options. subscriptionID is 0 where there is none.
-func ReadFilters(body []byte, version byte, options bool) (id uint16, subscriptionID int, filters []Filter) {
+// Subscribe is a SUBSCRIBE or UNSUBSCRIBE.
+type Subscribe struct {
+	ID             uint16
+	SubscriptionID int // 0: none
+	Filters        []Filter
+	More           int // filters that were not read
+}
+
+// ReadSubscribe reads the body of a screened SUBSCRIBE, of which it reads no more than most filters.
+func ReadSubscribe(body []byte, version byte, most int) Subscribe {
+	return readFilters(body, version, true, most)
+}
+
+// ReadUnsubscribe reads the body of a screened UNSUBSCRIBE.
+func ReadUnsubscribe(body []byte, version byte) Subscribe {
+	return readFilters(body, version, false, len(body))
+}
+
+func readFilters(body []byte, version byte, options bool, most int) (p Subscribe) {
 	r := reader{b: body}
-	id = r.u16()
+	p.ID = r.u16()
 	if version == 5 {
 		size, _ := r.varInt()
 		props := reader{b: r.take(size)}
 		for props.left() > 0 {
 			kind, _ := props.varInt()
 			if kind == propSubscriptionID {
-				subscriptionID, _ = props.varInt()
+				p.SubscriptionID, _ = props.varInt()
 			} else {
 				skipProperty(&props, kind)
 			}
 		}
 	}
 	for r.left() > 0 && !r.short {
-		f := Filter{Name: string(r.bytes())}
+		name := r.bytes()
+		var option byte
 		if options {
-			f.Options = r.u8()
+			option = r.u8()
 		}
-		filters = append(filters, f)
+		if len(p.Filters) < most {
+			p.Filters = append(p.Filters, Filter{string(name), option})
+		} else {
+			p.More++
+		}
 	}
-	return id, subscriptionID, filters
+	return p
 }
 
 // ReadDisconnect reads the session expiry interval from the body of a screened DISCONNECT, if it has one.
