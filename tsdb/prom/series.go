@@ -7,9 +7,7 @@ import (
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
-	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
-	"github.com/prometheus/prometheus/util/annotations"
 
 	"muster/tsdb"
 )
@@ -279,22 +277,3 @@ func (it *sampleIterator) AtFloatHistogram(*histogram.FloatHistogram) (int64, *h
 
 // Err implements chunkenc.Iterator.
 func (it *sampleIterator) Err() error { return it.err }
-
-// seriesSet hands out the series of a selection.
-type seriesSet struct {
-	list []series
-	pos  int // of the current series, plus one
-	err  error
-}
-
-func (s *seriesSet) Next() bool {
-	if s.err != nil || s.pos >= len(s.list) {
-		return false
-	}
-	s.pos++
-	return true
-}
-
-func (s *seriesSet) At() storage.Series                { return &s.list[s.pos-1] }
-func (s *seriesSet) Err() error                        { return s.err }
-func (s *seriesSet) Warnings() annotations.Annotations { return nil }
