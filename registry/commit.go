@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"muster/registry/standing"
 )
 
@@ -81,6 +83,11 @@ type transaction struct {
 	created int
 	memory  []func() // what to do to the memory after the commit, under fleet and mu
 	notices []notice
+}
+
+// told waits until the listeners were told all that happened before the call.
+func (r *Registry) told(ctx context.Context) error {
+	return r.submit(ctx, "", func(*transaction) error { return nil })
 }
 
 // submit hands a write to the writing goroutine and waits for its commit.
@@ -207,6 +214,7 @@ func (r *Registry) commitGroup(first *write) (next *write) {
 // commit makes a transaction durable, then visible, then known.
 func (r *Registry) commit(tx *transaction) error {
 	if len(tx.memory) == 0 {
+		r.deliver()
 		return nil
 	}
 	if tx.created > 0 {
@@ -270,7 +278,6 @@ type delta struct {
 	groups  []groupDelta
 	touched []touch
 	listed  []listing
-	filled  bool // windows have all their values now
 	due     bool // it is time for what changes with time alone
 }
 
@@ -288,7 +295,8 @@ type memberDelta struct {
 type groupDelta struct {
 	op    Op
 	group *groupRecord
-	from  *groupRecord // of a group that moved: the parent before
+	from  *groupRecord   // of a group that moved: the parent before
+	left  *bitset.BitSet // of a group that was deleted: the things that were in it
 }
 
 // touch is a thing of which something changed that is not in its record.

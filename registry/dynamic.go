@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -16,6 +17,7 @@ type dynamic struct {
 	engine   *standing.Engine
 	doc      document
 	settling bool // the engine changes memberships
+	starting bool // memberOf is made later
 	timed    bool // members may change with time alone
 	more     bool // not all that is due was done
 	nowMs    int64
@@ -26,7 +28,11 @@ type dynamic struct {
 	expressions Expressions // nil until FollowExpressions
 	problems    map[uint32]string
 
-	rouse chan struct{} // buffered: follow has something new to look at
+	why         map[uint32]string // what happened to a group that has no members yet
+	seenSinceMs int64             // groups were built since then that ask when things were seen; query.Never: none
+
+	rouse    chan struct{} // buffered: follow has something new to look at
+	building sync.Mutex    // held while groups are built, taken before fleet
 }
 
 // DynamicInput is what CreateDynamicGroup takes.
@@ -50,7 +56,16 @@ func (r *Registry) CreateDynamicGroup(ctx context.Context, in DynamicInput) (Gro
 	if err != nil {
 		return Group{}, err
 	}
-	return r.Group(made.Name)
+	return r.built(ctx, made.Name)
+}
+
+// built returns a dynamic group when it has its members, as far as these can be known, and the listeners were told of them.
+func (r *Registry) built(ctx context.Context, name string) (Group, error) {
+	r.build("the group's query was evaluated")
+	if err := r.told(ctx); err != nil {
+		return Group{}, err
+	}
+	return r.Group(name)
 }
 
 // DynamicUpdate is what UpdateDynamicGroup takes; zero fields leave things as they are.
@@ -63,7 +78,7 @@ type DynamicUpdate struct {
 	ExpectedVersion int64
 }
 
-// UpdateDynamicGroup changes a dynamic group. Its members follow in the same commit, as CreateDynamicGroup says.
+// UpdateDynamicGroup changes a dynamic group. Its members have followed when it returns, as CreateDynamicGroup says.
 func (r *Registry) UpdateDynamicGroup(ctx context.Context, in DynamicUpdate) (Group, error) {
 	update := GroupUpdate{
 		Name: in.Name, Description: in.Description, Attributes: in.Attributes, Merge: in.Merge, ExpectedVersion: in.ExpectedVersion, OfDynamic: true,
@@ -78,7 +93,7 @@ func (r *Registry) UpdateDynamicGroup(ctx context.Context, in DynamicUpdate) (Gr
 	if err != nil {
 		return Group{}, err
 	}
-	return r.Group(updated.Name)
+	return r.built(ctx, updated.Name)
 }
 
 func (r *Registry) checkDefinition(ctx context.Context, name string, d Definition) error {
@@ -118,6 +133,8 @@ func (r *Registry) startDynamic() {
 	y.engine = standing.New((*ruled)(r))
 	y.windows = map[query.Column]*window{}
 	y.problems = map[uint32]string{}
+	y.why = map[uint32]string{}
+	y.seenSinceMs = query.Never
 	y.rouse = make(chan struct{}, 1)
 	var rules []standing.Rule
 	for _, g := range r.groups.order {
@@ -134,71 +151,7 @@ func (r *Registry) startDynamic() {
 	}
 	y.engine.Put(rules...)
 	r.delta.reset()
-	r.beginWaiting("the gateway started")
-}
-
-// beginWaiting makes the members of the groups that have none yet what their queries say, as far as that can be known now. The caller
-// is in a change, or alone.
-func (r *Registry) beginWaiting(cause string) {
-	y := &r.dynamic
-	outer := y.settling
-	y.settling, y.nowMs = true, r.nowMs()
-	defer func() { y.settling = outer }()
-	r.watch()
-	y.engine.Each(func(rule standing.Rule) {
-		if g := r.groups.at(rule.Group); g.status != Active {
-			r.begin(rule, cause)
-		}
-	})
-	y.timed = y.engine.Timed()
-}
-
-// begin makes the members of a group what its query says, if that can be known yet, and else leaves it as it is. The caller is in a change.
-func (r *Registry) begin(rule standing.Rule, cause string) {
-	y := &r.dynamic
-	g := r.groups.at(rule.Group)
-	live, members := r.index.Live(), new(bitset.BitSet)
-	g.members.AddTo(members)
-	if rule.Listed || y.engine.Waits(rule.Group) {
-		return // evaluate will list its things, or beginWaiting comes back
-	}
-	sets := []*bitset.BitSet{nil, nil}
-	for i, m := range []*query.Matcher{rule.Enter, rule.Leave} {
-		if m == nil {
-			continue
-		}
-		for _, need := range m.Needs().Columns {
-			if w := y.windows[need.Column]; y.live == nil || need.Func != query.LastValue && (w == nil || !w.filled) {
-				return
-			}
-		}
-		sets[i] = r.matching(m)
-	}
-	y.engine.Begin(g.id, live, members, sets[0], sets[1], cause, y.nowMs)
-	r.setStatus(g, Active)
-}
-
-// matching returns the things that match. The caller is in a change.
-func (r *Registry) matching(m *query.Matcher) *bitset.BitSet {
-	y := &r.dynamic
-	windows := slices.ContainsFunc(m.Needs().Columns, func(t query.Threshold) bool { return t.Func != query.LastValue })
-	if !windows {
-		// Both of these end with an error only when their context does.
-		if p, err := m.Query().Plan(context.Background(), y.nowMs, y.live); err == nil {
-			if set, err := p.Run(context.Background(), r.index); err == nil {
-				return set
-			}
-		}
-	}
-	// The values of windows are at hand, and the plan would read them all again.
-	set := new(bitset.BitSet)
-	for id := range r.index.Live().EachSet() {
-		y.doc.reset(r.byID[id], y.nowMs)
-		if ok, _ := m.Matches(&y.doc, y.nowMs); ok {
-			set.Set(id)
-		}
-	}
-	return set
+	r.buildAll("the gateway started")
 }
 
 // ruled is the fleet as the engine of standing queries sees it.
@@ -219,6 +172,11 @@ func (f *ruled) Has(group, id uint32) bool { return f.groups.byID[group].members
 // Set implements standing.Fleet.
 func (f *ruled) Set(group, id uint32, in bool, cause string) {
 	(*Registry)(f).setMember(f.groups.byID[group], id, in, cause)
+}
+
+// SetAll implements standing.Fleet.
+func (f *ruled) SetAll(group uint32, members *bitset.BitSet, cause string) (changed *bitset.BitSet) {
+	return (*Registry)(f).setMembers(f.groups.byID[group], members, cause)
 }
 
 // settle lets the dynamic groups follow a change, at its end.
@@ -270,6 +228,11 @@ func (r *Registry) settle(d *delta) {
 		c.Columns = append(c.Columns, t.Columns...)
 	}
 	for _, g := range d.groups {
+		if g.op == Deleted && r.isNamed(g.group) {
+			for id := range g.left.EachSet() {
+				changes.of(uint32(id), "the group was deleted").addGroups(g.group)
+			}
+		}
 		if g.op != Moved {
 			continue
 		}
@@ -290,12 +253,19 @@ func (r *Registry) settle(d *delta) {
 	for _, l := range d.listed {
 		r.settleListing(l)
 	}
-	if d.filled {
-		r.beginWaiting("the group's query was evaluated")
-	}
 	if d.due {
 		y.more = y.engine.Due(y.nowMs, maxDue)
 	}
+}
+
+// isNamed says whether a dynamic group asks for a group, or for one above it.
+func (r *Registry) isNamed(g *groupRecord) bool {
+	for ; g != nil; g = g.parent {
+		if r.dynamic.engine.Names(g.name) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxDue bounds what one change does of what is due, so that queries and writes wait little for it.
@@ -310,6 +280,7 @@ func (r *Registry) settleRules(groups []groupDelta) {
 			continue
 		}
 		delete(y.problems, g.id)
+		delete(y.why, g.id)
 		if d.op == Deleted {
 			r.watch()
 			continue
@@ -320,11 +291,10 @@ func (r *Registry) settleRules(groups []groupDelta) {
 		}
 		y.engine.Put(rule)
 		r.watch()
-		cause := "the group was created"
+		y.why[g.id] = "the group was created"
 		if d.op == Updated {
-			cause = "the group's query was changed"
+			y.why[g.id] = "the group's query was changed"
 		}
-		r.begin(rule, cause)
 	}
 	r.rouse()
 }

@@ -120,7 +120,7 @@ func (r *Registry) evaluateOne(ctx context.Context, e Expressions, id uint32, a 
 		delete(r.dynamic.problems, id)
 		r.delta.listed = append(r.delta.listed, listing{g, set})
 	})
-	r.wakeWriter()
+	r.build("the PromQL of a group was evaluated") // others may name this one
 }
 
 // listing is what an expression found for a group.
@@ -137,12 +137,11 @@ func (r *Registry) settleListing(l listing) {
 		y.engine.List(l.group.id, l.set, "the PromQL was evaluated", y.nowMs)
 		return
 	}
-	members := new(bitset.BitSet)
-	l.group.members.AddTo(members)
-	l.set.InPlaceIntersection(r.index.Live())
-	y.engine.Begin(l.group.id, r.index.Live(), members, l.set, nil, "the PromQL was evaluated", y.nowMs)
+	d := y.engine.Draft(l.group.id)
+	d.Take(l.set, nil)
+	y.engine.Begin(d, r.index.Live(), "the PromQL was evaluated", y.nowMs)
 	r.setStatus(l.group, Active)
-	r.beginWaiting("the PromQL was evaluated")
+	delete(y.why, l.group.id)
 }
 
 // GroupProblem returns why the members of a dynamic group may be old, "" if they are not.

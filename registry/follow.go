@@ -34,7 +34,7 @@ func (r *Registry) follow() {
 		case <-r.unfollow:
 			return
 		case <-r.dynamic.rouse:
-			continue
+			r.build("the group's query was evaluated")
 		case <-crossed:
 			r.takeCrossings(live, windows)
 			select {
@@ -126,6 +126,9 @@ const seenLateMs = 5000
 func (r *Registry) lookWhoWasSeen(lookedMs int64) int64 {
 	nowMs := r.nowMs()
 	var touched []touch
+	r.fleet.Lock()
+	lookedMs, r.dynamic.seenSinceMs = min(lookedMs, r.dynamic.seenSinceMs), query.Never
+	r.fleet.Unlock()
 	r.fleet.RLock()
 	r.dynamic.engine.Unseen(func(id uint32) {
 		if page, i := r.presence.at(id); page != nil && page.seenMs[i].Load() >= lookedMs-seenLateMs {

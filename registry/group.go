@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/bits-and-blooms/bitset"
 )
 
 // Group is a thing group. The caller owns the map of a Group it got.
@@ -357,13 +359,11 @@ func (r *Registry) DeleteGroup(ctx context.Context, name string, expectedVersion
 		tx.DeleteGroups = append(tx.DeleteGroups, g.id)
 		r.planForgetTags(tx, groupResource(name))
 		tx.memory = append(tx.memory, func() {
-			for _, id := range g.members.Append(nil) {
-				r.setMember(g, id, false, "the group was deleted")
-			}
+			left := r.setMembers(g, new(bitset.BitSet), "the group was deleted")
 			r.unindexGroup(g, false)
 			r.groupIndex.RemoveThing(g.id)
 			r.groups.remove(g)
-			r.delta.groups = append(r.delta.groups, groupDelta{op: Deleted, group: g})
+			r.delta.groups = append(r.delta.groups, groupDelta{op: Deleted, group: g, left: left})
 		})
 		tx.notices = append(tx.notices, notice{group: &GroupChange{Op: Deleted, Group: g.group(), OldParent: g.group().Parent}})
 		return nil

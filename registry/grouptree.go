@@ -103,13 +103,16 @@ func (g *groupRecord) each(visit func(*groupRecord) bool) bool {
 
 // groupTree is all groups.
 type groupTree struct {
-	byName map[string]*groupRecord
-	byID   []*groupRecord // nil: deleted, or never given
-	order  []*groupRecord // by name
-	roots  []*groupRecord // by name
+	byName   map[string]*groupRecord
+	byFolded map[string][]*groupRecord // by name without case
+	byID     []*groupRecord            // nil: deleted, or never given
+	order    []*groupRecord            // by name
+	roots    []*groupRecord            // by name
 }
 
-func newGroupTree() groupTree { return groupTree{byName: map[string]*groupRecord{}} }
+func newGroupTree() groupTree {
+	return groupTree{byName: map[string]*groupRecord{}, byFolded: map[string][]*groupRecord{}}
+}
 
 // load adds groups in any order.
 func (t *groupTree) load(groups []Group) error {
@@ -146,6 +149,7 @@ func (t *groupTree) at(id uint32) *groupRecord {
 
 func (t *groupTree) add(g, parent *groupRecord) {
 	t.byName[g.name] = g
+	t.byFolded[g.folded] = append(t.byFolded[g.folded], g)
 	for int(g.id) >= len(t.byID) {
 		t.byID = append(t.byID, nil)
 	}
@@ -171,9 +175,18 @@ func (t *groupTree) siblings(g *groupRecord) *[]*groupRecord {
 
 func (t *groupTree) remove(g *groupRecord) {
 	delete(t.byName, g.name)
+	if same := removeGroup(t.byFolded[g.folded], g); len(same) > 0 {
+		t.byFolded[g.folded] = same
+	} else {
+		delete(t.byFolded, g.folded)
+	}
 	t.byID[g.id] = nil
 	t.order = removeByName(t.order, g)
 	*t.siblings(g) = removeByName(*t.siblings(g), g)
+}
+
+func removeGroup(list []*groupRecord, g *groupRecord) []*groupRecord {
+	return slices.DeleteFunc(list, func(other *groupRecord) bool { return other == g })
 }
 
 func insertByName(list []*groupRecord, g *groupRecord) []*groupRecord {

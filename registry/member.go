@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
@@ -43,7 +44,10 @@ func (r *Registry) regroup(ctx context.Context, thing string, add, remove []stri
 		if rec == nil {
 			return errNoThing(thing)
 		}
-		now := slices.Clone(r.groupsOf(rec.id))
+		var now []*groupRecord
+		for _, g := range r.groupsOf(rec.id) {
+			now = append(now, g)
+		}
 		var joined, left []*groupRecord
 		for _, name := range remove {
 			g, err := r.staticGroup(name)
@@ -131,41 +135,68 @@ func (r *Registry) setMember(g *groupRecord, id uint32, in bool, cause string) b
 	if in && !g.members.Add(id) || !in && !g.members.Remove(id) {
 		return false
 	}
-	old := r.groupsOf(id)
 	for int(id) >= len(r.memberOf) {
-		r.memberOf = append(r.memberOf, nil)
-	}
-	now := make([]*groupRecord, 0, len(old)+1)
-	sameName := false // another group of the thing has a name that differs in case only
-	for _, other := range old {
-		if other != g {
-			now = append(now, other)
-			sameName = sameName || other.folded == g.folded
-		}
+		r.memberOf = append(r.memberOf, index.Set{})
 	}
 	if in {
-		i, _ := slices.BinarySearchFunc(now, g.id, func(g *groupRecord, id uint32) int { return int(g.id) - int(id) })
-		now = slices.Insert(now, i, g)
+		r.memberOf[id].Add(g.id)
+	} else {
+		r.memberOf[id].Remove(g.id)
 	}
-	if len(now) == 0 {
-		now = nil
-	}
-	r.memberOf[id] = now
 	switch {
-	case sameName:
+	case slices.ContainsFunc(r.namesakes(g), func(other *groupRecord) bool { return other.members.Has(id) }):
 	case in:
 		r.index.Add(id, fieldGroups, g.name)
 	default:
 		r.index.Remove(id, fieldGroups, g.name)
 	}
-	m := MembershipChange{
-		Thing: id, ThingName: r.byID[id].name, Group: g.id, GroupName: g.name, Dynamic: g.dynamic != nil, Entered: in, Cause: cause,
-	}
 	if !r.dynamic.settling {
 		r.delta.members = append(r.delta.members, memberDelta{id, g, cause})
 	}
-	r.notify(notice{membership: &m})
+	r.notify(notice{members: &membersChange{group: g, dynamic: g.dynamic != nil, things: []*record{r.byID[id]}, entered: in, cause: cause}})
 	return true
+}
+
+// setMembers makes these things, which must exist, the direct members of a group, and no others: setMember for many at once. It returns those that
+// entered or left. The caller is in a change, and tells dynamic groups that name this one.
+func (r *Registry) setMembers(g *groupRecord, members *bitset.BitSet, cause string) (changed *bitset.BitSet) {
+	left := new(bitset.BitSet)
+	g.members.AddTo(left)
+	entered := members.Difference(left)
+	left.InPlaceDifference(members)
+	g.members = index.SetOf(members)
+	if top, any := entered.PreviousSet(max(entered.Len(), 1) - 1); any && int(top) >= len(r.memberOf) {
+		r.memberOf = append(r.memberOf, make([]index.Set, int(top)+1-len(r.memberOf))...)
+	}
+	if !r.dynamic.starting {
+		for id := range entered.EachSet() {
+			r.memberOf[id].Add(g.id)
+		}
+		for id := range left.EachSet() {
+			r.memberOf[id].Remove(g.id)
+		}
+	}
+	add, remove := entered, left
+	for _, other := range r.namesakes(g) {
+		theirs := new(bitset.BitSet)
+		other.members.AddTo(theirs)
+		add, remove = add.Difference(theirs), remove.Difference(theirs)
+	}
+	r.index.AddAll(add, fieldGroups, g.name)
+	r.index.RemoveAll(remove, fieldGroups, g.name)
+	r.notifyMembers(g, left, false, cause)
+	r.notifyMembers(g, entered, true, cause)
+	return entered.Union(left)
+}
+
+// namesakes returns the other groups whose names differ in case only: the index has the names of them once.
+func (r *Registry) namesakes(g *groupRecord) (list []*groupRecord) {
+	for _, other := range r.groups.byFolded[g.folded] {
+		if other != g {
+			list = append(list, other)
+		}
+	}
+	return list
 }
 
 // loadMember puts a thing into a group as the store has it.
@@ -177,12 +208,21 @@ func (r *Registry) loadMember(m Member) error {
 	return nil
 }
 
-// groupsOf returns the groups that a thing is in directly, by id ascending. Do not change it. The caller holds fleet or mu.
-func (r *Registry) groupsOf(id uint32) []*groupRecord {
-	if int(id) < len(r.memberOf) {
-		return r.memberOf[id]
+// groupsOf visits the groups that a thing is in directly, by id ascending; it may leave them meanwhile. The caller holds fleet or mu.
+func (r *Registry) groupsOf(id uint32) iter.Seq2[int, *groupRecord] {
+	return func(yield func(int, *groupRecord) bool) {
+		if int(id) >= len(r.memberOf) {
+			return
+		}
+		groups := &r.memberOf[id]
+		n := 0
+		for g, ok := groups.Next(0); ok; g, ok = groups.Next(g + 1) {
+			if !yield(n, r.groups.byID[g]) {
+				return
+			}
+			n++
+		}
 	}
-	return nil
 }
 
 // groupNamesOf returns their names, ascending; nil for none.

@@ -1,6 +1,10 @@
 package registry
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/bits-and-blooms/bitset"
+)
 
 // Change tells a listener what happened to a thing.
 type Change struct {
@@ -81,10 +85,30 @@ func (r *Registry) OnMembership(f func(MembershipChange)) {
 
 // notice is one of what listeners are told.
 type notice struct {
-	change     *Change
-	group      *GroupChange
-	typ        *TypeChange
-	membership *MembershipChange
+	change  *Change
+	group   *GroupChange
+	typ     *TypeChange
+	members *membersChange
+}
+
+// membersChange is the MembershipChange of one or many things.
+type membersChange struct {
+	group    *groupRecord
+	dynamic  bool
+	things   []*record
+	entered  bool
+	cause    string
+	revision int64
+}
+
+// each calls f for each thing.
+func (m *membersChange) each(f func(MembershipChange)) {
+	for _, rec := range m.things {
+		f(MembershipChange{
+			Thing: rec.id, ThingName: rec.name, Group: m.group.id, GroupName: m.group.name, Dynamic: m.dynamic, Entered: m.entered,
+			Cause: m.cause, Revision: m.revision,
+		})
+	}
 }
 
 // news is what listeners are still to be told, in order. Only the writing goroutine tells them.
@@ -120,13 +144,31 @@ func (r *Registry) notify(n notice) {
 			return
 		}
 		n.typ.Revision = revision
-	case n.membership != nil:
+	case n.members != nil:
 		if len(r.news.onMembership) == 0 {
 			return
 		}
-		n.membership.Revision = revision
+		n.members.revision = revision
 	}
 	r.news.waiting = append(r.news.waiting, n)
+}
+
+// notifyMembers notes which things entered or left a group. The caller is in a change.
+func (r *Registry) notifyMembers(g *groupRecord, things *bitset.BitSet, entered bool, cause string) {
+	if things.None() || !r.news.hearMembers() {
+		return
+	}
+	m := &membersChange{group: g, dynamic: g.dynamic != nil, things: make([]*record, 0, things.Count()), entered: entered, cause: cause}
+	for id := range things.EachSet() {
+		m.things = append(m.things, r.byID[id])
+	}
+	r.notify(notice{members: m})
+}
+
+func (n *news) hearMembers() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.onMembership) > 0
 }
 
 // wakeWriter lets the writing goroutine deliver, when it is not the one that made the change.
@@ -165,9 +207,9 @@ func (r *Registry) deliver() {
 			for _, f := range onType {
 				f(*n.typ)
 			}
-		case n.membership != nil:
+		case n.members != nil:
 			for _, f := range onMembership {
-				f(*n.membership)
+				n.members.each(f)
 			}
 		}
 	}

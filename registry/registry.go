@@ -140,7 +140,7 @@ type Registry struct {
 	types         map[string]*typeRecord
 	billing       map[string]*billingRecord
 	groups        groupTree
-	memberOf      [][]*groupRecord                  // by thing: the groups it is in, by id ascending; a slice is replaced, not changed
+	memberOf      []index.Set                       // by thing: the ids of the groups it is in
 	tags          map[string]map[string]string      // by resource and key
 	taggableKinds map[string]func(name string) bool // of Taggable
 

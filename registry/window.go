@@ -33,8 +33,9 @@ func (r *Registry) FollowTelemetry(t LiveTelemetry) {
 	r.JoinTelemetry(t)
 	r.change(func() {
 		r.dynamic.live = t
-		r.beginWaiting("the gateway started")
+		r.watch()
 	})
+	r.build("the gateway started")
 	r.rouse()
 }
 
@@ -178,10 +179,8 @@ func (r *Registry) readWindows(live LiveTelemetry, windows []*window) (behind in
 		}
 		behind += w.queued
 		if w.queued == 0 && !w.filled {
-			r.change(func() {
-				w.filled = true
-				r.delta.filled = true
-			})
+			r.change(func() { w.filled = true })
+			r.build("the windows of the group's query were read")
 		}
 	}
 	return behind

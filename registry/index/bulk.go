@@ -1,6 +1,11 @@
 package index
 
-import "github.com/bits-and-blooms/bitset"
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/bits-and-blooms/bitset"
+)
 
 // AddAll is Add of one value for many things, none of which must have it already. It is much faster.
 func (x *Index) AddAll(things *bitset.BitSet, field, value string) {
@@ -119,18 +124,36 @@ func (s *Set) Next(from uint32) (id uint32, ok bool) {
 		at, ok := s.bits.NextSet(uint(from))
 		return uint32(at), ok
 	}
-	lo, hi := 0, len(s.list)
-	for lo < hi {
-		if mid := (lo + hi) / 2; s.list[mid] < from {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo == len(s.list) {
+	i, _ := slices.BinarySearch(s.list, from)
+	if i == len(s.list) {
 		return 0, false
 	}
-	return s.list[lo], true
+	return s.list[i], true
+}
+
+// AppendRange appends the ids that are at least from and below to, ascending.
+func (s *Set) AppendRange(dst []uint32, from, to uint32) []uint32 {
+	if s.bits == nil {
+		i, _ := slices.BinarySearch(s.list, from)
+		n, _ := slices.BinarySearch(s.list[i:], to)
+		return append(dst, s.list[i:i+n]...)
+	}
+	words := s.bits.Words()
+	for w := int(from / 64); w < len(words) && w*64 < int(to); w++ {
+		for rest := words[w]; rest != 0; rest &= rest - 1 {
+			if id := uint32(w*64 + bits.TrailingZeros64(rest)); id >= from && id < to {
+				dst = append(dst, id)
+			}
+		}
+	}
+	return dst
+}
+
+// SetOfList makes a set of ascending ids, of which it keeps nothing.
+func SetOfList(ids []uint32) Set {
+	s := newSet(ids)
+	s.list = slices.Clone(s.list)
+	return s
 }
 
 func (s *Set) addAll(things *bitset.BitSet) {

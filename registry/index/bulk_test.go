@@ -87,6 +87,9 @@ func TestSetOf(t *testing.T) {
 		if !reflect.DeepEqual(got, ids) || s.Count() != len(ids) {
 			t.Errorf("a set of %v is %v", ids, got)
 		}
+		if some := s.AppendRange(nil, 2, 4); len(ids) == 4 && !reflect.DeepEqual(some, []uint32{2, 3}) {
+			t.Errorf("of %v %v are from 2 up to 4", ids, some)
+		}
 	}
 	dense := new(bitset.BitSet)
 	for id := uint(1); id < 1000; id += 3 {
@@ -95,6 +98,14 @@ func TestSetOf(t *testing.T) {
 	s := index.SetOf(dense)
 	if id, ok := s.Next(5); !ok || id != 7 || s.Count() != int(dense.Count()) {
 		t.Errorf("the first from 5 on is %d %v, of %d", id, ok, s.Count())
+	}
+	if some := s.AppendRange(nil, 4, 100); len(some) != 32 || some[0] != 4 || some[31] != 97 {
+		t.Errorf("from 4 up to 100 there are %v", some)
+	}
+	list := s.Append(nil)
+	same := index.SetOfList(list)
+	if list[0] = 5; !reflect.DeepEqual(same.Append(nil), s.Append(nil)) {
+		t.Error("a set of a list is another one")
 	}
 	if s.Add(2); dense.Test(2) {
 		t.Error("the set shares its bits")

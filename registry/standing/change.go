@@ -101,10 +101,11 @@ func (e *Engine) settle(id uint32, cause string, nowMs int64) {
 // weigh decides whether a thing enters or leaves the group of a rule now, and notes when to ask again. It reports whether it did.
 func (e *Engine) weigh(r *rule, id uint32, d query.Document, cause string, nowMs int64) bool {
 	if !r.begun {
+		r.missed.Set(uint(id))
 		return false
 	}
 	in := e.fleet.Has(r.Group, id)
-	wants, untilMs := e.wants(r, id, d, in, nowMs)
+	wants, untilMs := r.wants(id, d, in, nowMs, &r.ifSeen)
 	if wants == in {
 		delete(r.sinceMs, id)
 		e.plan(r, id, untilMs)
@@ -127,13 +128,14 @@ func (e *Engine) weigh(r *rule, id uint32, d query.Document, cause string, nowMs
 	}
 	delete(r.sinceMs, id)
 	e.fleet.Set(r.Group, id, wants, cause)
-	_, untilMs = e.wants(r, id, d, wants, nowMs) // it is another question now
+	_, untilMs = r.wants(id, d, wants, nowMs, &r.ifSeen) // it is another question now
 	e.plan(r, id, untilMs)
 	return true
 }
 
-// wants says whether a thing that is in the group of a rule, or not, should be in it, and until when that holds.
-func (e *Engine) wants(r *rule, id uint32, d query.Document, in bool, nowMs int64) (wants bool, untilMs int64) {
+// wants says whether a thing that is in the group of a rule, or not, should be in it, and until when that holds. It notes in ifSeen whether that may
+// change when the thing is seen.
+func (r *rule) wants(id uint32, d query.Document, in bool, nowMs int64, ifSeen *bitset.BitSet) (wants bool, untilMs int64) {
 	if r.Listed {
 		return r.listed.Test(uint(id)), query.Never
 	}
@@ -144,14 +146,14 @@ func (e *Engine) wants(r *rule, id uint32, d query.Document, in bool, nowMs int6
 		if r.seen {
 			for _, ms := range []int64{nowMs, farMs} {
 				if seen, _ := m.Matches(seenAt{d, ms}, nowMs); seen != ok {
-					r.ifSeen.Set(uint(id))
+					ifSeen.Set(uint(id))
 				}
 			}
 		}
 		return ok
 	}
 	if r.seen {
-		r.ifSeen.Clear(uint(id))
+		ifSeen.Clear(uint(id))
 	}
 	switch {
 	case r.Leave == nil:
@@ -197,7 +199,7 @@ func (e *Engine) Unseen(f func(id uint32)) {
 func (e *Engine) Forget(id uint32) {
 	for _, r := range e.order {
 		delete(r.sinceMs, id)
-		delete(r.dueMs, id)
+		delete(r.plans.dueMs, id)
 		if r.seen {
 			r.ifSeen.Clear(uint(id))
 		}
@@ -205,52 +207,6 @@ func (e *Engine) Forget(id uint32) {
 			r.listed.Clear(uint(id))
 		}
 	}
-}
-
-// Begin makes the members of a rule what its queries say now, whatever they were and without waiting for EnterAfter and LeaveAfter. matches has
-// the things that match Enter, and Leave if there is one, by the index. Each thing that enters or leaves is held against
-// the rules that name the group.
-func (e *Engine) Begin(group uint32, live, members, enter, leave *bitset.BitSet, cause string, nowMs int64) {
-	r := e.rules[group]
-	if r == nil {
-		return
-	}
-	if r.Listed {
-		r.listed = *enter.Clone()
-	}
-	r.begun = true
-	wanted := enter.Clone()
-	if leave != nil {
-		wanted.InPlaceDifference(leave)
-	}
-	clear(r.sinceMs)
-	clear(r.dueMs)
-	changed := wanted.SymmetricDifference(members)
-	for id := range changed.EachSet() {
-		if !live.Test(id) {
-			continue
-		}
-		in := wanted.Test(id)
-		e.fleet.Set(group, uint32(id), in, cause)
-		if named := e.whoName(r.folded); len(named) > 0 {
-			e.asked.ClearAll()
-			e.ask(named)
-			e.settle(uint32(id), cause, nowMs)
-		}
-	}
-	if r.seen || r.timed() {
-		for id := range live.EachSet() {
-			if d := e.fleet.Document(uint32(id)); d != nil {
-				_, untilMs := e.wants(r, uint32(id), d, wanted.Test(id), nowMs)
-				e.plan(r, uint32(id), untilMs)
-			}
-		}
-	}
-}
-
-// timed says whether the answer of a rule changes with time alone.
-func (r *rule) timed() bool {
-	return slices.ContainsFunc(r.matchers(), func(m *query.Matcher) bool { return m.Needs().Timed })
 }
 
 // List says which things a Listed rule finds, and holds those that this changes against it.

@@ -25,6 +25,8 @@ type Fleet interface {
 	// Has says whether a thing is a member of the group of a rule, Set makes it one or not. cause is a sentence without its full stop.
 	Has(group, id uint32) bool
 	Set(group, id uint32, in bool, cause string)
+	// SetAll makes these things the members of the group of a rule, and no others, and returns those that entered or left. It keeps no reference.
+	SetAll(group uint32, members *bitset.BitSet, cause string) (changed *bitset.BitSet)
 }
 
 // Rule says which things are members of a group.
@@ -43,14 +45,16 @@ type Rule struct {
 // rule is a Rule in the engine.
 type rule struct {
 	Rule
-	folded string
-	rank   int // place in Engine.order
-	// sinceMs is since when a thing asks to enter or leave, where that takes some time; dueMs when to look at it again.
-	sinceMs, dueMs map[uint32]int64
-	listed         bitset.BitSet // of a rule with Listed
-	begun          bool          // Begin was called: its members are kept up to date
-	seen           bool          // it asks when things were last seen
-	ifSeen         bitset.BitSet // things whose answer may change when they are seen
+	folded  string
+	rank    int              // place in Engine.order
+	sinceMs map[uint32]int64 // since when a thing asks to enter or leave, where that takes some time
+	plans   plans            // when to look at things again
+	turnMs  int64            // the time that the schedule has of the rule
+	listed  bitset.BitSet    // of a rule with Listed
+	begun   bool             // Begin was called: its members are kept up to date
+	missed  bitset.BitSet    // until then: things that would have been looked at
+	seen    bool             // it asks when things were last seen
+	ifSeen  bitset.BitSet    // things whose answer may change when they are seen
 }
 
 // Engine keeps rules.
@@ -158,7 +162,7 @@ func (r *Rule) groups() (list []*index.Match) {
 func (e *Engine) Put(rules ...Rule) {
 	for _, r := range rules {
 		e.drop(r.Group)
-		added := &rule{Rule: r, folded: index.Fold(r.Name), sinceMs: map[uint32]int64{}, dueMs: map[uint32]int64{}}
+		added := &rule{Rule: r, folded: index.Fold(r.Name), sinceMs: map[uint32]int64{}, plans: newPlans(), turnMs: query.Never}
 		e.rules[r.Group] = added
 		e.byName[added.folded] = append(e.byName[added.folded], added)
 	}
@@ -183,7 +187,6 @@ func (e *Engine) drop(group uint32) bool {
 	} else {
 		delete(e.byName, old.folded)
 	}
-	clear(old.dueMs) // what the schedule has of it is skipped
 	return true
 }
 
@@ -271,6 +274,9 @@ func (e *Engine) Len() int { return len(e.rules) }
 func (e *Engine) Waits(group uint32) bool {
 	return slices.ContainsFunc(dependsOn(e.rules[group], e.byName), func(r *rule) bool { return !r.begun })
 }
+
+// Names says whether a rule asks for a group of that name.
+func (e *Engine) Names(group string) bool { return len(e.whoName(index.Fold(group))) > 0 }
 
 // Each calls f for all rules, those that are named before those that name them.
 func (e *Engine) Each(f func(Rule)) {
