@@ -46,7 +46,7 @@ func (r *Registry) FindThings(dst *bitset.BitSet, isField func(name string) bool
 		}
 		for _, m := range matches {
 			// It ends early with its context only.
-			if _, err := r.index.Select(context.Background(), dst, field, m); err != nil {
+			if _, err := r.index.Select(context.Background(), dst, field, m, nil); err != nil {
 				panic("BUG: " + err.Error())
 			}
 		}

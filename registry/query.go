@@ -237,7 +237,7 @@ func (r *Registry) searchGroups(ctx context.Context, in QueryInput, f func(*bits
 func (r *Registry) filter(ctx context.Context, set *bitset.BitSet, in QueryInput) error {
 	only := func(field string, m *index.Match, negative bool) error {
 		some := new(bitset.BitSet)
-		_, err := r.index.Select(ctx, some, field, m)
+		_, err := r.index.Select(ctx, some, field, m, set)
 		if negative {
 			set.InPlaceDifference(some)
 		} else {

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"runtime"
-	"strings"
 	"sync"
 
 	"muster/registry/index"
@@ -11,17 +10,6 @@ import (
 // loadIndex builds the index of all things; Open has nobody else yet.
 func (r *Registry) loadIndex(records []*record) {
 	x := index.New(fieldName, func(id uint32) string { return r.byID[id].name })
-	x.Forward(func(id uint32, field string) (string, bool) {
-		if field == fieldName {
-			return r.byID[id].name, true
-		}
-		key, ok := strings.CutPrefix(field, fieldAttribute)
-		if !ok {
-			return "", false
-		}
-		value, _ := r.byID[id].attribute(key)
-		return value, true
-	})
 	r.index = x
 	fields := make(chan func()) // that are loaded at the same time
 	var workers sync.WaitGroup

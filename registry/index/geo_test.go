@@ -209,7 +209,7 @@ func TestGeoSearch(t *testing.T) {
 			}
 			m := index.Geo(s)
 			set := bitset.New(0)
-			if _, err := x.Select(context.Background(), set, "pos", m); err != nil {
+			if _, err := x.Select(context.Background(), set, "pos", m, nil); err != nil {
 				t.Fatal(err)
 			}
 			for id, p := range at {

@@ -21,7 +21,6 @@ import (
 type Index struct {
 	nameField string                 // the field that orders things that are equal otherwise
 	name      func(id uint32) string // value of nameField, as it is
-	value     func(id uint32, field string) (string, bool)
 	live      bitset.BitSet
 	fields    map[string]*field
 	loading   sync.Mutex // guards fields while they are loaded
@@ -35,10 +34,6 @@ func New(nameField string, name func(id uint32) string) *Index {
 	return &Index{nameField: nameField, name: name, fields: map[string]*field{}, columns: map[string]*Column{},
 		elsewhere: map[string]func(*bitset.BitSet, *Match) int{}}
 }
-
-// Forward tells the index how to get the value of a thing, which Keep needs; false for fields that it does not have or
-// that have several values.
-func (x *Index) Forward(value func(id uint32, field string) (string, bool)) { x.value = value }
 
 // SelectField makes a field that is kept elsewhere and can be matched only: no order, no aggregates. lookUp sets the bits
 // of the things that match and returns how many values it looked at; it must be fast and safe for concurrent use.

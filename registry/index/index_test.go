@@ -79,7 +79,7 @@ func TestMemory(t *testing.T) {
 		for id := uint32(1); id <= n; id += 997 {
 			for _, f := range fields[:8] {
 				set.ClearAll()
-				if _, err := x.Select(context.Background(), set, f.name, index.Word(f.value(id))); err != nil || !set.Test(uint(id)) {
+				if _, err := x.Select(context.Background(), set, f.name, index.Word(f.value(id)), nil); err != nil || !set.Test(uint(id)) {
 					t.Fatalf("bulk %v: thing %d is not found by %s: %v", bulk, id, f.name, err)
 				}
 			}
@@ -112,7 +112,7 @@ func TestLongValues(t *testing.T) {
 	set := new(bitset.BitSet)
 	for id := uint32(1); id <= 2000; id++ {
 		set.ClearAll()
-		_, err := x.Select(context.Background(), set, "v", index.Word(long(id)))
+		_, err := x.Select(context.Background(), set, "v", index.Word(long(id)), nil)
 		if err != nil || set.Test(uint(id)) != have[id] || set.Count() > 1 {
 			t.Fatalf("thing %d is found: %v, should be: %v, %v", id, set.Test(uint(id)), have[id], err)
 		}

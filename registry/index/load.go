@@ -155,7 +155,7 @@ func (f *field) fill(o *order, list []loaded, all []uint32) []uint32 {
 	return all
 }
 
-// shrinkLast takes the spare room out of the last chunk.
+// shrinkLast takes the spare room out of the last chunk, and notes its grams.
 func (o *order) shrinkLast() {
 	if n := len(o.chunks); n > 0 {
 		o.chunks[n-1] = o.chunks[n-1].slice(0, len(o.chunks[n-1].refs))

@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"math/bits"
 	"regexp"
 	"strings"
 	"unicode"
@@ -14,13 +15,13 @@ import (
 // Match says which values a term matches. All texts in it are folded. It is made by the functions below and never
 // changes: safe for concurrent use.
 type Match struct {
-	kind    matchKind
-	text    string         // word, contains; of a glob the literal before its first wildcard
-	words   []string       // phrase
-	glob    string         // with AnyRun and AnyOne
-	suffix  string         // the whole glob but its first AnyRun; "": it is another one
-	regex   *regexp.Regexp // against the folded value
-	literal string         // what every match has in it; "": nothing known
+	kind     matchKind
+	text     string         // word, contains; of a glob and a regex what the word or the value begins with
+	allBegin bool           // all that begin with text match
+	words    []string       // phrase
+	glob     string         // with AnyRun and AnyOne
+	regex    *regexp.Regexp // against the folded value
+	grams    grams          // that every value has which matches
 
 	lo, hi         string // between
 	noLo, noHi     bool
@@ -53,7 +54,9 @@ const (
 func Exists() *Match { return &Match{kind: exists} }
 
 // Word matches values that have that word.
-func Word(text string) *Match { return &Match{kind: word, text: Fold(text), literal: Fold(text)} }
+func Word(text string) *Match {
+	return &Match{kind: word, text: Fold(text), grams: gramsOf(Fold(text))}
+}
 
 // Phrase matches values that have these words one after the other.
 func Phrase(text string) *Match {
@@ -63,34 +66,28 @@ func Phrase(text string) *Match {
 	}
 	m := &Match{kind: phrase, words: words}
 	for _, w := range words {
-		if len(w) > len(m.literal) {
-			m.literal = w
-		}
+		m.grams.addWord(w)
 	}
 	return m
 }
 
 // Contains matches values that have the text somewhere in them.
 func Contains(text string) *Match {
-	return &Match{kind: contains, text: Fold(text), literal: Fold(text)}
+	m := &Match{kind: contains, text: Fold(text)}
+	m.grams.addPiece(edges(m.text))
+	return m
 }
 
 // Glob matches values that have a word of that form.
 func Glob(pattern string) *Match {
 	m := &Match{kind: glob, glob: Fold(pattern)}
+	m.grams.addGlob(m.glob)
 	if inner := strings.Trim(m.glob, string(AnyRun)); len(inner)+2 <= len(m.glob) && m.glob[0] == AnyRun && m.glob[len(m.glob)-1] == AnyRun &&
 		!strings.ContainsAny(inner, string([]rune{AnyRun, AnyOne})) && !hasSpace(inner) {
 		return Contains(inner) // what has no white space is within a word
 	}
 	m.text = m.glob[:strings.IndexAny(m.glob, string([]rune{AnyRun, AnyOne}))]
-	for part := range strings.FieldsFuncSeq(m.glob, func(r rune) bool { return r == AnyRun || r == AnyOne }) {
-		if len(part) > len(m.literal) {
-			m.literal = part
-		}
-	}
-	if m.glob == string(AnyRun)+m.literal { // looking at the ends is faster than looking for it
-		m.suffix, m.literal = m.literal, ""
-	}
+	m.allBegin = m.glob == m.text+string(AnyRun)
 	return m
 }
 
@@ -143,9 +140,6 @@ func (m *Match) verify(value []byte, oneWord bool) bool {
 		}
 		return !oneWord && eachWord(value, func(w []byte) bool { return string(w) == m.text })
 	case glob:
-		if oneWord && m.suffix != "" {
-			return bytes.HasSuffix(value, []byte(m.suffix))
-		}
 		if oneWord {
 			return globMatch(m.glob, value)
 		}
@@ -221,9 +215,10 @@ func globMatch(pattern string, text []byte) bool {
 	return p == len(pattern)
 }
 
-// Select sets in dst the bit of every thing with a value of the field that matches. It returns how many different
-// values it looked at, and ctx's error when ctx ends first; dst is then of no use.
-func (x *Index) Select(ctx context.Context, dst *bitset.BitSet, field string, m *Match) (values int, err error) {
+// Select sets in dst the bit of every thing with a value of the field that matches. Only those in among matter, nil for all:
+// of others it may set the bit or not. It returns how many different values it looked at, and ctx's error when ctx ends
+// first; dst is then of no use.
+func (x *Index) Select(ctx context.Context, dst *bitset.BitSet, field string, m *Match, among *bitset.BitSet) (values int, err error) {
 	if c := x.columns[field]; c != nil {
 		c.match(dst, &x.live, m)
 		return int(x.live.Count()), nil
@@ -257,14 +252,14 @@ func (x *Index) Select(ctx context.Context, dst *bitset.BitSet, field string, m 
 			return 0, nil
 		}
 	}
-	n, err := f.scan(ctx, &f.numbers, dst, m)
+	n, err := f.scan(ctx, &f.numbers, dst, m, among)
 	if err != nil {
 		return n, err
 	}
-	if m.kind == between || m.kind == glob && f.spaced == 0 && m.text != "" {
-		return n + f.selectTexts(dst, m), nil
+	if m.kind == between || m.text != "" && (m.kind == glob && f.spaced == 0 || m.kind == regex) {
+		return n + f.selectTexts(dst, m, among), nil
 	}
-	more, err := f.scan(ctx, &f.texts, dst, m)
+	more, err := f.scan(ctx, &f.texts, dst, m, among)
 	return n + more, err
 }
 
@@ -287,18 +282,17 @@ func (f *field) selectNumbers(dst *bitset.BitSet, m *Match) (values int) {
 	return values
 }
 
-// selectTexts adds the things with a text that begins as m's literal, or that lies in m's range.
-func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
+// selectTexts adds the things with a text that begins as m's does, or that lies in m's range.
+func (f *field) selectTexts(dst *bitset.BitSet, m *Match, among *bitset.BitSet) (values int) {
 	from := m.text
 	if m.kind == between {
 		from = m.lo
 	}
-	onlyPrefix := m.kind == glob && m.glob == m.text+string(AnyRun)
 	o := &f.texts
 	at, i, _ := o.find(0, from)
 	for ; at < len(o.chunks); at, i = at+1, 0 {
 		c := o.chunks[at]
-		if last := c.value(len(c.refs) - 1); i == 0 && (onlyPrefix && bytes.HasPrefix(last, []byte(m.text)) ||
+		if last := c.value(len(c.refs) - 1); i == 0 && (m.allBegin && bytes.HasPrefix(last, []byte(m.text)) ||
 			m.kind == between && (m.noLo || compareText(c.value(0), m.lo) > 0) && (m.noHi || compareText(last, m.hi) < 0)) {
 			for _, ref := range c.refs { // the whole chunk lies within
 				f.addTo(dst, ref)
@@ -311,11 +305,11 @@ func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
 			switch {
 			case m.kind == between && !m.noHi && compareText(value, m.hi) > 0:
 				return values
-			case m.kind == glob && !bytes.HasPrefix(value, []byte(m.text)):
+			case m.kind != between && !bytes.HasPrefix(value, []byte(m.text)):
 				return values
 			}
 			values++
-			if onlyPrefix || m.verify(value, f.spaced == 0) {
+			if m.allBegin || f.matches(c, i, m, among) {
 				f.addTo(dst, c.refs[i])
 			}
 		}
@@ -323,102 +317,29 @@ func (f *field) selectTexts(dst *bitset.BitSet, m *Match) (values int) {
 	return values
 }
 
-// scan looks at every value of an order. Where a match needs a literal, only values that have it are looked at closely.
-func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match) (values int, err error) {
-	literal := []byte(m.literal)
+// scan looks at every value of an order.
+func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match, among *bitset.BitSet) (values int, err error) {
+	need := m.grams.list()
 	for _, c := range o.chunks {
 		if err := ctx.Err(); err != nil {
 			return values, err
 		}
 		values += len(c.refs)
-		if len(literal) == 0 {
-			for i := range c.refs {
-				if m.verify(c.value(i), f.spaced == 0) {
+		for w, word := range c.grams.having(need, len(c.refs)) {
+			for ; word != 0; word &= word - 1 {
+				if i := w<<6 | bits.TrailingZeros64(word); f.matches(c, i, m, among) {
 					f.addTo(dst, c.refs[i])
 				}
-			}
-			continue
-		}
-		if m.kind == contains && c.nums == nil && f.scanTails(c, dst, literal) {
-			continue
-		}
-		for from, i := 0, 0; ; {
-			n := bytes.Index(c.blob[from:], literal)
-			if n < 0 {
-				break
-			}
-			from += n
-			for int(c.ends[i]) <= from {
-				i++
-			}
-			if from+len(literal) > int(c.ends[i]) { // across two values
-				from++
-				continue
-			}
-			if m.kind == contains || m.verify(c.value(i), f.spaced == 0) {
-				f.addTo(dst, c.refs[i])
-			}
-			if from = int(c.ends[i]); from == len(c.blob) {
-				break
 			}
 		}
 	}
 	return values, nil
 }
 
-// maxTail is up to how many bytes of a value a plain loop is faster than bytes.Index over the whole chunk.
-const maxTail = 16
-
-// scanTails adds the things with a text of a chunk that has the literal in it, by looking only behind what all texts of
-// the chunk begin with, as numbered names and serials do. It returns false when that is not worth it.
-func (f *field) scanTails(c *chunk, dst *bitset.BitSet, literal []byte) bool {
-	common := c.common()
-	if bytes.Contains(common, literal) {
-		for _, ref := range c.refs {
-			f.addTo(dst, ref)
-		}
-		return true
-	}
-	skip := len(common) - len(literal) + 1
-	if skip <= 0 || len(c.blob)/len(c.refs)-skip > maxTail {
+// matches says whether a value matches and a thing in among has it.
+func (f *field) matches(c *chunk, i int, m *Match, among *bitset.BitSet) bool {
+	if ref := c.refs[i]; among != nil && ref < multi && !among.Test(uint(ref)) {
 		return false
 	}
-	first, size, start := literal[0], len(literal), 0
-	for i, end := range c.ends {
-		for tail := c.blob[start+skip : end]; len(tail) >= size; tail = tail[1:] {
-			if tail[0] == first && string(tail[:size]) == string(literal) {
-				f.addTo(dst, c.refs[i])
-				break
-			}
-		}
-		start = int(end)
-	}
-	return true
-}
-
-// Keep clears in set the things whose value of a field does not match, by looking at each of them, if that is less work
-// than looking at the values of the field: otherwise it returns false, and the set is as it was.
-func (x *Index) Keep(set *bitset.BitSet, field string, m *Match) bool {
-	f := x.fields[field]
-	looksAtAll := m.kind == contains || m.kind == regex || m.kind == glob && m.text == ""
-	if f == nil || x.value == nil || !looksAtAll {
-		return false
-	}
-	// Looking up a value by thing takes about as long as looking at sixteen in a row.
-	if values := f.numbers.len() + f.texts.len(); int(set.Count())*16 > values {
-		return false
-	}
-	first, any := set.NextSet(0)
-	if any {
-		if _, ok := x.value(uint32(first), field); !ok {
-			return false
-		}
-	}
-	for id := range set.EachSet() {
-		value, _ := x.value(uint32(id), field)
-		if folded := Fold(value); folded == "" || !m.verify([]byte(folded), !hasSpace(folded)) {
-			set.Clear(id)
-		}
-	}
-	return true
+	return m.verify(c.value(i), f.spaced == 0)
 }

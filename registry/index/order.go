@@ -6,8 +6,8 @@ import (
 )
 
 // order holds the different values of a field, ascending, each with a ref to the things that have it. The values lie
-// one after the other in the chunks' blobs: no header and no allocation per value, and a search for a part of a text
-// runs over plain bytes.
+// one after the other in the chunks' blobs: no header and no allocation per value. A
+// search for a part of a text runs over their grams.
 //
 // An order of numbers is by number, then by text ("1" before "1.0"); an order of texts is by bytes.
 type order struct {
@@ -16,10 +16,11 @@ type order struct {
 }
 
 type chunk struct {
-	blob []byte
-	ends []uint16  // value i ends here in blob
-	refs []uint32  // of value i
-	nums []float64 // value i as a number; nil in an order of texts
+	blob  []byte
+	ends  []uint16  // value i ends here in blob
+	refs  []uint32  // of value i
+	nums  []float64 // value i as a number; nil in an order of texts
+	grams *planes
 }
 
 const (
@@ -86,7 +87,7 @@ func (o *order) find(num float64, text string) (chunk, i int, found bool) {
 // insert puts a new value at the place that find returned.
 func (o *order) insert(at, i int, num float64, text string, ref uint32) {
 	if len(o.chunks) == 0 {
-		o.chunks = append(o.chunks, new(chunk))
+		o.chunks = append(o.chunks, &chunk{grams: new(planes)})
 	}
 	if at == len(o.chunks) {
 		at--
@@ -113,20 +114,12 @@ func (o *order) insert(at, i int, num float64, text string, ref uint32) {
 	for j := i; j < len(c.ends); j++ {
 		c.ends[j] += uint16(len(text))
 	}
+	c.grams.insert(i)
+	c.grams.set(i, gramsOf(text))
 	c.refs = slices.Insert(c.refs, i, ref)
 	if o.numeric {
 		c.nums = slices.Insert(c.nums, i, num)
 	}
-}
-
-// common returns what all texts of a chunk begin with: what the first and the last do, for they are in order.
-func (c *chunk) common() []byte {
-	first, last := c.value(0), c.value(len(c.refs)-1)
-	n := 0
-	for n < len(first) && n < len(last) && first[n] == last[n] {
-		n++
-	}
-	return first[:n]
 }
 
 // middle returns where to split a chunk: half of the values and at least a quarter of the bytes on each side, as far as
@@ -146,12 +139,14 @@ func (c *chunk) slice(from, to int) *chunk {
 		start = int(c.ends[from-1])
 	}
 	out := &chunk{
-		blob: slices.Clone(c.blob[start:c.ends[to-1]]),
-		ends: slices.Clone(c.ends[from:to]),
-		refs: slices.Clone(c.refs[from:to]),
+		blob:  slices.Clone(c.blob[start:c.ends[to-1]]),
+		ends:  slices.Clone(c.ends[from:to]),
+		refs:  slices.Clone(c.refs[from:to]),
+		grams: new(planes),
 	}
 	for i := range out.ends {
 		out.ends[i] -= uint16(start)
+		out.grams.set(i, gramsOf(string(out.value(i))))
 	}
 	if c.nums != nil {
 		out.nums = slices.Clone(c.nums[from:to])
@@ -176,6 +171,7 @@ func (o *order) remove(at, i int) {
 	for j := i; j < len(c.ends); j++ {
 		c.ends[j] -= uint16(n)
 	}
+	c.grams.remove(i)
 	c.refs = slices.Delete(c.refs, i, i+1)
 	if c.nums != nil {
 		c.nums = slices.Delete(c.nums, i, i+1)

@@ -75,6 +75,9 @@ func (p *pager) field(f *field) {
 		p.class = o.class
 		o.each(p.descending, func(c *chunk, i int) bool {
 			ref := c.refs[i]
+			if ref < multi && !p.rest.Test(uint(ref)) {
+				return true
+			}
 			num := 0.0
 			if c.nums != nil {
 				num = c.nums[i]
@@ -84,10 +87,8 @@ func (p *pager) field(f *field) {
 				return true
 			}
 			if ref < multi {
-				if p.rest.Test(uint(ref)) {
-					p.rest.Clear(uint(ref))
-					p.add(num, string(c.value(i)), []uint32{ref})
-				}
+				p.rest.Clear(uint(ref))
+				p.add(num, string(c.value(i)), []uint32{ref})
 			} else if s := &f.sets[ref-multi]; s.countIn(p.rest) > 0 {
 				group := s.within(p.rest)
 				s.removeFrom(p.rest)

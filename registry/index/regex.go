@@ -27,14 +27,24 @@ func Regex(expr string) (*Match, error) {
 	if size(tree) > maxRegexSize {
 		return nil, errors.New("the expression is too large once its repetitions are written out")
 	}
-	// Values are folded: an expression in lower case that minds the case matches the same, faster, and shows a literal
-	// that can be looked for first.
+	// Values are folded: an expression in lower case that minds the case matches the same, faster, and shows its literals.
 	lower(tree)
 	compiled, err := regexp.Compile(tree.String())
 	if err != nil {
 		return nil, err
 	}
-	return &Match{kind: regex, regex: compiled, literal: required(tree)}, nil
+	m := &Match{kind: regex, regex: compiled}
+	m.grams.addRegex(tree)
+	m.text, m.allBegin = beginning(tree)
+	return m, nil
+}
+
+// beginning returns what every value begins with in which an expression is found, "" for nothing; whole says that it is found in all that do.
+func beginning(tree *syntax.Regexp) (text string, whole bool) {
+	if tree.Op == syntax.OpConcat && tree.Sub[0].Op == syntax.OpBeginText && tree.Sub[1].Op == syntax.OpLiteral {
+		return string(tree.Sub[1].Rune), len(tree.Sub) == 2
+	}
+	return "", false
 }
 
 // maxRegexSize bounds the program of an expression in instructions, and so the time and memory that it takes: each byte of
@@ -64,23 +74,4 @@ func lower(tree *syntax.Regexp) {
 	for _, sub := range tree.Sub {
 		lower(sub)
 	}
-}
-
-// required returns a literal that every match has in it, the longest that is easy to see.
-func required(tree *syntax.Regexp) string {
-	switch tree.Op {
-	case syntax.OpLiteral:
-		return string(tree.Rune)
-	case syntax.OpCapture, syntax.OpPlus:
-		return required(tree.Sub[0])
-	case syntax.OpConcat:
-		longest := ""
-		for _, sub := range tree.Sub {
-			if text := required(sub); len(text) > len(longest) {
-				longest = text
-			}
-		}
-		return longest
-	}
-	return ""
 }

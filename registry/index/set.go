@@ -104,8 +104,13 @@ func (s *Set) AddTo(dst *bitset.BitSet) {
 		dst.InPlaceUnion(s.bits)
 		return
 	}
+	if len(s.list) == 0 {
+		return
+	}
+	dst.Set(uint(s.list[len(s.list)-1])) // makes room for all
+	words := dst.Words()
 	for _, id := range s.list {
-		dst.Set(uint(id))
+		words[id>>6] |= 1 << (id & 63)
 	}
 }
 

@@ -130,25 +130,13 @@ type work struct{ fields, values int }
 
 func (r *run) newSet() *bitset.BitSet { return bitset.MustNew(r.index.Live().Len()) }
 
-// eval returns a set that the caller may change.
+// eval returns a set that the caller may change. What it has of things that are not in among means nothing.
 func (r *run) eval(n Node) (*bitset.BitSet, error) {
 	switch n := n.(type) {
 	case And:
 		return r.and(n)
 	case Or:
-		var sum *bitset.BitSet
-		for _, part := range n {
-			set, err := r.eval(part)
-			if err != nil {
-				return nil, err
-			}
-			if sum == nil {
-				sum = set
-			} else {
-				sum.InPlaceUnion(set)
-			}
-		}
-		return sum, nil
+		return r.or(n)
 	case Not:
 		set, err := r.eval(n.Node)
 		if err != nil {
@@ -163,14 +151,47 @@ func (r *run) eval(n Node) (*bitset.BitSet, error) {
 	panic("BUG: not a node")
 }
 
-// and evaluates the cheap parts first and stops when nothing is left.
-func (r *run) and(list And) (*bitset.BitSet, error) {
+// cheapFirst returns the parts in the order in which they are evaluated.
+func (r *run) cheapFirst(list []Node) []Node {
 	parts := slices.Clone(list)
 	slices.SortStableFunc(parts, func(a, b Node) int { return r.cost(a) - r.cost(b) })
+	return parts
+}
+
+// or evaluates the cheap parts first, and the others for the things that are still missing.
+func (r *run) or(list Or) (*bitset.BitSet, error) {
+	outer := r.among
+	defer func() { r.among = outer }()
+	var sum *bitset.BitSet
+	for _, part := range r.cheapFirst(list) {
+		if sum != nil && r.cost(part) > 0 {
+			missing := outer
+			if missing == nil {
+				missing = r.index.Live()
+			}
+			if r.among = missing.Difference(sum); r.among.None() {
+				break
+			}
+		}
+		set, err := r.eval(part)
+		if err != nil {
+			return nil, err
+		}
+		if sum == nil {
+			sum = set
+		} else {
+			sum.InPlaceUnion(set)
+		}
+	}
+	return sum, nil
+}
+
+// and evaluates the cheap parts first and stops when nothing is left.
+func (r *run) and(list And) (*bitset.BitSet, error) {
 	outer := r.among
 	defer func() { r.among = outer }()
 	var rest *bitset.BitSet
-	for _, part := range parts {
+	for _, part := range r.cheapFirst(list) {
 		if rest != nil {
 			r.among = rest
 		}
@@ -264,13 +285,7 @@ func (r *run) term(t *Term) (*bitset.BitSet, error) {
 
 // look adds the things that match in a field.
 func (r *run) look(set *bitset.BitSet, field string, m *index.Match) error {
-	if r.among != nil {
-		if kept := r.among.Clone(); r.index.Keep(kept, field, m) {
-			set.InPlaceUnion(kept)
-			return nil
-		}
-	}
-	n, err := r.index.Select(r.ctx, set, field, m)
+	n, err := r.index.Select(r.ctx, set, field, m, r.among)
 	r.seen.fields++
 	r.seen.values += n
 	return err

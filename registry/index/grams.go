@@ -1,0 +1,185 @@
+package index
+
+import (
+	"math/bits"
+	"regexp/syntax"
+	"strings"
+	"unicode"
+)
+
+// grams are the pairs of neighboring bytes that a text has, hashed into numPlanes bits. A value that matches a wildcard or an expression has
+// all pairs that are in its literals: this tells nearly all other values apart without reading them.
+//
+// The ends of a value and the white space in it are a byte of their own (edge), so that the beginning and the end of a word count.
+type grams [numPlanes / 64]uint64
+
+const (
+	edge      = '\x00'
+	numPlanes = 128
+)
+
+func (g *grams) add(a, b byte) {
+	bit := (uint32(a)<<8 | uint32(b)) * 0x9e3779b1 >> 25 // Fibonacci hashing to 7 bits
+	g[bit>>6] |= 1 << (bit & 63)
+}
+
+// addPiece adds the pairs of what is within a value; it may have edges in it.
+func (g *grams) addPiece(text string) {
+	for i := 1; i < len(text); i++ {
+		g.add(text[i-1], text[i])
+	}
+}
+
+// addWord adds the pairs of a whole value or word.
+func (g *grams) addWord(text string) {
+	if text != "" {
+		text = edges(text)
+		g.add(edge, text[0])
+		g.addPiece(text)
+		g.add(text[len(text)-1], edge)
+	}
+}
+
+// gramsOf returns the pairs of a whole value.
+func gramsOf(text string) (g grams) {
+	g.addWord(text)
+	return g
+}
+
+// addGlob adds the pairs that every word of a form has.
+func (g *grams) addGlob(form string) {
+	form = string(edge) + form + string(edge)
+	start := 0
+	for i := 1; i < len(form)-1; i++ {
+		if form[i] == AnyRun || form[i] == AnyOne {
+			g.addPiece(form[start:i])
+			start = i + 1
+		}
+	}
+	g.addPiece(form[start:])
+}
+
+// addRegex adds the pairs that every value has in which an expression, in lower case, is found.
+func (g *grams) addRegex(tree *syntax.Regexp) {
+	switch tree.Op {
+	case syntax.OpLiteral:
+		g.addPiece(edges(string(tree.Rune)))
+	case syntax.OpCapture, syntax.OpPlus:
+		g.addRegex(tree.Sub[0])
+	case syntax.OpRepeat:
+		if tree.Min > 0 {
+			g.addRegex(tree.Sub[0])
+		}
+	case syntax.OpAlternate:
+		var each grams // that all of them have
+		each.addRegex(tree.Sub[0])
+		for _, sub := range tree.Sub[1:] {
+			var some grams
+			some.addRegex(sub)
+			for w := range each {
+				each[w] &= some[w]
+			}
+		}
+		for w := range g {
+			g[w] |= each[w]
+		}
+	case syntax.OpConcat:
+		var piece strings.Builder // of what is side by side
+		for _, sub := range tree.Sub {
+			switch sub.Op {
+			case syntax.OpLiteral:
+				piece.WriteString(edges(string(sub.Rune)))
+			case syntax.OpBeginText, syntax.OpEndText:
+				piece.WriteByte(edge)
+			default:
+				g.addPiece(piece.String())
+				piece.Reset()
+				g.addRegex(sub)
+			}
+		}
+		g.addPiece(piece.String())
+	}
+}
+
+// list returns the numbers of the bits.
+func (g *grams) list() (bitNumbers []uint8) {
+	for w, word := range g {
+		for ; word != 0; word &= word - 1 {
+			bitNumbers = append(bitNumbers, uint8(w<<6|bits.TrailingZeros64(word)))
+		}
+	}
+	return bitNumbers
+}
+
+// planes are the grams of the values of a chunk, turned over: for each bit, which values have it.
+type planes [numPlanes]valueBits
+
+// valueBits has one bit per value of a chunk.
+type valueBits [maxChunkValues / 64]uint64
+
+// set notes the grams of value i, which has none yet.
+func (p *planes) set(i int, g grams) {
+	for w, word := range g {
+		for ; word != 0; word &= word - 1 {
+			p[w<<6|bits.TrailingZeros64(word)][i>>6] |= 1 << (i & 63)
+		}
+	}
+}
+
+// insert makes room for value i, without grams.
+func (p *planes) insert(i int) {
+	for k := range p {
+		plane := &p[k]
+		w := i >> 6
+		below := plane[w] & (1<<(i&63) - 1)
+		carry := plane[w] >> 63
+		plane[w] = below | (plane[w]^below)<<1
+		for w++; w < len(plane); w++ {
+			carry, plane[w] = plane[w]>>63, plane[w]<<1|carry
+		}
+	}
+}
+
+// remove takes value i out.
+func (p *planes) remove(i int) {
+	for k := range p {
+		plane := &p[k]
+		w := i >> 6
+		below := plane[w] & (1<<(i&63) - 1)
+		plane[w] = below | (plane[w]^below)>>1&^(1<<(i&63)-1)
+		for w++; w < len(plane); w++ {
+			plane[w-1] |= plane[w] << 63
+			plane[w] >>= 1
+		}
+	}
+}
+
+// having returns the first n values, those only that have all of some bits.
+func (p *planes) having(bitNumbers []uint8, n int) (all valueBits) {
+	for w := range n >> 6 {
+		all[w] = ^uint64(0)
+	}
+	if n&63 > 0 {
+		all[n>>6] = 1<<(n&63) - 1
+	}
+	for _, k := range bitNumbers {
+		plane := &p[k]
+		for w := range all {
+			all[w] &= plane[w]
+		}
+	}
+	return all
+}
+
+// edges puts an edge in the place of each white space.
+func edges(text string) string {
+	if !hasSpace(text) {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return edge
+		}
+		return r
+	}, text)
+}
