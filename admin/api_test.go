@@ -40,6 +40,7 @@ func gzipped(text string) []byte {
 }
 
 func TestSetupAndSession(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil)
 	if text := g.send(g.client, "GET", "/api/setup", "").want(200).text; text != `{"needed":true}` {
 		t.Fatal(text)
@@ -126,6 +127,7 @@ func TestSetupAndSession(t *testing.T) {
 }
 
 func TestCSRF(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil)
 	if err := g.accounts.CreateUser(ctx, "root", goodPhrase, account.Admin); err != nil {
 		t.Fatal(err)
@@ -164,6 +166,7 @@ func TestCSRF(t *testing.T) {
 
 // TestRoles walks all routes with all roles: the table in the test is written apart from the one in the code.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil)
 	g.bootstrap()
 	const (
@@ -206,6 +209,7 @@ func TestRoles(t *testing.T) {
 }
 
 func TestAccountsAPI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	var token struct{ ID, Token, Role string }
 	g.as(adminToken, "POST", "/api/tokens", `{"name":"ci","role":"viewer","lifeSeconds":60}`).want(201).json(&token)
@@ -289,6 +293,7 @@ func TestLocalSocket(t *testing.T) {
 }
 
 func TestFleetAPI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	for i := range 5 {
 		name := fmt.Sprintf("site:lamp-%d", i)
@@ -362,6 +367,7 @@ func TestFleetAPI(t *testing.T) {
 }
 
 func TestAllowAndEnroll(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	cert, key := selfSigned(t, "whatever")
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
@@ -460,6 +466,7 @@ func TestHealthAndMetrics(t *testing.T) {
 }
 
 func TestAuditLines(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	viewer := g.token(account.Viewer)
 	g.as(adminToken, "POST", "/iot/things/lamp-1", "").want(200)
@@ -494,6 +501,7 @@ func TestAuditLines(t *testing.T) {
 }
 
 func TestStaticFiles(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil)
 	f := func(path, accept, body, encoding, contentType, cache string) {
 		t.Helper()
@@ -545,6 +553,7 @@ func TestStaticFiles(t *testing.T) {
 }
 
 func TestPrometheusDoor(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	want := `{"method":"GET","path":"/api/v1/query","query":"up + on"}`
 	if text := g.as(adminToken, "GET", "/prometheus/api/v1/query?query=up+%2B+on", "").want(200).text; text != want {

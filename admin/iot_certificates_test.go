@@ -20,6 +20,7 @@ import (
 
 // TestCertificateCommands drives every certificate and principal operation with the AWS CLI.
 func TestCertificateCommands(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	aws := commandLine{g.openAWS()}
 	type made struct {

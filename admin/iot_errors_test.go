@@ -48,6 +48,7 @@ func checkException(r reply, req *http.Request) {
 
 // Every operation in AWS's form refuses who is nobody, who may not, and what is no JSON, as AWS does.
 func TestAWSRefusals(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	viewer := g.token(account.Viewer)
 	doc, err := document()
@@ -112,6 +113,7 @@ func fill(path string) string {
 
 // Both pagers refuse, in every list, what they did not give, and pages of no size or of too many.
 func TestPagersRefuse(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	for _, path := range []string{"things", "thing-groups", "billing-groups", "thing-types"} {
 		g.as(adminToken, "POST", "/iot/"+path+"/here", "").want(200)

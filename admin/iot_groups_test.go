@@ -11,6 +11,7 @@ const arn = "arn:aws:iot:local:123456789012:"
 
 // TestGroupsByAWSCLI runs every operation of static groups with the AWS CLI.
 func TestGroupsByAWSCLI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	aws := g.openAWS()
 	var made struct{ ThingGroupName, ThingGroupArn, ThingGroupId string }
@@ -157,6 +158,7 @@ func numbered(format string, n int) (list []string) {
 
 // TestBillingGroupsByAWSCLI runs every operation of billing groups and tags with the AWS CLI.
 func TestBillingGroupsByAWSCLI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	aws := g.openAWS()
 	if out := aws.ok(nil, "create-billing-group", "--billing-group-name", "acme", "--billing-group-properties", "billingGroupDescription=a tenant",
@@ -238,6 +240,7 @@ func TestBillingGroupsByAWSCLI(t *testing.T) {
 }
 
 func TestMoveGroup(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	for _, pair := range [][2]string{{"a", ""}, {"b", "a"}, {"c", "b"}, {"d", ""}} {
 		g.iot("POST", "/thing-groups/"+pair[0], fmt.Sprintf(`{"parentGroupName":%q}`, pair[1])).want(200)
@@ -285,6 +288,7 @@ func TestMoveGroup(t *testing.T) {
 }
 
 func TestThingTypesByAWSCLI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	aws := g.openAWS()
 	aws.ok(nil, "create-thing-type", "--thing-type-name", "lamp", "--thing-type-properties", "thingTypeDescription=light,searchableAttributes=city,floor")

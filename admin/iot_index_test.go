@@ -35,6 +35,7 @@ func indexed(t *testing.T) *gateway {
 }
 
 func TestSearchIndex(t *testing.T) {
+	t.Parallel()
 	g := indexed(t)
 	var answer struct {
 		Things    []struct{ ThingName string }
@@ -101,6 +102,7 @@ func TestSearchIndex(t *testing.T) {
 }
 
 func TestAggregations(t *testing.T) {
+	t.Parallel()
 	g := indexed(t)
 	f := func(path, body, want string) {
 		t.Helper()
@@ -140,6 +142,7 @@ func TestAggregations(t *testing.T) {
 }
 
 func TestIndexing(t *testing.T) {
+	t.Parallel()
 	var options admin.Options
 	g := openGateway(t, func(o *admin.Options) { options = *o }).bootstrap()
 	wantConfig := func(want string) {
@@ -221,6 +224,7 @@ func TestThingConnectivityData(t *testing.T) {
 
 // TestFleetQuery: the list of the UI takes queries, and says where a mistake is.
 func TestFleetQuery(t *testing.T) {
+	t.Parallel()
 	g := indexed(t)
 	total := func(query string) int {
 		t.Helper()
@@ -257,6 +261,7 @@ func TestFleetQuery(t *testing.T) {
 
 // TestIndexWithAWSCLI: the AWS CLI searches, pages and aggregates.
 func TestIndexWithAWSCLI(t *testing.T) {
+	t.Parallel()
 	aws := indexed(t).openAWS()
 	run := func(args ...string) (string, error) {
 		code, out, errs := aws.run(args...)

@@ -67,6 +67,7 @@ func csrFile(t *testing.T) string {
 
 // TestPolicyCommands drives every policy operation with the AWS CLI.
 func TestPolicyCommands(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	aws := commandLine{g.openAWS()}
 	group := "arn:aws:iot:local:123456789012:thinggroup/city"

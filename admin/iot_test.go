@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +52,7 @@ func (r reply) awsError(status int, errorType string) map[string]string {
 }
 
 func TestSignedRequests(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	now := time.Now()
 	g.signed(keyID, keySecret, "iot", now, "GET", "/things?maxResults=5", "").want(200)
@@ -118,6 +117,7 @@ func TestSignedRequests(t *testing.T) {
 }
 
 func TestControlPlane(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
 	lamp := `{"attributePayload":{"attributes":{"city":"ulm","floor":"2"}}}`
 	want := g.iot("POST", "/things/site%3Alamp_1", lamp).want(200).text
@@ -241,58 +241,38 @@ func awsCommand(t *testing.T) string {
 	return ""
 }
 
+// TestAWSCLI runs the program aws itself, as a user does, and its code in the process of the other tests.
 func TestAWSCLI(t *testing.T) {
+	t.Parallel()
 	command := awsCommand(t)
 	g := openGateway(t, nil).bootstrap()
 	home := t.TempDir()
-	run := func(secret string, args ...string) (string, error) {
+	program := func(secret string, args ...string) (string, error) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, command, append([]string{
-			"iot", "--endpoint-url", g.url, "--ca-bundle", filepath.Join(g.dir, "ca.pem"), "--output", "json", "--no-cli-pager",
-		}, args...)...)
-		cmd.Env = []string{
-			"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LC_ALL=C.UTF-8", "AWS_EC2_METADATA_DISABLED=true", "AWS_DEFAULT_REGION=eu-central-1",
-			"AWS_ACCESS_KEY_ID=" + keyID, "AWS_SECRET_ACCESS_KEY=" + secret,
-		}
+		cmd := exec.CommandContext(ctx, command, append(append(g.awsArguments(), "--no-cli-pager"), args...)...)
+		cmd.Env = awsEnvironment(home, secret)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	ok := func(args ...string) string {
-		t.Helper()
-		out, err := run(keySecret, args...)
-		if err != nil {
-			t.Fatalf("aws iot %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-		return out
-	}
-	contains := func(out string, wants ...string) {
-		t.Helper()
-		for _, want := range wants {
-			if !strings.Contains(out, want) {
-				t.Fatalf("%q is not in\n%s", want, out)
-			}
-		}
-	}
-
 	g.iot("POST", "/thing-types/lamp", "").want(200)
-	contains(ok("create-thing", "--thing-name", "site:lamp-1", "--thing-type-name", "lamp", "--attribute-payload", `{"attributes":{"city":"ulm"}}`),
-		`"thingArn": "arn:aws:iot:local:123456789012:thing/site:lamp-1"`)
-	contains(ok("describe-thing", "--thing-name", "site:lamp-1"), `"city": "ulm"`, `"thingTypeName": "lamp"`, `"version": 1`)
-	ok("update-thing", "--thing-name", "site:lamp-1", "--attribute-payload", `{"attributes":{"floor":"2"},"merge":true}`, "--expected-version", "1")
+	out, err := program(keySecret, "create-thing", "--thing-name", "site:lamp-1", "--thing-type-name", "lamp", "--attribute-payload", `{"attributes":{"city":"ulm"}}`)
+	if want := `"thingArn": "arn:aws:iot:local:123456789012:thing/site:lamp-1"`; err != nil || !strings.Contains(out, want) {
+		t.Fatalf("%s is not in %s: %v", want, out, err)
+	}
+	if out, err := program("a wrong secret", "list-things"); err == nil || !strings.Contains(out, "InvalidSignatureException") || !strings.Contains(out, "does not match") {
+		t.Fatalf("with a wrong secret: %s %v", out, err)
+	}
 
+	aws := commandLine{g.openAWS()}
+	aws.ok(words("describe-thing --thing-name site:lamp-1"), `"city": "ulm"`, `"thingTypeName": "lamp"`, `"version": 1`)
+	aws.ok([]string{"update-thing", "--thing-name", "site:lamp-1", "--attribute-payload", `{"attributes":{"floor":"2"},"merge":true}`, "--expected-version", "1"})
 	// the CLI pages by itself
 	for i := range 3 {
 		g.iot("POST", fmt.Sprintf("/things/lamp-%d", i), "").want(200)
 	}
-	contains(ok("list-things", "--page-size", "2"), "site:lamp-1", `"lamp-0"`, `"lamp-1"`, `"lamp-2"`, `"floor": "2"`)
-
-	if out, err := run("a wrong secret", "list-things"); err == nil {
-		t.Fatalf("a wrong secret lists things: %s", out)
-	} else {
-		contains(out, "InvalidSignatureException", "does not match")
-	}
-	ok("delete-thing", "--thing-name", "site:lamp-1")
+	aws.ok(words("list-things --page-size 2"), "site:lamp-1", `"lamp-0"`, `"lamp-1"`, `"lamp-2"`, `"floor": "2"`)
+	aws.ok(words("delete-thing --thing-name site:lamp-1"))
 	g.iot("GET", "/things/site:lamp-1", "").awsError(404, "ResourceNotFoundException")
 }

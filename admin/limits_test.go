@@ -111,20 +111,40 @@ func TestConnectionsPerAddress(t *testing.T) {
 	}
 }
 
-// sendLarge posts a body that may be refused before it was read. It waits for the server's word first, and has a client of
-// its own, because the server closes the connection of a body that it does not read.
-func (g *gateway) sendLarge(path, body string, headers ...string) reply {
+// all is an endless text of one byte.
+type all byte
+
+func (b all) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b)
+	}
+	return len(p), nil
+}
+
+// sendLarge posts a body of so many bytes of one kind, which may be refused before it was read. It waits for the server's word
+// first, and has a client of its own, because the server closes the connection of a body that it does not read.
+func (g *gateway) sendLarge(path string, size int64, kind all, headers ...string) reply {
 	g.t.Helper()
 	client := g.newClient(nil)
 	client.Transport.(*http.Transport).ExpectContinueTimeout = 5 * time.Second
-	return g.send(client, "POST", path, body, append(headers, "Expect", "100-continue")...)
+	req, err := http.NewRequest("POST", g.url+path, io.LimitReader(kind, size))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	req.ContentLength = size
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	req.Header.Set("Expect", "100-continue")
+	return g.do(client, req)
 }
 
 func TestBodyLimits(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil).bootstrap()
-	f := func(want int, path string, size int, headers ...string) {
+	f := func(want int, path string, size int64, headers ...string) {
 		t.Helper()
-		if r := g.sendLarge(path, strings.Repeat(" ", size), headers...); r.status != want {
+		if r := g.sendLarge(path, size, ' ', headers...); r.status != want {
 			t.Fatalf("%d bytes to %s: status %d, want %d: %s", size, path, r.status, want, r.text)
 		}
 	}

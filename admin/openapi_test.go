@@ -224,6 +224,7 @@ func checkAnswer(r reply, req *http.Request) {
 
 // The document keeps the rules of OpenAPI 3.1 that clients and generators rely on.
 func TestOpenAPI(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, nil)
 	g.send(g.client, "GET", "/api/openapi.json", "").want(401)
 	answer := g.as(g.token(account.Viewer), "GET", "/api/openapi.json", "").want(200)
@@ -423,6 +424,9 @@ func TestParametersAreDeclared(t *testing.T) {
 						fn.reads = append(fn.reads, text(called.Args[0]))
 					case ok && (on.Name == "s" || on.Name == "in"):
 						fn.uses = append(fn.uses, f.Sel.Name)
+						if f.Sel.Name == "identityAndFlag" {
+							fn.reads = append(fn.reads, text(called.Args[1]))
+						}
 					}
 				}
 				return true

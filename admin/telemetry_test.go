@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 
 	"muster/admin"
@@ -50,6 +49,7 @@ func (s samples) DeleteSeries(ctx context.Context, form url.Values) (int, string
 
 // TestDeleteSeries: operators may delete what other programs sent, which is in the audit log; others may not.
 func TestDeleteSeries(t *testing.T) {
+	t.Parallel()
 	store, err := tsdb.Open(tsdb.Options{Dir: "data", FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +75,7 @@ func TestDeleteSeries(t *testing.T) {
 
 // TestTelemetryOfPrograms: operators may bring telemetry, everybody may read it, and bodies are bounded by who sends them and where.
 func TestTelemetryOfPrograms(t *testing.T) {
+	t.Parallel()
 	store, err := tsdb.Open(tsdb.Options{Dir: "data", FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
@@ -116,9 +117,9 @@ func TestTelemetryOfPrograms(t *testing.T) {
 	g.send(g.client, "POST", "/prometheus/api/v1/read", "\x00", "Cookie", cookie).want(200)
 
 	// bodies
-	f := func(want int, token, path string, size int) {
+	f := func(want int, token, path string, size int64) {
 		t.Helper()
-		if r := g.sendLarge(path, strings.Repeat("\n", size), "Authorization", "Bearer "+token); r.status != want {
+		if r := g.sendLarge(path, size, '\n', "Authorization", "Bearer "+token); r.status != want {
 			t.Errorf("%d bytes to %s: status %d, want %d: %s", size, path, r.status, want, r.text)
 		}
 	}

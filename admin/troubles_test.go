@@ -25,6 +25,7 @@ func (troubles) Malformed() []admin.MalformedPayload {
 }
 
 func TestTroubles(t *testing.T) {
+	t.Parallel()
 	g := openGateway(t, func(o *admin.Options) { o.Troubles = troubles{} }).bootstrap()
 	f := func(path string, want ...string) {
 		t.Helper()
