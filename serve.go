@@ -69,6 +69,7 @@ type gateway struct {
 // closer ends one part.
 type closer struct {
 	name  string
+	bound time.Duration
 	close func(context.Context) error
 }
 
@@ -136,7 +137,7 @@ func (g *gateway) path(elements ...string) string {
 }
 
 func (g *gateway) onClose(name string, close func(context.Context) error) {
-	g.closers = append(g.closers, closer{name, close})
+	g.closers = append(g.closers, closer{name, closeBound, close})
 }
 
 func (g *gateway) openFolder(context.Context, *bootstrap) error {
@@ -257,7 +258,7 @@ func (g *gateway) openAccess(ctx context.Context, boot *bootstrap) error {
 }
 
 func (g *gateway) openAccounts(ctx context.Context, boot *bootstrap) (err error) {
-	g.accounts, err = account.New(account.Options{Store: g.database.Accounts(), Sealer: g.identities, Clock: g.clock, Log: g.log})
+	g.accounts, err = account.New(account.Options{Store: g.database.Accounts(), Sealer: g.identities, Clock: g.clock, Log: g.log, Metrics: g.metrics})
 	if err != nil {
 		return err
 	}
@@ -295,19 +296,20 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 }
 
 func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
+	drain := cmp.Or(time.Duration(g.settings.ingestDrain), -1)
 	g.devices, err = ingest.Open(ingest.Options{
 		Store: g.telemetry, Gate: &gate{g.identities, g.things, g.access}, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
+		Config: ingest.Config{Drain: drain, CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
 			MaxConns: g.settings.ingestMaxConns, ThingRates: g.settings.ingestThingRates, TotalRates: g.settings.ingestRates,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})
 	if err != nil {
 		return err
 	}
-	g.onClose("devices", g.devices.Shutdown)
+	g.closers = append(g.closers, closer{"devices", closeBound + 2*time.Duration(g.settings.ingestDrain), g.devices.Shutdown})
 	g.watchRights()
 	g.forgetDeleted()
 	if g.switches, err = admin.OpenEvents(g.files, g.settings.dataDir); err != nil {
@@ -440,7 +442,7 @@ func (g *gateway) watch(ctx context.Context) error {
 	}
 }
 
-// close ends the parts in reverse order, each within closeBound. A part that does not end is left behind, so that those
+// close ends the parts in reverse order, each within its bound. A part that does not end is left behind, so that those
 // below it, which have data to commit, still end.
 func (g *gateway) close() error {
 	var errs []error
@@ -454,15 +456,15 @@ func (g *gateway) close() error {
 }
 
 func (c closer) end() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeBound)
+	ctx, cancel := context.WithTimeout(context.Background(), c.bound)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- c.close(ctx) }()
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(closeBound + time.Second):
-		return fmt.Errorf("not done after %s", closeBound)
+	case <-time.After(c.bound + time.Second):
+		return fmt.Errorf("not done after %s", c.bound)
 	}
 }
 

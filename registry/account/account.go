@@ -19,6 +19,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 // Role is what a principal may do. The roles are not a ladder: operator and security are apart on purpose.
@@ -84,13 +86,14 @@ type Sealer interface {
 	Unseal(sealed []byte) ([]byte, error)
 }
 
-// Options are what Accounts needs. Store, Sealer and Clock are required; Log and Rand have defaults.
+// Options are what Accounts needs. Store, Sealer and Clock are required; the others have defaults.
 type Options struct {
-	Store  Store
-	Sealer Sealer
-	Clock  Clock
-	Log    *slog.Logger
-	Rand   io.Reader // nil: crypto/rand
+	Store   Store
+	Sealer  Sealer
+	Clock   Clock
+	Log     *slog.Logger
+	Rand    io.Reader // nil: crypto/rand
+	Metrics *metrics.Set
 }
 
 // Accounts answers who somebody is. Make it with New.
@@ -102,6 +105,7 @@ type Accounts struct {
 	random io.Reader
 
 	hashing    chan struct{} // one token per password hash in work
+	hashes     *metrics.Counter
 	byAccount  *limiter
 	byAddress  *limiter
 	common     wordlist
@@ -120,9 +124,13 @@ func New(opts Options) (*Accounts, error) {
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
 	}
+	if opts.Metrics == nil {
+		opts.Metrics = metrics.NewSet()
+	}
 	a := &Accounts{
 		store: opts.Store, sealer: opts.Sealer, clock: opts.Clock, log: opts.Log, random: opts.Rand,
 		hashing:    make(chan struct{}, maxHashing),
+		hashes:     opts.Metrics.GetOrCreateCounter("muster_account_password_hashes_total"),
 		byAccount:  newLimiter(5, time.Minute),
 		byAddress:  newLimiter(20, time.Minute),
 		common:     newWordlist(),

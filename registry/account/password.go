@@ -119,7 +119,7 @@ func (a *Accounts) hashPassword(ctx context.Context, password string) (string, e
 		return "", err
 	}
 	defer a.releaseHashing()
-	hash := argon2.IDKey([]byte(password), salt, argonPasses, argonMemoryKiB, argonLanes, argonHashBytes)
+	hash := a.argon(password, phc{argonMemoryKiB, argonPasses, argonLanes, salt, make([]byte, argonHashBytes)})
 	enc := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
 		enc.EncodeToString(salt), enc.EncodeToString(hash)), nil
@@ -135,8 +135,13 @@ func (a *Accounts) verifyPassword(ctx context.Context, phc, password string) (bo
 		return false, err
 	}
 	defer a.releaseHashing()
-	got := argon2.IDKey([]byte(password), p.salt, p.passes, p.memoryKiB, p.lanes, uint32(len(p.hash)))
-	return subtle.ConstantTimeCompare(got, p.hash) == 1, nil
+	return subtle.ConstantTimeCompare(a.argon(password, p), p.hash) == 1, nil
+}
+
+// argon computes the hash of password with the salt, the cost and the length of p, and counts it.
+func (a *Accounts) argon(password string, p phc) []byte {
+	a.hashes.Inc()
+	return argon2.IDKey([]byte(password), p.salt, p.passes, p.memoryKiB, p.lanes, uint32(len(p.hash)))
 }
 
 func (a *Accounts) acquireHashing(ctx context.Context) error {
