@@ -155,9 +155,9 @@ func (sh *shard) appendTwin(dst []byte) []byte {
 	for _, id := range slices.Sorted(maps.Keys(sh.deleted)) {
 		dst = binary.AppendUvarint(dst, uint64(id))
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(sh.things)))
-	for id, t := range sh.things {
-		dst = binary.AppendUvarint(dst, uint64(id))
+	dst = binary.AppendUvarint(dst, uint64(sh.things.count))
+	for t := range sh.things.all() {
+		dst = binary.AppendUvarint(dst, uint64(t.id))
 		dst = binary.AppendUvarint(dst, uint64(len(t.cols)))
 		for i := range t.cols {
 			c := &t.cols[i]

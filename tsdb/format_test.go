@@ -210,7 +210,7 @@ func FuzzRun(f *testing.F) {
 				one.values = append(one.values, v)
 			}
 			if len(one.values) > 0 {
-				l.insert(sh, 1, th, one.ms, one.values)
+				l.insert(sh, th, one.ms, one.values)
 				rows = append(rows, one)
 			}
 		}
@@ -478,7 +478,7 @@ func FuzzVisits(f *testing.F) {
 			text := uint32(0)
 			if _, err := rec.each(buf, func() bool {
 				sh := want.shard(rec.thing)
-				want.insert(sh, rec.thing, want.thing(sh, rec.thing), rec.timeMs, rec.values)
+				want.insert(sh, want.thing(sh, rec.thing), rec.timeMs, rec.values)
 				for _, v := range rec.values {
 					if v.Kind == String {
 						text = max(text, uint32(v.Mantissa))
@@ -497,12 +497,12 @@ func FuzzVisits(f *testing.F) {
 				sh := got.shard(v.thing)
 				th := got.thing(sh, v.thing)
 				w.add(&got, sh, th, &x.visits, v, x.rec.pack.layouts[v.layout].before, len(raw)%16 == 0, func(timeMs int64, values []Value) {
-					got.insert(sh, v.thing, th, timeMs, values)
+					got.insert(sh, th, timeMs, values)
 				})
 			}
 		}
 		for id := range ThingID(4) {
-			a, b := got.shard(id).things[id], want.shard(id).things[id]
+			a, b := got.shard(id).things.get(id), want.shard(id).things.get(id)
 			if a == nil || b == nil {
 				if a != b {
 					t.Fatalf("thing %d is %v, want %v", id, a, b)

@@ -39,24 +39,24 @@ type live struct {
 // shard is the part of the things whose id has one remainder. Its lock is held for one row, or for copying one open run.
 type shard struct {
 	mu      sync.Mutex // guards all below
-	things  map[ThingID]*thing
+	things  things
 	deleted map[ThingID]struct{}
-	free    [][]byte // chunks
-	row     []byte   // scratch: the row being encoded
-	next    []slot   // scratch: its layout
-	scaled  []int64  // scratch: its mantissas
-	watched watched  // thresholds and crossings
-	scans   scans    // dense columns of last values
+	free    []*chunk
+	row     []byte  // scratch: the row being encoded
+	next    []slot  // scratch: its layout
+	scaled  []int64 // scratch: its mantissas
+	watched watched // thresholds and crossings
+	scans   scans   // dense columns of last values
 }
 
 // thing is one device. All of it is guarded by its shard's lock but closed runs, which never change.
 type thing struct {
-	metrics []MetricID // by column; only ever appended to, so that a run keeps a view of it
 	cols    []column
-	order   []uint16 // columns by ascending metric
-	layout  []slot   // of the newest row in the open run
+	layout  []slot // of the newest row in the open run
 	open    openRun
-	runs    uint32 // how many it has had: the number of the open one
+	metrics []MetricID // by column; only ever appended to, so that a run keeps a view of it
+	order   []uint16   // columns by ascending metric
+	runs    uint32     // how many it has had: the number of the open one
 	id      ThingID
 	closed  []*run // oldest first; sealed ones leave from the front
 	sealing int    // how many of closed are being written to segments
@@ -75,22 +75,26 @@ type column struct {
 
 // slot is one value's place in a row: its column, and the kind and exponent that the mantissa is written with.
 type slot struct {
-	col  uint16
-	kind Kind
-	exp  int8
+	metric MetricID // of the column; where rows are read from a run it is not set
+	col    uint16
+	kind   Kind
+	exp    int8
 }
+
+type chunk = [chunkBytes]byte
 
 // openRun is the run that rows are added to. Layout of its bytes: run.go.
 type openRun struct {
-	chunks  [][]byte
+	tail    *chunk // the last of chunks
 	size    int
 	rows    int
 	samples int
 	lastMs  int64
 	minMs   int64
 	maxMs   int64
+	last    section // the one that rows are added to
+	chunks  []*chunk
 	full    []section // those of sectionRows rows
-	last    section   // the one that rows are added to
 }
 
 // section is where sectionRows rows of a run are, the last one fewer, and what times they have. Each can be decoded by itself.
@@ -117,7 +121,7 @@ func (l *live) start() {
 	l.watch.crossed = make(chan struct{}, 1)
 	l.kinds = make([]atomic.Uint32, MaxMetrics)
 	for i := range l.shards {
-		l.shards[i].things, l.shards[i].deleted = map[ThingID]*thing{}, map[ThingID]struct{}{}
+		l.shards[i].deleted = map[ThingID]struct{}{}
 	}
 }
 
@@ -125,10 +129,10 @@ func (l *live) shard(id ThingID) *shard { return &l.shards[id%shardCount] }
 
 // thing returns the thing, made if missing. The caller holds the shard's lock.
 func (l *live) thing(sh *shard, id ThingID) *thing {
-	t := sh.things[id]
+	t := sh.things.get(id)
 	if t == nil {
 		t = &thing{id: id}
-		sh.things[id] = t
+		sh.things.put(t)
 		l.things.Add(1)
 	}
 	return t
@@ -176,44 +180,54 @@ func (t *thing) fits(values []Value) bool {
 }
 
 // insert adds a row to t, which fits it, and sets the last values. The caller holds the shard's lock.
-func (l *live) insert(sh *shard, id ThingID, t *thing, timeMs int64, values []Value) {
-	same := t.repeats(sh, values)
-	if !same {
-		l.place(sh, t, values)
-	}
-	if t.open.rows == 0 {
-		t.open.minMs, t.open.maxMs = timeMs, timeMs
-	}
-	if t.open.rows%sectionRows == 0 {
-		t.beginSection(timeMs)
-	}
-	if same {
-		sh.row = t.encode(sh.row[:0], t.layout, sh.scaled, timeMs, t.open.rows%sectionRows > 0)
+func (l *live) insert(sh *shard, t *thing, timeMs int64, values []Value) {
+	o := &t.open
+	if o.rows%sectionRows > 0 && t.repeats(values) {
+		sh.row = t.encodeAlike(sh.row[:0], timeMs, values)
 	} else {
-		sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs, t.open.rows%sectionRows > 0 && slices.Equal(sh.next, t.layout))
-		t.layout = append(t.layout[:0], sh.next...)
+		l.insertOther(sh, t, timeMs, values)
 	}
-	l.push(sh, &t.open, sh.row)
-	l.added(&t.open, 1, len(values), timeMs, timeMs, timeMs)
+	l.push(sh, o, sh.row)
+	l.added(o, 1, len(values), timeMs, timeMs, timeMs)
 	watched, scanned := sh.watched.bounds, sh.scans.columns
+	layout := t.layout[:len(values)]
 	for i := range values {
 		v := &values[i]
-		c := &t.cols[t.layout[i].col]
-		if timeMs >= c.lastMs {
-			if int(v.Metric) < len(watched) && watched[v.Metric] != nil && !c.crossed {
-				l.watch.see(watched[v.Metric], sh, t, t.layout[i].col, v)
-			}
-			c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
-			if int(v.Metric) < len(scanned) && scanned[v.Metric] != nil {
-				l.note(sh, id, timeMs, v)
-			}
+		c := &t.cols[layout[i].col]
+		if timeMs < c.lastMs {
+			continue
 		}
-		if bit := uint32(1) << v.Kind; !same && l.kinds[v.Metric].Load()&bit == 0 {
-			l.kinds[v.Metric].Or(bit)
+		if int(v.Metric) < len(watched) && watched[v.Metric] != nil && !c.crossed {
+			l.watch.see(watched[v.Metric], sh, t, layout[i].col, v)
+		}
+		c.lastMs, c.mantissa, c.exp, c.kind = timeMs, v.Mantissa, v.Exp, v.Kind
+		if int(v.Metric) < len(scanned) && scanned[v.Metric] != nil {
+			l.note(sh, t.id, timeMs, v)
 		}
 	}
-	if t.open.rows >= runRows || t.open.size >= runBytes {
+	if o.rows >= runRows || o.size >= runBytes {
 		l.closeRun(sh, t)
+	}
+}
+
+// insertOther fills sh.row with a row that is the first of a section, or whose layout may be another one than that of the row before.
+func (l *live) insertOther(sh *shard, t *thing, timeMs int64, values []Value) {
+	l.place(sh, t, values)
+	o := &t.open
+	if o.rows == 0 {
+		o.minMs, o.maxMs = timeMs, timeMs
+	}
+	begins := o.rows%sectionRows == 0
+	if begins {
+		t.beginSection(timeMs)
+	}
+	sh.row = t.encode(sh.row[:0], sh.next, sh.scaled, timeMs, !begins && slices.Equal(sh.next, t.layout))
+	t.layout = append(t.layout[:0], sh.next...)
+	for i := range values {
+		v := &values[i]
+		if bit := uint32(1) << v.Kind; l.kinds[v.Metric].Load()&bit == 0 {
+			l.kinds[v.Metric].Or(bit)
+		}
 	}
 }
 
@@ -244,18 +258,17 @@ func (t *thing) beginSection(timeMs int64) {
 	}
 }
 
-// repeats reports whether values have the columns, kinds and exponents of the row before, and fills sh.scaled then.
-func (t *thing) repeats(sh *shard, values []Value) bool {
+// repeats reports whether values have the columns, kinds and exponents of the row before.
+func (t *thing) repeats(values []Value) bool {
 	if len(values) != len(t.layout) {
 		return false
 	}
-	sh.scaled = sh.scaled[:0]
+	layout := t.layout[:len(values)]
 	for i := range values {
-		v, before := &values[i], t.layout[i]
-		if t.metrics[before.col] != v.Metric || v.Kind != before.kind || v.Kind == Decimal && v.Exp != before.exp {
+		v, before := &values[i], &layout[i]
+		if before.metric != v.Metric || before.kind != v.Kind || before.exp != v.Exp && v.Kind == Decimal {
 			return false
 		}
-		sh.scaled = append(sh.scaled, v.Mantissa)
 	}
 	return true
 }
@@ -266,12 +279,12 @@ func (l *live) place(sh *shard, t *thing, values []Value) {
 	sh.next, sh.scaled = sh.next[:0], sh.scaled[:0]
 	for i := range values {
 		v := &values[i]
-		next := slot{kind: v.Kind}
+		next := slot{metric: v.Metric, kind: v.Kind}
 		if v.Kind == Decimal {
 			next.exp = v.Exp
 		}
 		mantissa := v.Mantissa
-		if i < len(t.layout) && t.metrics[t.layout[i].col] == v.Metric {
+		if i < len(t.layout) && t.layout[i].metric == v.Metric {
 			before := t.layout[i]
 			next.col = before.col
 			if v.Kind == Decimal && before.kind == Decimal && v.Exp != before.exp {
@@ -312,17 +325,23 @@ func rescale(mantissa int64, from, to int8) (int64, bool) {
 
 // push appends bytes to the open run, over chunks.
 func (l *live) push(sh *shard, r *openRun, p []byte) {
+	if used := r.size % chunkBytes; used > 0 && used+len(p) <= chunkBytes { // mostly
+		copy(r.tail[used:], p)
+		r.size += len(p)
+		return
+	}
 	for len(p) > 0 {
 		used := r.size % chunkBytes
 		if used == 0 {
 			if len(sh.free) == 0 {
 				sh.grow()
 			}
-			r.chunks = append(r.chunks, sh.free[len(sh.free)-1])
+			r.tail = sh.free[len(sh.free)-1]
+			r.chunks = append(r.chunks, r.tail)
 			sh.free = sh.free[:len(sh.free)-1]
 			l.bytes.Add(chunkBytes)
 		}
-		n := copy(r.chunks[len(r.chunks)-1][used:], p)
+		n := copy(r.tail[used:], p)
 		r.size += n
 		p = p[n:]
 	}
@@ -332,7 +351,7 @@ func (l *live) push(sh *shard, r *openRun, p []byte) {
 func (sh *shard) grow() {
 	slab := make([]byte, slabBytes)
 	for ; len(slab) > 0; slab = slab[chunkBytes:] {
-		sh.free = append(sh.free, slab[:chunkBytes:chunkBytes])
+		sh.free = append(sh.free, (*chunk)(slab))
 	}
 }
 
@@ -376,7 +395,7 @@ func (l *live) remove(sh *shard, id ThingID) {
 		l.deleted.Add(1)
 	}
 	sh.deleted[id] = struct{}{}
-	t := sh.things[id]
+	t := sh.things.get(id)
 	if t == nil {
 		return
 	}
@@ -385,7 +404,7 @@ func (l *live) remove(sh *shard, id ThingID) {
 	l.forget(t.closed)
 	l.things.Add(-1)
 	l.series.Add(-int64(len(t.cols)))
-	delete(sh.things, id)
+	sh.things.remove(id)
 	sh.scans.forget(id)
 }
 

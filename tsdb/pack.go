@@ -100,6 +100,7 @@ type packer struct {
 	layouts []packLayout
 	used    int                // of layouts
 	places  [logLayouts]uint32 // index of the layout at each place, plus 1
+	last    uint32             // index of the layout of the row before
 	things  []byte             // uvarint difference, uvarint rows less 1 of each
 	kinds   []byte             // uvarint layout of each row
 }
@@ -152,13 +153,15 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 
 // add puts one row into the streams of its layout.
 func (p *packer) add(r *pendingRow, values []Value) {
-	place := layoutPlace(values)
-	if at := p.places[place]; at == 0 || !p.layouts[at-1].before.fits(values) {
-		p.begin(place, values)
+	if p.used == 0 || !p.layouts[p.last].before.fits(values) { // mostly it does
+		place := layoutPlace(values)
+		if at := p.places[place]; at == 0 || !p.layouts[at-1].before.fits(values) {
+			p.begin(place, values)
+		}
+		p.last = p.places[place] - 1
 	}
-	at := p.places[place] - 1
-	p.kinds = binary.AppendUvarint(p.kinds, uint64(at))
-	l := &p.layouts[at]
+	p.kinds = binary.AppendUvarint(p.kinds, uint64(p.last))
+	l := &p.layouts[p.last]
 	follows := l.thing == int64(r.thing)
 	if follows {
 		passed := r.timeMs - l.timeMs
@@ -179,7 +182,11 @@ func (p *packer) add(r *pendingRow, values []Value) {
 		case v.Exp != b.Exp:
 			mantissa, _ = rescale(mantissa, v.Exp, b.Exp)
 		}
-		s.put(mantissa-b.Mantissa, follows)
+		if z := zigzag(mantissa - b.Mantissa); follows && z < packEscape { // mostly
+			s.small = append(s.small, byte(z))
+		} else {
+			s.put(mantissa-b.Mantissa, follows)
+		}
 		b.Mantissa = mantissa
 	}
 }

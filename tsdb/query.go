@@ -22,9 +22,9 @@ func (s *Store) ThingsWith(dst []ThingID, m MetricID, minMs, maxMs int64) []Thin
 	for i := range s.live.shards {
 		sh := &s.live.shards[i]
 		sh.mu.Lock()
-		for id, t := range sh.things {
+		for t := range sh.things.all() {
 			if t.find(m) >= 0 && t.overlaps(minMs, maxMs) {
-				dst = append(dst, id)
+				dst = append(dst, t.id)
 			}
 		}
 		sh.mu.Unlock()
@@ -56,7 +56,7 @@ func (s *Store) ThingsWith(dst []ThingID, m MetricID, minMs, maxMs int64) []Thin
 func (s *Store) Holds(thing ThingID, m MetricID, minMs, maxMs int64) bool {
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
-	t := sh.things[thing]
+	t := sh.things.get(thing)
 	inMemory := t != nil && t.find(m) >= 0 && t.overlaps(minMs, maxMs)
 	_, deleted := sh.deleted[thing]
 	sh.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *Store) Twin(dst []Field, thing ThingID) []Field {
 	start := len(dst)
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
-	if t := sh.things[thing]; t != nil {
+	if t := sh.things.get(thing); t != nil {
 		for i := range t.cols {
 			if t.cols[i].lastMs >= 0 {
 				dst = append(dst, s.field(t, i))
@@ -129,7 +129,7 @@ func (s *Store) Last(thing ThingID, m MetricID) (Field, bool) {
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t := sh.things[thing]
+	t := sh.things.get(thing)
 	if t == nil {
 		return Field{}, false
 	}

@@ -207,7 +207,7 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t := sh.things[thing]
+	t := sh.things.get(thing)
 	if t == nil || t.find(m) < 0 {
 		return false
 	}
@@ -525,7 +525,7 @@ func (p *points) addPlainSection(data []byte, rows int, col uint16, place *plain
 			at = -1
 			for i := range width {
 				u, pos = uvarintAt(data, pos)
-				s := slot{uint16(u), Kind(data[pos]), int8(data[pos+1])}
+				s := slot{col: uint16(u), kind: Kind(data[pos]), exp: int8(data[pos+1])}
 				pos += 2
 				if s.col != col {
 					continue

@@ -294,7 +294,7 @@ func (s *Store) replayRow(x *replayGroup, t *thing, timeMs int64, values []Value
 		values = slices.DeleteFunc(slices.Clone(values), s.dict.lost)
 	}
 	if t.fits(values) && len(values) > 0 {
-		s.live.insert(s.live.shard(t.id), t.id, t, timeMs, values)
+		s.live.insert(s.live.shard(t.id), t, timeMs, values)
 	}
 }
 

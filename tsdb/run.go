@@ -1,6 +1,9 @@
 package tsdb
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // The bytes of a run, only ever in memory: sections of sectionRows rows, the last one fewer. Rows stand one after the other, each
 //
@@ -49,6 +52,36 @@ func (t *thing) encode(dst []byte, next []slot, mantissas []int64, timeMs int64,
 	return dst
 }
 
+// encodeAlike appends one row, whose layout is that of the row before in the section.
+func (t *thing) encodeAlike(dst []byte, timeMs int64, values []Value) []byte {
+	n := len(values)
+	dst = slices.Grow(dst, mostRowBytes(n))
+	room, k := dst[:cap(dst)], len(dst)
+	k += binary.PutVarint(room[k:], timeMs-t.open.lastMs)
+	room[k] = 0
+	mask := room[k+1:][:(n+7)/8]
+	clear(mask)
+	k += 1 + len(mask)
+	layout := t.layout[:n]
+	for i := range values {
+		c := &t.cols[layout[i].col]
+		m := values[i].Mantissa
+		if m == c.prev {
+			continue
+		}
+		z := zigzag(m - c.prev)
+		c.prev = m
+		mask[i/8] |= 1 << (i % 8)
+		for ; z >= 0x80; z >>= 7 {
+			room[k] = byte(z) | 0x80
+			k++
+		}
+		room[k] = byte(z)
+		k++
+	}
+	return room[:k]
+}
+
 // runRow is one row of a run. Its slices are valid until the next call.
 type runRow struct {
 	timeMs    int64
@@ -87,7 +120,7 @@ func (r *runReader) next() bool {
 	if n := int(r.b.uvarint()); n > 0 {
 		r.row.layout = r.row.layout[:0]
 		for range n {
-			r.row.layout = append(r.row.layout, slot{uint16(r.b.uvarint()), Kind(r.b.byte()), int8(r.b.byte())})
+			r.row.layout = append(r.row.layout, slot{col: uint16(r.b.uvarint()), kind: Kind(r.b.byte()), exp: int8(r.b.byte())})
 		}
 	}
 	mask := r.b.bytes((len(r.row.layout) + 7) / 8)

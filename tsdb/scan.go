@@ -109,12 +109,12 @@ func (s *Store) ScanLast(m MetricID, f func(thing ThingID, timeMs int64, kind Ki
 func (s *Store) scanThings(sh *shard, m MetricID, f func(thing ThingID, timeMs int64, kind Kind, number float64)) {
 	found, slots := 0, 0
 	each := func(use func(id ThingID, c *column)) {
-		for id, t := range sh.things {
-			if id >= FirstSource {
+		for t := range sh.things.all() {
+			if t.id >= FirstSource {
 				continue
 			}
 			if col := t.find(m); col >= 0 && t.cols[col].lastMs >= 0 {
-				use(id, &t.cols[col])
+				use(t.id, &t.cols[col])
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func (s *Store) ThingsSince(dst []ThingID, m MetricID, sinceMs int64) []ThingID 
 		sh := &s.live.shards[i]
 		sh.mu.Lock()
 		for id := FirstSource + ThingID(i); id < end; id += shardCount {
-			if t := sh.things[id]; t != nil {
+			if t := sh.things.get(id); t != nil {
 				if col := t.find(m); col >= 0 && t.cols[col].lastMs >= max(sinceMs, 0) {
 					dst = append(dst, id)
 				}

@@ -72,12 +72,15 @@ func (l *live) seal() []sealing {
 	for i := range l.shards {
 		sh := &l.shards[i]
 		sh.mu.Lock()
-		ids = slices.AppendSeq(ids[:0], maps.Keys(sh.things))
+		ids = ids[:0]
+		for t := range sh.things.all() {
+			ids = append(ids, t.id)
+		}
 		sh.mu.Unlock()
 		for batch := range slices.Chunk(ids, sealBatch) {
 			sh.mu.Lock()
 			for _, id := range batch {
-				t := sh.things[id]
+				t := sh.things.get(id)
 				if t == nil {
 					continue
 				}
@@ -99,7 +102,7 @@ func (l *live) unseal(work []sealing) {
 	for _, w := range work {
 		sh := l.shard(w.thing)
 		sh.mu.Lock()
-		if t := sh.things[w.thing]; t != nil {
+		if t := sh.things.get(w.thing); t != nil {
 			l.forget(t.closed[:t.sealing])
 			t.closed, t.sealing = slices.Clone(t.closed[t.sealing:]), 0
 		}

@@ -223,13 +223,17 @@ func (s *Store) Append(thing ThingID, timeMs int64, values []Value, w Waiter) (u
 			return 0, ErrDeleted
 		}
 	}
-	if t := sh.things[thing]; t != nil && !t.fits(values) {
+	t := sh.things.get(thing)
+	if t != nil && !t.fits(values) {
 		sh.mu.Unlock()
 		return 0, ErrColumns
 	}
 	seq, err := s.log.addRow(thing, timeMs, values, w)
 	if err == nil {
-		s.live.insert(sh, thing, s.live.thing(sh, thing), timeMs, values)
+		if t == nil {
+			t = s.live.thing(sh, thing)
+		}
+		s.live.insert(sh, t, timeMs, values)
 	}
 	sh.mu.Unlock()
 	if err != nil {

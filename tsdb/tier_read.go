@@ -180,7 +180,7 @@ func (s *Store) markMemory(days []tierDay, first int64, thing ThingID, m MetricI
 	sh := s.live.shard(thing)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t := sh.things[thing]
+	t := sh.things.get(thing)
 	if t == nil || t.find(m) < 0 {
 		return false
 	}

@@ -190,10 +190,10 @@ func (w *visitor) add(l *live, sh *shard, t *thing, x *visits, v *visit, layout 
 func (l *live) pushVisit(sh *shard, t *thing, x *visits, v *visit, first []Value, timeMs int64, rows int, rest []byte) bool {
 	o := &t.open
 	n := len(first)
-	if before := o.rows % sectionRows; before == 0 || before+rows > sectionRows || o.size+mostRowBytes(n)+len(rest) >= runBytes || !t.repeats(sh, first) {
+	if before := o.rows % sectionRows; before == 0 || before+rows > sectionRows || o.size+mostRowBytes(n)+len(rest) >= runBytes || !t.repeats(first) {
 		return false
 	}
-	sh.row = append(t.encode(sh.row[:0], t.layout, sh.scaled, timeMs, true), rest...)
+	sh.row = append(t.encodeAlike(sh.row[:0], timeMs, first), rest...)
 	l.push(sh, o, sh.row)
 	last := x.mantissas[int(v.at)+n:][:n]
 	newest := last
