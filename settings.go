@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -354,11 +355,23 @@ the YAML file (mqtt: {addr: ...}); flags win over the environment, and that over
 
 // print writes every setting with its value and origin, for --check.
 func (s *settings) print(out io.Writer) {
+	const widest = 40 // of a value: a long one pushes its own line only
+	var rows [][3]string
+	var name, value int
 	s.flags.VisitAll(func(f *flag.Flag) {
-		if f.Name != "check" {
-			fmt.Fprintf(out, "%-22s %-24q %s\n", f.Name, f.Value.String(), s.origin[f.Name])
+		if f.Name == "check" {
+			return
+		}
+		row := [3]string{f.Name, strconv.Quote(f.Value.String()), s.origin[f.Name]}
+		rows = append(rows, row)
+		name = max(name, len(row[0]))
+		if n := utf8.RuneCountInString(row[1]); n <= widest {
+			value = max(value, n)
 		}
 	})
+	for _, row := range rows {
+		fmt.Fprintf(out, "%-*s  %-*s  %s\n", name, row[0], value, row[1], row[2])
+	}
 }
 
 // envName returns the environment variable of a setting: MUSTER_MQTT_PLAIN_ADDR for mqtt.plain-addr.

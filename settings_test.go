@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +41,21 @@ func TestSettingsOrder(t *testing.T) {
 	s.print(&out)
 	if !strings.Contains(out.String(), "env MUSTER_MQTT_PLAIN_ADDR") {
 		t.Errorf("--check does not say where mqtt.plain-addr came from:\n%s", out.String())
+	}
+	// the columns stand under each other, but behind a value that is very long
+	columns := regexp.MustCompile(`^(\S+ +)("[^"]*" +)\S`)
+	var first []int
+	for line := range strings.Lines(out.String()) {
+		at := columns.FindStringSubmatchIndex(line)
+		if at == nil {
+			t.Fatalf("no columns: %q", line)
+		}
+		if first == nil {
+			first = at
+		}
+		if long := at[5]-at[4] > 42; at[3] != first[3] || !long && at[5] != first[5] {
+			t.Errorf("the columns are ragged: %q", line)
+		}
 	}
 }
 
