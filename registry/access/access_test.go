@@ -434,7 +434,22 @@ func TestEffectiveAndTest(t *testing.T) {
 	is(ask(access.Question{}, "lamp-1/loud", "lamp-1/x"), "EXPLICIT_DENY +[own] -[quiet] ?[] ![]")
 	is(ask(access.Question{Skip: []string{"quiet"}}, "lamp-1/loud"), "ALLOWED +[own] -[] ?[] ![]")
 	is(ask(access.Question{Add: []string{"extra"}}, "extra"), "ALLOWED +[extra] -[] ?[] ![iot:Certificate.Subject.Country]")
-	_, err := f.TestAuthorization(ctx, access.Question{Target: access.Target{Cert: cert}, Add: []string{"none"}}, nil)
+	// a draft takes the place of what is in force, or is one more; nothing of it stays
+	louder := &access.Draft{Policy: "quiet", Document: doc(deny("lamp-1/silent"))}
+	is(ask(access.Question{Draft: louder}, "lamp-1/loud"), "ALLOWED +[own] -[] ?[] ![]")
+	is(ask(access.Question{Draft: louder}, "lamp-1/silent"), "EXPLICIT_DENY +[own] -[quiet] ?[] ![]")
+	is(ask(access.Question{Draft: &access.Draft{Policy: "new", Document: doc(allow("elsewhere"))}}, "elsewhere"), "ALLOWED +[new] -[] ?[] ![]")
+	is(ask(access.Question{}, "lamp-1/loud"), "EXPLICIT_DENY +[own] -[quiet] ?[] ![]")
+	// without a certificate it is judged as on the plain listener, with the groups of the thing
+	for topic, want := range map[string]string{"lamp-1/loud": "EXPLICIT_DENY [quiet]", "elsewhere": "ALLOWED []"} {
+		q := access.Question{Thing: thing, ClientID: "lamp-1", Draft: &access.Draft{Policy: "new", Document: doc(allow("*"))}}
+		o, err := f.TestAuthorization(ctx, q, []access.Request{{Action: policy.Publish, Resources: []string{"arn:aws:iot:local:1:topic/" + topic}}})
+		f.must(err)
+		is(fmt.Sprint(o[0].Decision, o[0].Explicit), want)
+	}
+	_, err := f.TestAuthorization(ctx, access.Question{Draft: &access.Draft{Document: "{"}}, nil)
+	f.refused(err, access.Malformed)
+	_, err = f.TestAuthorization(ctx, access.Question{Target: access.Target{Cert: cert}, Add: []string{"none"}}, nil)
 	f.refused(err, access.NotFound)
 	_, err = f.TestAuthorization(ctx, access.Question{Target: access.Target{Cert: cert}}, []access.Request{{Action: policy.Connect, Resources: []string{"arn:aws:iot:local:1:topic/x"}}})
 	f.refused(err, access.Invalid)

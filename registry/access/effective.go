@@ -42,10 +42,19 @@ func (b *Book) effective(t Target, thing uint32) []inForce {
 
 // Question asks what would be decided. Add and Skip are names of policies that are taken in or left out.
 type Question struct {
-	Target   Target
+	Target   Target // zero: no certificate, as on the plain listener
+	Thing    uint32 // of a question without a target; 0: none
 	ClientID string
 	Add      []string
 	Skip     []string
+	Draft    *Draft
+}
+
+// Draft is a document that is kept nowhere. With the name of a policy it takes the place of its version in force. Who does not have
+// that policy is judged as if it were attached to the certificate, which then has no default.
+type Draft struct {
+	Policy   string
+	Document string
 }
 
 // Request is one action on resources, given by their ARNs.
@@ -76,7 +85,9 @@ type Matched struct {
 // TestAuthorization evaluates requests as for a connection of the target, of the thing that it would stand for.
 func (b *Book) TestAuthorization(ctx context.Context, q Question, requests []Request) ([]Outcome, error) {
 	s := Subject{ClientID: q.ClientID, Cert: q.Target.Cert}
-	if q.Target.Group == 0 {
+	if q.Target == (Target{}) {
+		s.Thing = q.Thing
+	} else if q.Target.Group == 0 {
 		thing, _, err := b.Resolve(q.Target.Cert, q.ClientID)
 		if err != nil {
 			return nil, err
@@ -130,6 +141,18 @@ func (b *Book) asked(q Question, thing uint32) ([]inForce, error) {
 		// It is as if it were attached to the certificate, which then has no default.
 		list = slices.DeleteFunc(list, func(p inForce) bool { return p.name == DefaultName || p.name == name })
 		list = append(list, inForce{d.name, *d.version(d.inForce)})
+	}
+	if q.Draft != nil {
+		parsed, err := parse(q.Draft.Document)
+		if err != nil {
+			return nil, err
+		}
+		draft := inForce{q.Draft.Policy, version{text: q.Draft.Document, parsed: parsed}}
+		if i := slices.IndexFunc(list, func(p inForce) bool { return p.name == draft.name }); i >= 0 {
+			list[i] = draft
+		} else {
+			list = append(slices.DeleteFunc(list, func(p inForce) bool { return p.name == DefaultName }), draft)
+		}
 	}
 	slices.SortFunc(list, func(x, y inForce) int { return cmp.Compare(x.name, y.name) })
 	return list, nil
