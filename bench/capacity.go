@@ -17,14 +17,15 @@ const capacityHelp = `Usage: muster bench capacity [flags]
 How many devices does a gateway carry? Starts one and lets more and more simulated devices connect over mutual TLS, each with its
 certificate, its registered thing, a subscription and telemetry at the given rate, until a limit breaks: memory, CPU, open files, the
 time of an acknowledgement (99 of 100), a connection that is refused or a message that is lost. Prints each step, the limit that broke, what a
-device costs in memory and a message in CPU, and what that means for boxes with 512 MB to 8 GB.
+device costs in memory and a message in CPU, and what that means for boxes with 512 MB to 8 GB. --plain leaves TLS out.
 
---profile CORESxMEMORY makes the gateway a smaller box: by a control group (version 2) where this user may make one, else by
+--profile CORESxMEMORY makes the gateway a smaller box: by control groups (version 2 or 1) where this user may make some, else by
 systemd-run; where neither works by CPU affinity and Go's memory limit, and the report says so. The devices get the other cores.
 
 Examples:
   muster bench capacity --profile 1x512MB --rate 0.1
   muster bench capacity --rate 1 --step 2000 --max 20000
+  muster bench capacity --plain --rate 0.05 --step 5000 --max 15000 --p99 60s
 
 Flags:
 `
@@ -39,6 +40,7 @@ type capacity struct {
 	settle   time.Duration
 	p99      time.Duration
 	profile  profile
+	plain    bool
 	progress io.Writer
 }
 
@@ -62,6 +64,7 @@ type capacityStep struct {
 type capacityResult struct {
 	Devices        int            `json:"devices"` // of the last step at which everything held
 	Rate           float64        `json:"messagesPerSecondAndDevice"`
+	Plain          bool           `json:"plain"` // TCP instead of mutual TLS
 	Limit          string         `json:"limit"` // that broke; empty: none did
 	Confined       string         `json:"confined"`
 	Steps          []capacityStep `json:"steps"`
@@ -91,6 +94,7 @@ func capacityCommand(ctx context.Context, args []string, stdout, stderr io.Write
 	flags.DurationVar(&c.settle, "settle", time.Second, "time between the last connection of a step and its measuring")
 	flags.DurationVar(&c.p99, "p99", 250*time.Millisecond, "acknowledgements: 99 of 100 within this time")
 	flags.Func("profile", "`CORESxMEMORY` of the gateway, such as 1x512MB; default: the whole machine", c.profile.parse)
+	flags.BoolVar(&c.plain, "plain", false, "plain TCP instead of mutual TLS")
 	worker := flags.String("worker", "", "simulate devices for another process (used by itself)")
 	asJSON := flags.Bool("json", false, "print the result as JSON")
 	if code, done := parseFlags(flags, args); done {
@@ -159,10 +163,12 @@ func (c *capacity) run(ctx context.Context) (r capacityResult, err error) {
 		g.kill()
 		c.profile.release()
 	}()
-	r.Rate, r.Confined = c.rate, c.profile.how
-	fleets, err := startWorkers(ctx, c.binary, &c.profile, (c.max+perWorker-1)/perWorker, capacityTask{
-		Addr: g.mqtt, CA: g.caFile(), BenchCA: caFiles(dir), Rate: c.rate,
-	})
+	r.Rate, r.Plain, r.Confined = c.rate, c.plain, c.profile.how
+	task := capacityTask{Addr: g.mqtt, CA: g.caFile(), BenchCA: caFiles(dir), Rate: c.rate}
+	if c.plain {
+		task = capacityTask{Addr: g.plain, Rate: c.rate}
+	}
+	fleets, err := startWorkers(ctx, c.binary, &c.profile, (c.max+perWorker-1)/perWorker, task)
 	if err != nil {
 		return r, err
 	}
@@ -320,7 +326,12 @@ func (s *capacityStep) line() string {
 // print writes the result as tables, the verdict last.
 func (r *capacityResult) print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "devices over mutual TLS, each with a thing, a subscription and %g messages per second of 8 values; gateway: %s\n%s\n", r.Rate, r.Confined, capacityHead)
+	transport := "mutual TLS"
+	if r.Plain {
+		transport = "plain TCP"
+	}
+	fmt.Fprintf(&b, "devices over %s, each with a thing, a subscription and %g messages per second of 8 values; gateway: %s\n%s\n",
+		transport, r.Rate, r.Confined, capacityHead)
 	for i := range r.Steps {
 		fmt.Fprintln(&b, r.Steps[i].line())
 	}

@@ -57,7 +57,7 @@ type simulation struct {
 // connect opens the connections of another fleet and lets it send.
 func (w *simulation) connect(ctx context.Context, n int) (a capacityAnswer, err error) {
 	f := fleetLoad{devices: n, rate: w.task.Rate, duration: time.Hour, window: 16, payload: 200}.
-		fleet(w.task.Addr, 0, tlsSettings{caFile: w.task.CA, benchCA: w.task.BenchCA}, true)
+		fleet(w.task.Addr, 0, tlsSettings{caFile: w.task.CA, benchCA: w.task.BenchCA}, w.task.CA != "")
 	f.prefix = fmt.Sprintf("capacity-%d-%d-", w.task.Worker, len(w.fleets))
 	f.subscribe = wire.TelemetryTopic("%s") + "/command"
 	f.loops, f.from = 1, loopbackAddr(w.task.Addr, 5000+w.task.Worker*100+len(w.fleets))

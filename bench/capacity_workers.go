@@ -14,7 +14,7 @@ import (
 
 // capacityTask tells a worker what its devices do. It travels as JSON.
 type capacityTask struct {
-	Addr, CA, BenchCA string
+	Addr, CA, BenchCA string // without CA: plain TCP
 	Rate              float64
 	Worker            int
 }

@@ -12,7 +12,7 @@ type profile struct {
 	cores       int   // 0: all
 	memoryBytes int64 // 0: all
 	how         string
-	folder      string // control group to remove, empty: none
+	folders     []string // control groups to remove
 }
 
 // parse reads CORESxMEMORY: 1x512MB, 4x8GB.
@@ -36,11 +36,12 @@ func (p *profile) parse(text string) error {
 	return nil
 }
 
-// release removes the control group, once no process is in it.
+// release removes the control groups, once no process is in them.
 func (p *profile) release() {
-	if p.folder != "" {
-		os.Remove(p.folder) // an empty group that stays does no harm
+	for _, folder := range p.folders {
+		os.Remove(folder) // an empty group that stays does no harm
 	}
+	p.folders = nil
 }
 
 // availableBytes returns how much memory programs may still use.

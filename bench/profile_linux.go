@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupRoot is where version 2 of control groups is mounted, if it is.
+// cgroupRoot is where control groups are mounted: version 2 itself, or a folder per controller of version 1.
 const cgroupRoot = "/sys/fs/cgroup"
 
 // start starts the gateway in the profile and notes how.
@@ -23,56 +24,118 @@ func (p *profile) start(cmd *exec.Cmd) error {
 		p.how = fmt.Sprintf("the whole machine, %d cores", runtime.NumCPU())
 		return cmd.Start()
 	}
-	group, cause := p.makeGroup(fmt.Sprintf("muster-bench-%d", os.Getpid()))
+	name := fmt.Sprintf("muster-bench-%d", os.Getpid())
+	group, cause := p.makeGroup(cgroupRoot, name)
 	if cause == nil {
 		defer group.Close()
 		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
-		p.how = fmt.Sprintf("%d cores and %.0f MB by the control group %s", p.cores, mb(p.memoryBytes), p.folder)
+		p.how = fmt.Sprintf("%d cores and %.0f MB by the control group %s", p.cores, mb(p.memoryBytes), p.folders[0])
 		return cmd.Start()
 	}
-	if p.underSystemd(cmd) == nil {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err == nil {
+		err = p.makeOldGroups(cgroupRoot, string(own), name)
+	}
+	if err == nil {
+		p.how = fmt.Sprintf("%d cores and %.0f MB by the control groups %s", p.cores, mb(p.memoryBytes), strings.Join(p.folders, " and "))
+		return inGroups(p.folders, cmd.Start)
+	}
+	cause = fmt.Errorf("version 2: %w; version 1: %w", cause, err)
+	if err = p.underSystemd(cmd); err == nil {
 		p.how = fmt.Sprintf("%d cores and %.0f MB by systemd-run", p.cores, mb(p.memoryBytes))
 		return cmd.Start()
 	}
 	limit := p.memoryBytes * 9 / 10
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMEMLIMIT=%d", limit))
-	p.how = fmt.Sprintf("%d cores by affinity, GOMEMLIMIT %.0f MB; the kernel does not hold it to %.0f MB (no control group: %v)",
-		p.cores, mb(limit), mb(p.memoryBytes), cause)
+	p.how = fmt.Sprintf("%d cores by affinity, GOMEMLIMIT %.0f MB; the kernel does not hold it to %.0f MB (control groups of %v; systemd-run: %v)",
+		p.cores, mb(limit), mb(p.memoryBytes), cause, err)
 	return onCores(0, p.cores, cmd.Start)
 }
 
-// makeGroup makes a control group with the limits of p and opens it.
-func (p *profile) makeGroup(name string) (*os.File, error) {
-	have, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
+// makeGroup makes a control group of version 2 with the limits of p, below root, and opens it.
+func (p *profile) makeGroup(root, name string) (*os.File, error) {
+	have, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {
-		return nil, errors.New("version 2 is not mounted")
+		return nil, errors.New("not mounted")
 	}
 	for _, controller := range []string{"memory", "cpuset"} {
-		if !strings.Contains(" "+strings.TrimSpace(string(have))+" ", " "+controller+" ") {
+		if !slices.Contains(strings.Fields(string(have)), controller) {
 			return nil, fmt.Errorf("no controller %s", controller)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(cgroupRoot, "cgroup.subtree_control"), []byte("+memory +cpuset"), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory +cpuset"), 0); err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(cgroupRoot, name)
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	folder := filepath.Join(root, name)
+	err = p.addGroup(folder, map[string]string{"memory.max": strconv.FormatInt(p.memoryBytes, 10), "cpuset.cpus": p.cpus()})
+	if err != nil {
 		return nil, err
 	}
-	p.folder = folder
-	for _, setting := range [][2]string{
-		{"memory.max", strconv.FormatInt(p.memoryBytes, 10)},
-		{"memory.swap.max", "0"},
-		{"cpuset.cpus", fmt.Sprintf("0-%d", p.cores-1)},
-	} {
-		err := os.WriteFile(filepath.Join(folder, setting[0]), []byte(setting[1]), 0)
-		if err != nil && setting[0] != "memory.swap.max" { // there is none on a machine without swap
-			p.release()
-			p.folder = ""
-			return nil, err
+	// There is no such file on a machine without swap, and none is used then.
+	_ = os.WriteFile(filepath.Join(folder, "memory.swap.max"), []byte("0"), 0)
+	return os.Open(folder)
+}
+
+// makeOldGroups makes control groups of version 1 with the limits of p, below those that this process is in, which own tells as
+// /proc/self/cgroup does.
+func (p *profile) makeOldGroups(root, own, name string) error {
+	parents := map[string]string{}
+	for line := range strings.Lines(own) {
+		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 {
+			for controller := range strings.SplitSeq(fields[1], ",") {
+				parents[controller] = filepath.Join(root, fields[1], fields[2])
+			}
 		}
 	}
-	return os.Open(folder)
+	for _, controller := range []string{"memory", "cpuset"} {
+		if _, err := os.Stat(filepath.Join(parents[controller], "tasks")); err != nil {
+			return fmt.Errorf("no controller %s", controller)
+		}
+	}
+	nodes, err := os.ReadFile(filepath.Join(parents["cpuset"], "cpuset.mems")) // a new group has none
+	if err != nil {
+		return err
+	}
+	memory := filepath.Join(parents["memory"], name)
+	if err := p.addGroup(memory, map[string]string{"memory.limit_in_bytes": strconv.FormatInt(p.memoryBytes, 10)}); err != nil {
+		return err
+	}
+	// Memory and swap together; the file is there where the kernel counts swap.
+	_ = os.WriteFile(filepath.Join(memory, "memory.memsw.limit_in_bytes"), []byte(strconv.FormatInt(p.memoryBytes, 10)), 0)
+	return p.addGroup(filepath.Join(parents["cpuset"], name), map[string]string{"cpuset.cpus": p.cpus(), "cpuset.mems": string(nodes)})
+}
+
+func (p *profile) cpus() string { return fmt.Sprintf("0-%d", p.cores-1) }
+
+// addGroup makes a folder among control groups and writes the settings. After an error there is none of this profile's.
+func (p *profile) addGroup(folder string, settings map[string]string) error {
+	err := os.Mkdir(folder, 0o755)
+	if err == nil {
+		p.folders = append(p.folders, folder)
+	}
+	for file, value := range settings {
+		err = errors.Join(err, os.WriteFile(filepath.Join(folder, file), []byte(value), 0))
+	}
+	if err != nil {
+		p.release()
+	}
+	return err
+}
+
+// inGroups has the process that start starts be in control groups of version 1: it inherits them from the thread, which goes back.
+func inGroups(folders []string, start func() error) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread := []byte(strconv.Itoa(unix.Gettid()))
+	for _, folder := range folders {
+		if err := os.WriteFile(filepath.Join(folder, "tasks"), thread, 0); err != nil {
+			return err
+		}
+		defer func() {
+			err = errors.Join(err, os.WriteFile(filepath.Join(filepath.Dir(folder), "tasks"), thread, 0))
+		}()
+	}
+	return start()
 }
 
 // underSystemd has systemd put cmd into a scope, if there is a systemd that does.
@@ -82,7 +145,7 @@ func (p *profile) underSystemd(cmd *exec.Cmd) error {
 		return err
 	}
 	args := []string{"--scope", "--quiet", "-p", fmt.Sprintf("MemoryMax=%d", p.memoryBytes), "-p", "MemorySwapMax=0",
-		"-p", fmt.Sprintf("AllowedCPUs=0-%d", p.cores-1)}
+		"-p", "AllowedCPUs=" + p.cpus()}
 	if os.Getuid() != 0 {
 		args = append([]string{"--user"}, args...)
 	}
