@@ -37,6 +37,7 @@ type settings struct {
 	ingestSparkplug                  bool
 	ingestMaxConns                   int
 	ingestThingRates, ingestRates    ingest.Rates
+	ingestDrain                      period
 
 	tsdbMemory, tsdbDiskLimit                       byteSize
 	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
@@ -87,7 +88,7 @@ func (r *registryLimits) all() []limit {
 
 // newSettings returns the defaults, with the flags that change them.
 func newSettings(name string) *settings {
-	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour), selfRecordEvery: period(15 * time.Second)}
+	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour), ingestDrain: period(5 * time.Second), selfRecordEvery: period(15 * time.Second)}
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	s.flags = f
 	f.StringVar(&s.config, "config", "", "YAML `file` with any of these settings")
@@ -106,6 +107,7 @@ func newSettings(name string) *settings {
 	f.StringVar(&s.ingestTopics, "ingest.topics", "", "further telemetry `topics` besides dt/<thing>, separated by commas: sensors/{thing}/data, v1/devices/me/telemetry, plant/{stream}/{thing}/#")
 	f.BoolVar(&s.ingestSparkplug, "ingest.sparkplug", false, "take messages of Sparkplug B edge nodes on spBv1.0/... as telemetry")
 	f.IntVar(&s.ingestMaxConns, "ingest.max-connections", 100_000, "device connections at a time, a `number` from 1 to 10000000; beyond, new ones are turned away")
+	f.Var(&s.ingestDrain, "ingest.drain", "`time` over which a gateway that stops ends the connections of devices, so that they do not come back all at once; 0 ends all at once")
 	for _, r := range s.rates() {
 		f.IntVar(r.value, r.name, 0, r.usage)
 	}
@@ -297,6 +299,7 @@ func (s *settings) validate() error {
 		oneOf("ingest.loop", s.ingestLoop, "", "epoll", "goroutine"),
 		oneOf("log.level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("log.format", s.logFormat, "text", "json"),
+		within("ingest.drain", time.Duration(s.ingestDrain), 0, time.Minute),
 		within("pki.life", time.Duration(s.pkiLife), time.Hour, 825*day),
 		within("tsdb.retention", time.Duration(s.tsdbRetention), time.Hour, 36500*day),
 	}

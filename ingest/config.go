@@ -14,6 +14,7 @@ import (
 type Config struct {
 	HelloTimeout  time.Duration // pauses of a client during TLS handshake and CONNECT, together; 5 s
 	WriteTimeout  time.Duration // a client that reads nothing for so long is cut off; 30 s
+	Drain         time.Duration // Shutdown spreads the ends of connections over so long, where they are many; 5 s, below 0: all at once
 	CompactTLS    bool          // the record layer of package record, which keeps little of an idle connection; false: crypto/tls
 	MaxConns      int           // 100,000
 	MaxHandshakes int           // that compute at the same time; 2 per core
@@ -47,6 +48,7 @@ func (c Config) complete(ackMemory bool) (Config, error) {
 	}
 	setDefault(&c.HelloTimeout, 5*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.Drain, 5*time.Second)
 	setDefault(&c.MaxConns, 100_000)
 	setDefault(&c.MaxHandshakes, 2*runtime.GOMAXPROCS(0))
 	setDefault(&c.Loop, defaultLoop())

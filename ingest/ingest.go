@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -82,6 +83,7 @@ type Server struct {
 	door   *conn.Door
 	loops  *conn.Loops    // nil: none
 	things Things         // nil: none
+	drain  time.Duration  // Config.Drain
 	tls    *conn.Listener // nil: none
 	plain  *conn.Listener // nil: none
 	wg     sync.WaitGroup
@@ -120,7 +122,7 @@ func Open(opts Options) (*Server, error) {
 	}
 	b, err := broker.Open(broker.Options{Env: env, Gate: opts.Gate, Presence: opts.Presence, Dir: opts.Dir, FS: opts.FS,
 		Clock: opts.Clock, Log: opts.Log, Metrics: opts.Metrics, Limits: cfg.Sessions})
-	s := &Server{env: env, broker: b, loops: env.Loops, things: opts.Things, done: make(chan struct{})}
+	s := &Server{env: env, broker: b, loops: env.Loops, things: opts.Things, drain: cfg.Drain, done: make(chan struct{})}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open sessions: %w", err), s.closeLoops())
 	}
@@ -213,13 +215,14 @@ func clientCert(c net.Conn) *x509.Certificate {
 	return nil
 }
 
-// Shutdown stops accepting, acknowledges what is on disk, tells v5 clients, closes every connection and syncs the sessions.
-// What is not done when ctx ends is cut off. The store must still be open. A second call waits for the first.
+// Shutdown closes every connection, one after the other over Config.Drain: it acknowledges what is on disk and tells v5 clients. Who connects
+// meanwhile reads that the server is unavailable. Then it stops accepting and syncs the sessions. What is not done when ctx ends is cut
+// off. The store must still be open. A second call waits for the first.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
 		defer close(s.done)
+		s.broker.Drain(ctx, s.drain)
 		s.door.Close()
-		s.broker.Drain(ctx)
 		s.door.Abort() // those that have no session yet
 		s.err = errors.Join(s.broker.Close(), s.closeLoops())
 	})

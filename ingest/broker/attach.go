@@ -32,8 +32,8 @@ func (b *Broker) attachLocked(l *link, client string, grant lane.Grant, clean bo
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.sessions[client]
-	if b.closing != nil {
-		return false, nil, b.closing
+	if b.closing {
+		return false, nil, b.refuse(errUnavailable)
 	}
 	if s == nil && len(b.sessions) >= b.limits.Sessions {
 		return false, nil, b.refuse(lane.Violation{Code: codeQuota, Return: 0x03, Reason: "too many sessions"})
@@ -138,7 +138,7 @@ func (b *Broker) detachLocked(l *link, w *will) (fire *will, last bool) {
 		}
 	}
 	if w != nil {
-		if delay := min(w.delaySec, s.expirySec); delay > 0 && b.closing == nil {
+		if delay := min(w.delaySec, s.expirySec); delay > 0 && !b.closing {
 			w.at = now.Add(time.Duration(delay) * time.Second)
 			b.wills[s.client] = w
 			b.saveWill(w)
@@ -152,7 +152,7 @@ func (b *Broker) detachLocked(l *link, w *will) (fire *will, last bool) {
 	if len(conns) == 0 {
 		delete(b.things, l.grant.ThingName)
 	}
-	if b.closing != nil && len(b.things) == 0 {
+	if b.closing && len(b.things) == 0 {
 		close(b.drained)
 	}
 	return fire, len(conns) == 0

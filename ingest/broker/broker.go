@@ -117,7 +117,7 @@ type Broker struct {
 	things   map[string]map[*link]struct{} // the connections of each thing, by name
 	links    int                           // how many those are
 	wills    map[string]*will              // by client id: those whose connection is gone and whose delay is not over
-	closing  error                         // set once: no session may open any more
+	closing  bool                          // no session may open any more
 	drained  chan struct{}                 // closed when closing is set and no session has a connection
 	closed   bool                          // Close was called: nobody publishes any more
 	inside   sync.WaitGroup                // calls of Publish and Announce that run

@@ -94,6 +94,12 @@ func appendDisconnect(dst []byte, code byte, reason string) []byte {
 // appendRefusal appends the CONNACK that refuses a CONNECT, if the version has one for it (v5 section 3.2.2, v3.1.1 table 3.1).
 func appendRefusal(dst []byte, version, code, returnCode byte, reason string) []byte {
 	reason = reason[:min(len(reason), maxReason)]
+	switch code { // a CONNACK has no such code (v5 table 3-1): the end came between CONNECT and its answer
+	case codeShuttingDown, codeTakenOver:
+		code = codeUnavailable
+	case codeAdministrative:
+		code = codeNotAuthorized
+	}
 	switch {
 	case version == 5 && reason == "":
 		return append(dst, typeConnack<<4, 3, 0, code, 0)

@@ -58,13 +58,18 @@ const (
 	codeProtocolError  = 0x82
 	codeVersion        = 0x84
 	codeClientID       = 0x85
+	codeNotAuthorized  = 0x87
+	codeUnavailable    = 0x88
+	codeShuttingDown   = 0x8b
 	codeAuthMethod     = 0x8c
+	codeTakenOver      = 0x8e
 	codeFilterInvalid  = 0x8f
 	codeTopicInvalid   = 0x90
 	codeReceiveMaximum = 0x93
 	codeAliasInvalid   = 0x94
 	codePacketTooLarge = 0x95
 	codeQuotaExceeded  = 0x97
+	codeAdministrative = 0x98
 )
 
 func malformed(reason string) Violation { return Violation{Code: codeMalformed, Reason: reason} }
