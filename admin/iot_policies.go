@@ -446,6 +446,14 @@ type testInput struct {
 // authActions are AWS's names of what can be tested.
 var authActions = map[string]policy.Action{"CONNECT": policy.Connect, "PUBLISH": policy.Publish, "SUBSCRIBE": policy.Subscribe, "RECEIVE": policy.Receive}
 
+func authAction(name string) (policy.Action, error) {
+	action, ok := authActions[name]
+	if !ok {
+		return 0, invalid("actionType %q must be CONNECT, PUBLISH, SUBSCRIBE or RECEIVE", short(name))
+	}
+	return action, nil
+}
+
 const (
 	maxAuthInfos     = 10 // AWS
 	maxAuthResources = 100
@@ -472,9 +480,9 @@ func testAuthorization(ctx context.Context, s *Server, c *call, in testInput) (*
 	}
 	var requests []access.Request
 	for _, info := range in.Infos {
-		action, ok := authActions[info.Action]
-		if !ok {
-			return nil, invalid("actionType %q must be CONNECT, PUBLISH, SUBSCRIBE or RECEIVE", short(info.Action))
+		action, err := authAction(info.Action)
+		if err != nil {
+			return nil, err
 		}
 		if len(info.Resources) == 0 || len(info.Resources) > maxAuthResources {
 			return nil, invalid("resources has %d entries; 1 to %d are taken", len(info.Resources), maxAuthResources)
@@ -518,21 +526,23 @@ type matchedStatement struct {
 }
 
 func authResultOf(book *access.Book, info authInfo, o access.Outcome) authResult {
-	r := authResult{Info: info, Decision: o.Decision.String(), Missing: o.Missing, Matched: []matchedStatement{}}
+	r := authResult{Info: info, Decision: o.Decision.String(), Missing: orNone(o.Missing), Matched: matchedOf(o)}
 	r.Allowed.Policies = refs(book, o.Allowed)
 	r.Denied.Implicit.Policies = refs(book, o.Implicit)
 	r.Denied.Explicit.Policies = refs(book, o.Explicit)
-	if r.Missing == nil {
-		r.Missing = []string{}
-	}
+	return r
+}
+
+func matchedOf(o access.Outcome) []matchedStatement {
+	list := []matchedStatement{}
 	for _, m := range o.Matches {
 		effect := "Allow"
 		if m.Deny {
 			effect = "Deny"
 		}
-		r.Matched = append(r.Matched, matchedStatement{m.Policy, m.Statement + 1, m.Sid, effect, m.Resource})
+		list = append(list, matchedStatement{m.Policy, m.Statement + 1, m.Sid, effect, m.Resource})
 	}
-	return r
+	return list
 }
 
 // The operations below are AWS's older ones, with the principal in a header.

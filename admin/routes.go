@@ -14,6 +14,7 @@ var apiDomains = []domain{
 	{"groups", "Thing groups, with what AWS's API cannot say.", groupAPIRoutes},
 	{"dynamic groups", "Groups whose members follow from a query.", dynamicAPIRoutes},
 	{"schemas", "Which attributes things of a type have.", schemaRoutes},
+	{"policies", "Policies, with what AWS's API cannot say.", policyAPIRoutes},
 	{"identity", "Keys, certificates, enrollment and the audit log.", identityRoutes},
 	{"troubles", "What a person should look at.", troubleRoutes},
 	{"telemetry", "Samples in and out, and PromQL.", telemetryRoutes},
