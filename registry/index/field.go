@@ -3,6 +3,7 @@ package index
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/bits-and-blooms/bitset"
 )
@@ -164,4 +165,14 @@ func (f *field) countIn(b *bitset.BitSet, ref uint32) int {
 	return 0
 }
 
-func hasSpace(value string) bool { return strings.IndexFunc(value, unicode.IsSpace) >= 0 }
+func hasSpace[T string | []byte](value T) bool {
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c == ' ' || '\t' <= c && c <= '\r':
+			return true
+		case c >= utf8.RuneSelf:
+			return strings.IndexFunc(string(value[i:]), unicode.IsSpace) >= 0
+		}
+	}
+	return false
+}

@@ -310,13 +310,17 @@ func cellOf(p Point) cell {
 // addPlace notes a value that may be a place.
 func (f *field) addPlace(id uint32, value string) {
 	if p, ok := ParsePoint(value); ok {
-		if f.cells.at == nil {
-			f.cells.at = map[cell][]placed{}
-		}
-		c := cellOf(p)
-		f.cells.at[c] = append(f.cells.at[c], placed{p, id})
-		f.cells.places++
+		f.cells.add(p, id)
 	}
+}
+
+func (c *cells) add(p Point, id uint32) {
+	if c.at == nil {
+		c.at = map[cell][]placed{}
+	}
+	at := cellOf(p)
+	c.at[at] = append(c.at[at], placed{p, id})
+	c.places++
 }
 
 func (f *field) removePlace(id uint32, value string) {

@@ -1,9 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"math/bits"
 	"regexp/syntax"
-	"strings"
 	"unicode"
 )
 
@@ -24,15 +24,15 @@ func (g *grams) add(a, b byte) {
 }
 
 // addPiece adds the pairs of what is within a value; it may have edges in it.
-func (g *grams) addPiece(text string) {
+func (g *grams) addPiece(text []byte) {
 	for i := 1; i < len(text); i++ {
 		g.add(text[i-1], text[i])
 	}
 }
 
 // addWord adds the pairs of a whole value or word.
-func (g *grams) addWord(text string) {
-	if text != "" {
+func (g *grams) addWord(text []byte) {
+	if len(text) > 0 {
 		text = edges(text)
 		g.add(edge, text[0])
 		g.addPiece(text)
@@ -41,14 +41,14 @@ func (g *grams) addWord(text string) {
 }
 
 // gramsOf returns the pairs of a whole value.
-func gramsOf(text string) (g grams) {
+func gramsOf(text []byte) (g grams) {
 	g.addWord(text)
 	return g
 }
 
 // addGlob adds the pairs that every word of a form has.
-func (g *grams) addGlob(form string) {
-	form = string(edge) + form + string(edge)
+func (g *grams) addGlob(glob string) {
+	form := []byte(string(edge) + glob + string(edge))
 	start := 0
 	for i := 1; i < len(form)-1; i++ {
 		if form[i] == AnyRun || form[i] == AnyOne {
@@ -63,7 +63,7 @@ func (g *grams) addGlob(form string) {
 func (g *grams) addRegex(tree *syntax.Regexp) {
 	switch tree.Op {
 	case syntax.OpLiteral:
-		g.addPiece(edges(string(tree.Rune)))
+		g.addPiece(edges([]byte(string(tree.Rune))))
 	case syntax.OpCapture, syntax.OpPlus:
 		g.addRegex(tree.Sub[0])
 	case syntax.OpRepeat:
@@ -84,20 +84,20 @@ func (g *grams) addRegex(tree *syntax.Regexp) {
 			g[w] |= each[w]
 		}
 	case syntax.OpConcat:
-		var piece strings.Builder // of what is side by side
+		var piece []byte // of what is side by side
 		for _, sub := range tree.Sub {
 			switch sub.Op {
 			case syntax.OpLiteral:
-				piece.WriteString(edges(string(sub.Rune)))
+				piece = append(piece, edges([]byte(string(sub.Rune)))...)
 			case syntax.OpBeginText, syntax.OpEndText:
-				piece.WriteByte(edge)
+				piece = append(piece, edge)
 			default:
-				g.addPiece(piece.String())
-				piece.Reset()
+				g.addPiece(piece)
+				piece = piece[:0]
 				g.addRegex(sub)
 			}
 		}
-		g.addPiece(piece.String())
+		g.addPiece(piece)
 	}
 }
 
@@ -172,11 +172,11 @@ func (p *planes) having(bitNumbers []uint8, n int) (all valueBits) {
 }
 
 // edges puts an edge in the place of each white space.
-func edges(text string) string {
+func edges(text []byte) []byte {
 	if !hasSpace(text) {
 		return text
 	}
-	return strings.Map(func(r rune) rune {
+	return bytes.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return edge
 		}

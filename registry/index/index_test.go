@@ -87,6 +87,37 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestLoadRepeats: values that come again when Load has stopped telling them apart, early and late, are still one value each.
+func TestLoadRepeats(t *testing.T) {
+	const n = 60_000
+	for _, different := range []func(i int) int{
+		func(i int) int { return i % 25_000 },
+		func(i int) int { return i / 3 },
+		func(i int) int { return i * i % 50_021 },
+	} {
+		x := index.New("n", func(uint32) string { return "" })
+		want := map[string][]uint32{}
+		x.Load("v", n, func(i int) (string, uint32) {
+			value, id := fmt.Sprintf("%dV", different(i)), uint32(n-i)
+			if i%2 == 0 {
+				value = value[:len(value)-1] // a number
+			}
+			want[index.Fold(value)] = append(want[index.Fold(value)], id)
+			return value, id
+		})
+		all := bitset.MustNew(n + 1).Complement()
+		if got := x.Cardinality(all, "v"); got != len(want) {
+			t.Fatalf("%d different values, want %d", got, len(want))
+		}
+		for value, ids := range want {
+			set := new(bitset.BitSet)
+			if _, err := x.Select(context.Background(), set, "v", index.Word(value), nil); err != nil || int(set.Count()) != len(ids) || !set.Test(uint(ids[0])) {
+				t.Fatalf("%d things have %s, want %d: %v", set.Count(), value, len(ids), err)
+			}
+		}
+	}
+}
+
 // TestLongValues: values as long as may be keep the chunks within their 16 bits, in every order of coming and going.
 func TestLongValues(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))

@@ -55,7 +55,7 @@ func Exists() *Match { return &Match{kind: exists} }
 
 // Word matches values that have that word.
 func Word(text string) *Match {
-	return &Match{kind: word, text: Fold(text), grams: gramsOf(Fold(text))}
+	return &Match{kind: word, text: Fold(text), grams: gramsOf([]byte(Fold(text)))}
 }
 
 // Phrase matches values that have these words one after the other.
@@ -66,7 +66,7 @@ func Phrase(text string) *Match {
 	}
 	m := &Match{kind: phrase, words: words}
 	for _, w := range words {
-		m.grams.addWord(w)
+		m.grams.addWord([]byte(w))
 	}
 	return m
 }
@@ -74,7 +74,7 @@ func Phrase(text string) *Match {
 // Contains matches values that have the text somewhere in them.
 func Contains(text string) *Match {
 	m := &Match{kind: contains, text: Fold(text)}
-	m.grams.addPiece(edges(m.text))
+	m.grams.addPiece(edges([]byte(m.text)))
 	return m
 }
 

@@ -115,7 +115,7 @@ func (o *order) insert(at, i int, num float64, text string, ref uint32) {
 		c.ends[j] += uint16(len(text))
 	}
 	c.grams.insert(i)
-	c.grams.set(i, gramsOf(text))
+	c.grams.set(i, gramsOf(c.value(i)))
 	c.refs = slices.Insert(c.refs, i, ref)
 	if o.numeric {
 		c.nums = slices.Insert(c.nums, i, num)
@@ -146,7 +146,7 @@ func (c *chunk) slice(from, to int) *chunk {
 	}
 	for i := range out.ends {
 		out.ends[i] -= uint16(start)
-		out.grams.set(i, gramsOf(string(out.value(i))))
+		out.grams.set(i, gramsOf(out.value(i)))
 	}
 	if c.nums != nil {
 		out.nums = slices.Clone(c.nums[from:to])
