@@ -85,7 +85,7 @@ type chunk = [chunkBytes]byte
 
 // openRun is the run that rows are added to. Layout of its bytes: run.go.
 type openRun struct {
-	tail    *chunk // the last of chunks
+	room    []byte // the rest of the last of chunks
 	size    int
 	rows    int
 	samples int
@@ -325,26 +325,20 @@ func rescale(mantissa int64, from, to int8) (int64, bool) {
 
 // push appends bytes to the open run, over chunks.
 func (l *live) push(sh *shard, r *openRun, p []byte) {
-	if used := r.size % chunkBytes; used > 0 && used+len(p) <= chunkBytes { // mostly
-		copy(r.tail[used:], p)
-		r.size += len(p)
-		return
-	}
-	for len(p) > 0 {
-		used := r.size % chunkBytes
-		if used == 0 {
-			if len(sh.free) == 0 {
-				sh.grow()
-			}
-			r.tail = sh.free[len(sh.free)-1]
-			r.chunks = append(r.chunks, r.tail)
-			sh.free = sh.free[:len(sh.free)-1]
-			l.bytes.Add(chunkBytes)
-		}
-		n := copy(r.tail[used:], p)
-		r.size += n
+	r.size += len(p)
+	for len(p) > len(r.room) {
+		n := copy(r.room, p)
 		p = p[n:]
+		if len(sh.free) == 0 {
+			sh.grow()
+		}
+		c := sh.free[len(sh.free)-1]
+		sh.free = sh.free[:len(sh.free)-1]
+		r.chunks = append(r.chunks, c)
+		r.room = c[:]
+		l.bytes.Add(chunkBytes)
 	}
+	r.room = r.room[copy(r.room, p):]
 }
 
 // grow makes a slab of free chunks.

@@ -226,6 +226,7 @@ type unpackLayout struct {
 	interval
 	times   unpackStream
 	columns []unpackStream
+	texts   bool // some slots are texts
 }
 
 type unpackStream struct {
@@ -243,9 +244,11 @@ func (u *unpacker) open(b *reader) int {
 			u.layouts = append(u.layouts, unpackLayout{})
 		}
 		l := &u.layouts[u.used]
-		l.before = l.before[:0]
+		l.before, l.texts = l.before[:0], false
 		for n := b.uvarintMax(MaxRowValues); n > 0 && b.err == nil; n-- {
-			l.before = append(l.before, b.slot())
+			v := b.slot()
+			l.texts = l.texts || v.Kind == String
+			l.before = append(l.before, v)
 		}
 		if len(l.before) == 0 {
 			b.fail()

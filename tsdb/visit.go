@@ -10,7 +10,7 @@ import (
 // and so has a run: those after the first go from one to the other without being made values. It keeps its buffers.
 type visits struct {
 	list      []visit
-	mantissas []int64 // of each visit: of its first row, of its last one, and if it strays of its newest one
+	mantissas []int64 // of each visit: of its first row, of its last one if it has several, and if it strays of its newest one
 	body      []byte
 	text      uint32     // the largest id of a text
 	apart     []bool     // by layout: each of its slots is of another column
@@ -52,7 +52,9 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 	v.at, v.from = uint32(len(x.mantissas)), uint32(len(x.body))
 	v.firstMs, v.minMs, v.maxMs = l.timeMs, l.timeMs, l.timeMs
 	x.mantissas = l.appendMantissas(x.mantissas)
-	texts := x.see(l)
+	if l.texts {
+		x.see(l)
+	}
 	for range v.rows - 1 {
 		passed, ok := l.nextTime()
 		if !ok {
@@ -71,12 +73,14 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 		if x.body, ok = l.follow(x.body, passed); !ok {
 			return false
 		}
-		if texts {
+		if l.texts {
 			x.see(l)
 		}
 	}
 	v.lastMs, v.to = l.timeMs, uint32(len(x.body))
-	x.mantissas = l.appendMantissas(x.mantissas)
+	if v.rows > 1 {
+		x.mantissas = l.appendMantissas(x.mantissas)
+	}
 	if v.strays {
 		x.mantissas = append(x.mantissas, x.newest...)
 	}
@@ -84,14 +88,13 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 	return true
 }
 
-// see takes note of the texts in the last row of l, and says whether there are any.
-func (x *visits) see(l *unpackLayout) (texts bool) {
+// see takes note of the texts in the last row of l.
+func (x *visits) see(l *unpackLayout) {
 	for i := range l.before {
 		if v := &l.before[i]; v.Kind == String {
-			texts, x.text = true, max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
+			x.text = max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
 		}
 	}
-	return texts
 }
 
 func (l *unpackLayout) appendMantissas(dst []int64) []int64 {
@@ -195,7 +198,10 @@ func (l *live) pushVisit(sh *shard, t *thing, x *visits, v *visit, first []Value
 	}
 	sh.row = append(t.encodeAlike(sh.row[:0], timeMs, first), rest...)
 	l.push(sh, o, sh.row)
-	last := x.mantissas[int(v.at)+n:][:n]
+	last := x.mantissas[v.at:][:n]
+	if v.rows > 1 {
+		last = x.mantissas[int(v.at)+n:][:n]
+	}
 	newest := last
 	if v.strays {
 		newest = x.mantissas[int(v.at)+2*n:][:n]
