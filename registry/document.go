@@ -40,12 +40,17 @@ func (d *document) Values(field string) []index.Value {
 			return d.known[i].values
 		}
 	}
-	values := d.prepare(field)
-	d.known = append(d.known, fieldValues{field, values})
-	return values
+	n := len(d.known)
+	var room []index.Value // of a thing before
+	if n < cap(d.known) {
+		room = d.known[:n+1][n].values[:0]
+	}
+	d.known = append(d.known, fieldValues{field, d.prepare(room, field)})
+	return d.known[n].values
 }
 
-func (d *document) prepare(field string) (values []index.Value) {
+// prepare appends the values of a field.
+func (d *document) prepare(values []index.Value, field string) []index.Value {
 	text := func(text string) {
 		if text != "" {
 			values = append(values, index.NewValue(text))

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"runtime"
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
@@ -193,5 +194,6 @@ func (r *Registry) weigh(d *standing.Draft, todo *bitset.BitSet) {
 			id, more = todo.NextSet(id + 1)
 		}
 		r.fleet.RUnlock()
+		runtime.Gosched() // who waits for the lock, or for a processor, goes first
 	}
 }
