@@ -1,17 +1,17 @@
 // Groups of things: the tree of static ones and the dynamic ones with their queries, and beside it the group that is chosen.
 import { Button, NativeSelect, TextInput } from '@mantine/core';
-import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { IconBolt, IconChevronDown, IconChevronRight, IconFolder } from '@tabler/icons-react';
 import { useState } from 'react';
 import { Link, useLocation } from 'wouter';
 import * as api from '../api/groups';
 import * as policyApi from '../api/policies';
+import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
 import { Problem } from '../parts/problem';
 import { useTitle } from '../parts/title';
-import { toastDone, toastError } from '../parts/toast';
 import { count, plural } from '../text/format';
 import { placeTree, withBelow } from '../text/tree';
 import { fleetLink } from '../text/urlstate';
@@ -95,19 +95,14 @@ function Tree({ groups, chosen }: { groups: api.GroupNode[]; chosen?: string }) 
 }
 
 function Make({ groups }: { groups: api.GroupNode[] }) {
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['groups']);
   const [, navigate] = useLocation();
   const [name, setName] = useState('');
   const [parent, setParent] = useState('');
   const make = async () => {
-    try {
-      await api.makeGroup(name.trim(), parent);
-      await client.invalidateQueries({ queryKey: ['groups'] });
-      navigate(linkTo(name.trim()));
-      setName('');
-    } catch (cause) {
-      toastError(cause);
-    }
+    if (!(await attempt(() => api.makeGroup(name.trim(), parent)))) return;
+    navigate(linkTo(name.trim()));
+    setName('');
   };
   return (
     <form
@@ -146,29 +141,20 @@ function ParentSelect({ label, groups, value, onChange }: ParentSelectProps) {
 }
 
 function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['groups'], ['group', name]);
+  const leave = useAttempt(['groups']).attempt;
   const [, navigate] = useLocation();
   const [leaving, setLeaving] = useState(false);
   const group = useQuery({ queryKey: ['group', name], queryFn: ({ signal }) => api.group(name, signal) });
-  const refresh = () => Promise.all([client.invalidateQueries({ queryKey: ['groups'] }), client.invalidateQueries({ queryKey: ['group', name] })]);
   if (group.error) return <Problem error={group.error} retry={() => group.refetch()} />;
   if (!group.data) return <Placeholder rows={8} />;
   const { queryString, thingGroupMetadata: placed, thingGroupProperties: properties } = group.data;
   const dynamic = queryString !== undefined;
   const members = groups.find((each) => each.name === name)?.members;
   const attributes = Object.entries(properties.attributePayload?.attributes ?? {});
-  const attempt = async (what: Promise<void>, done: string, leave?: boolean) => {
+  const remove = async () => {
     setLeaving(false);
-    try {
-      await what;
-      toastDone(done);
-      if (leave) {
-        navigate('/groups');
-        await client.invalidateQueries({ queryKey: ['groups'] });
-      } else await refresh();
-    } catch (cause) {
-      toastError(cause);
-    }
+    if (await leave(() => api.removeGroup(name, dynamic), `The group ${name} is removed.`)) navigate('/groups');
   };
   return (
     <>
@@ -185,7 +171,7 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
       </header>
       {properties.thingGroupDescription && <p className="groups-none">{properties.thingGroupDescription}</p>}
       {dynamic ? (
-        <QueryEditor key={queryString} query={queryString} onSave={(text) => attempt(api.changeQuery(name, text), 'The members follow the new query.')} />
+        <QueryEditor key={queryString} query={queryString} onSave={(text) => attempt(() => api.changeQuery(name, text), 'The members follow the new query.')} />
       ) : (
         <section className="section" aria-labelledby="place">
           <div className="section-head">
@@ -204,7 +190,7 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
               label="Move it, with all below it, to"
               groups={groups.filter((each) => !each.dynamic && !withBelow(groups, name).has(each.name))}
               value={placed.parentGroupName ?? ''}
-              onChange={(parent) => void attempt(api.moveGroup(name, parent), `${name} is ${parent ? `below ${parent}` : 'at the top'} now.`)}
+              onChange={(parent) => void attempt(() => api.moveGroup(name, parent), `${name} is ${parent ? `below ${parent}` : 'at the top'} now.`)}
             />
           </div>
         </section>
@@ -225,13 +211,13 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
         </section>
       )}
       <GroupPolicies arn={group.data.thingGroupArn} />
-      <Members name={name} dynamic={dynamic} onChanged={refresh} />
+      <Members name={name} dynamic={dynamic} />
       <Confirm
         open={leaving}
         title="Remove this group?"
         action="Remove"
         onCancel={() => setLeaving(false)}
-        onConfirm={() => void attempt(api.removeGroup(name, dynamic), `The group ${name} is removed.`, true)}
+        onConfirm={() => void remove()}
       >
         <p>
           Its things stay; policies that they have through <b>{name}</b> end at once.
@@ -241,7 +227,7 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
   );
 }
 
-function QueryEditor({ query, onSave }: { query: string; onSave: (text: string) => Promise<void> }) {
+function QueryEditor({ query, onSave }: { query: string; onSave: (text: string) => Promise<boolean> }) {
   const [text, setText] = useState(query);
   return (
     <section className="section" aria-labelledby="query">
@@ -295,9 +281,9 @@ function GroupPolicies({ arn }: { arn: string }) {
   );
 }
 
-function Members({ name, dynamic, onChanged }: { name: string; dynamic: boolean; onChanged: () => Promise<unknown> }) {
+function Members({ name, dynamic }: { name: string; dynamic: boolean }) {
   const [thing, setThing] = useState('');
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['groups'], ['group', name]);
   const list = useInfiniteQuery({
     queryKey: ['group', name, 'members'],
     queryFn: ({ pageParam, signal }) => api.members(name, pageParam, signal),
@@ -306,15 +292,8 @@ function Members({ name, dynamic, onChanged }: { name: string; dynamic: boolean;
     refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) <= 1 ? 5000 : false),
   });
   const things = list.data?.pages.flatMap((page) => page.things) ?? [];
-  const change = async (what: Promise<void>) => {
-    try {
-      await what;
-      setThing('');
-      await client.invalidateQueries({ queryKey: ['group', name, 'members'] });
-      await onChanged();
-    } catch (cause) {
-      toastError(cause);
-    }
+  const change = async (what: () => Promise<void>) => {
+    if (await attempt(what)) setThing('');
   };
   return (
     <section className="section" aria-labelledby="members">
@@ -334,7 +313,7 @@ function Members({ name, dynamic, onChanged }: { name: string; dynamic: boolean;
                 {each}
               </Link>
               {!dynamic && (
-                <button type="button" className="plain link" aria-label={`Take out ${each}`} onClick={() => void change(api.removeMember(name, each))}>
+                <button type="button" className="plain link" aria-label={`Take out ${each}`} onClick={() => void change(() => api.removeMember(name, each))}>
                   Take out
                 </button>
               )}
@@ -353,7 +332,7 @@ function Members({ name, dynamic, onChanged }: { name: string; dynamic: boolean;
           className="line"
           onSubmit={(event) => {
             event.preventDefault();
-            void change(api.addMember(name, thing.trim()));
+            void change(() => api.addMember(name, thing.trim()));
           }}
         >
           <TextInput label="Put a thing into it" placeholder="lamp-000417" spellCheck={false} value={thing} onChange={(event) => setThing(event.currentTarget.value)} />

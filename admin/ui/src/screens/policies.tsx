@@ -1,17 +1,18 @@
 // What devices may do: the list of policies, one policy with its versions and targets, and the simulator that says who may do what.
 import { ActionIcon, Button, NativeSelect, Textarea, TextInput, Tooltip } from '@mantine/core';
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { IconTrash } from '@tabler/icons-react';
 import { useEffect, useState } from 'react';
 import { Link, useLocation } from 'wouter';
 import * as api from '../api/policies';
+import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
+import { MakeForm } from '../parts/makeform';
 import { Problem } from '../parts/problem';
 import { Moment } from '../parts/time';
 import { useTitle } from '../parts/title';
-import { toastDone, toastError } from '../parts/toast';
 import { count } from '../text/format';
 import { policyProblem, startingPolicy, targetName } from '../text/policy';
 import { Simulator } from './simulator';
@@ -22,17 +23,12 @@ const most = 5; // versions of a policy
 export function Policies() {
   useTitle('Policies');
   const [, navigate] = useLocation();
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['policies']);
   const list = useQuery({ queryKey: ['policies'], queryFn: ({ signal }) => api.policies(signal) });
-  const [name, setName] = useState('');
-  const make = async () => {
-    try {
-      await api.makePolicy(name.trim(), startingPolicy);
-      await client.invalidateQueries({ queryKey: ['policies'] });
-      navigate(`/policies/${encodeURIComponent(name.trim())}`);
-    } catch (cause) {
-      toastError(cause);
-    }
+  const make = async (name: string) => {
+    const made = await attempt(() => api.makePolicy(name, startingPolicy));
+    if (made) navigate(`/policies/${encodeURIComponent(name)}`);
+    return made;
   };
   return (
     <div className="page">
@@ -40,23 +36,7 @@ export function Policies() {
         <h1>Policies</h1>
         <p className="muted">What devices may do over MQTT. Without one, a thing may use its own topics and nothing else.</p>
       </header>
-      <section className="section" aria-labelledby="make">
-        <div className="section-head">
-          <h2 id="make">Make a policy</h2>
-        </div>
-        <form
-          className="line"
-          onSubmit={(event) => {
-            event.preventDefault();
-            void make();
-          }}
-        >
-          <TextInput label="Name" placeholder="street-lights" spellCheck={false} value={name} onChange={(event) => setName(event.currentTarget.value)} />
-          <Button type="submit" variant="filled" disabled={!name.trim()}>
-            Make
-          </Button>
-        </form>
-      </section>
+      <MakeForm title="Make a policy" placeholder="street-lights" make={make} />
       <section className="section" aria-labelledby="all">
         <div className="section-head">
           <h2 id="all">Policies</h2>
@@ -87,23 +67,18 @@ export function Policies() {
 export function Policy({ name }: { name: string }) {
   useTitle(name);
   const [, navigate] = useLocation();
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['policies']);
   const policy = useQuery({ queryKey: ['policy', name], queryFn: ({ signal }) => api.policy(name, signal) });
   const versions = useQuery({ queryKey: ['policy', name, 'versions'], queryFn: ({ signal }) => api.versions(name, signal) });
   const [leaving, setLeaving] = useState(false);
-  const refresh = () => client.invalidateQueries({ queryKey: ['policy', name] });
 
   const remove = async () => {
     setLeaving(false);
-    try {
+    const gone = await attempt(async () => {
       for (const version of versions.data ?? []) if (!version.isDefaultVersion) await api.removeVersion(name, version.versionId);
       await api.removePolicy(name);
-      toastDone(`The policy ${name} is removed.`);
-      await client.invalidateQueries({ queryKey: ['policies'] });
-      navigate('/policies');
-    } catch (cause) {
-      toastError(cause);
-    }
+    }, `The policy ${name} is removed.`);
+    if (gone) navigate('/policies');
   };
 
   if (policy.error) return <Problem error={policy.error} retry={() => policy.refetch()} />;
@@ -121,8 +96,8 @@ export function Policy({ name }: { name: string }) {
       </header>
       <div className="policy">
         <div>
-          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} onSaved={refresh} />
-          <Versions name={name} versions={versions.data ?? []} onChanged={refresh} />
+          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} />
+          <Versions name={name} versions={versions.data ?? []} />
         </div>
         <div>
           <Simulator arn={policy.data.policyArn} version={policy.data.defaultVersionId} />
@@ -142,29 +117,21 @@ interface EditorProps {
   name: string;
   document: string;
   versions: api.PolicyVersion[];
-  onSaved: () => Promise<void>;
 }
 
-function Editor({ name, document, versions, onSaved }: EditorProps) {
+function Editor({ name, document, versions }: EditorProps) {
   const shown = pretty(document);
   const [text, setText] = useState(shown);
-  const [busy, setBusy] = useState(false);
+  const { attempt, busy } = useAttempt(['policy', name]);
   useEffect(() => setText(shown), [shown]);
   const problem = policyProblem(text);
   // The oldest one makes room, as nobody can want a sixth version more than the newest.
   const dropped = versions.length >= most ? versions.filter((version) => !version.isDefaultVersion).at(-1) : undefined;
-  const save = async () => {
-    setBusy(true);
-    try {
+  const save = () =>
+    attempt(async () => {
       if (dropped) await api.removeVersion(name, dropped.versionId);
-      const { policyVersionId } = await api.makeVersion(name, text);
-      toastDone(`Version ${policyVersionId} is in force from the next packet of each device.`);
-      await onSaved();
-    } catch (cause) {
-      toastError(cause);
-    }
-    setBusy(false);
-  };
+      await api.makeVersion(name, text);
+    }, 'The new version is in force from the next packet of each device.');
   return (
     <section className="section" aria-labelledby="document">
       <div className="section-head">
@@ -200,16 +167,8 @@ function pretty(document: string): string {
   }
 }
 
-function Versions({ name, versions, onChanged }: { name: string; versions: api.PolicyVersion[]; onChanged: () => Promise<void> }) {
-  const attempt = async (what: () => Promise<void>, done: string) => {
-    try {
-      await what();
-      toastDone(done);
-      await onChanged();
-    } catch (cause) {
-      toastError(cause);
-    }
-  };
+function Versions({ name, versions }: { name: string; versions: api.PolicyVersion[] }) {
+  const { attempt } = useAttempt(['policy', name]);
   return (
     <section className="section" aria-labelledby="versions">
       <div className="section-head">
@@ -266,18 +225,12 @@ function Versions({ name, versions, onChanged }: { name: string; versions: api.P
 
 /** The groups and certificates that have the policy. */
 function Targets({ name, arn }: { name: string; arn: string }) {
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['policy', name, 'targets']);
   const list = useQuery({ queryKey: ['policy', name, 'targets'], queryFn: ({ signal }) => api.targets(name, signal) });
   const [kind, setKind] = useState<'thinggroup' | 'cert'>('thinggroup');
   const [id, setId] = useState('');
-  const change = async (what: Promise<void>) => {
-    try {
-      await what;
-      setId('');
-      await client.invalidateQueries({ queryKey: ['policy', name, 'targets'] });
-    } catch (cause) {
-      toastError(cause);
-    }
+  const change = async (what: () => Promise<void>) => {
+    if (await attempt(what)) setId('');
   };
   const prefix = arn.slice(0, arn.lastIndexOf(':') + 1);
   return (
@@ -296,7 +249,7 @@ function Targets({ name, arn }: { name: string; arn: string }) {
             <li key={target}>
               <TargetLink arn={target} />
               <Tooltip label="Detach">
-                <ActionIcon size={26} aria-label={`Detach from ${targetName(target).name}`} onClick={() => void change(api.detach(name, target))}>
+                <ActionIcon size={26} aria-label={`Detach from ${targetName(target).name}`} onClick={() => void change(() => api.detach(name, target))}>
                   <IconTrash size={16} stroke={1.5} />
                 </ActionIcon>
               </Tooltip>
@@ -309,7 +262,7 @@ function Targets({ name, arn }: { name: string; arn: string }) {
         className="line"
         onSubmit={(event) => {
           event.preventDefault();
-          void change(api.attach(name, `${prefix}${kind}/${id.trim()}`));
+          void change(() => api.attach(name, `${prefix}${kind}/${id.trim()}`));
         }}
       >
         <NativeSelect

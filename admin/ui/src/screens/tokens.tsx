@@ -1,18 +1,19 @@
 // Bearer tokens for programs: Grafana, scripts, the muster CLI.
-import { ActionIcon, Button, NativeSelect, TextInput, Tooltip } from '@mantine/core';
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { ActionIcon, NativeSelect, Tooltip } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { IconTrash } from '@tabler/icons-react';
 import { useState } from 'react';
 import type { Role, Token } from '../api/contract';
 import * as gateway from '../api/gateway';
+import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { Command } from '../parts/copy';
 import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
+import { MakeForm } from '../parts/makeform';
 import { Problem } from '../parts/problem';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
-import { toastDone, toastError } from '../parts/toast';
 import { useNow } from '../live/clock';
 import { addresses } from '../text/addresses';
 import { count, daysUntil } from '../text/format';
@@ -64,44 +65,17 @@ export function Tokens() {
 }
 
 function Create({ onMade }: { onMade: (fresh: { name: string; token: string }) => void }) {
-  const client = useQueryClient();
-  const [name, setName] = useState('');
+  const { attempt, busy } = useAttempt(['tokens']);
   const [role, setRole] = useState<Role>('viewer');
   const [days, setDays] = useState('90');
-  const [busy, setBusy] = useState(false);
-
-  const make = async () => {
-    setBusy(true);
-    try {
-      const { token } = await gateway.makeToken({ name: name.trim(), role, lifeSeconds: Number(days) * 86_400 });
-      onMade({ name: name.trim(), token });
-      setName('');
-      await client.invalidateQueries({ queryKey: ['tokens'] });
-    } catch (cause) {
-      toastError(cause);
-    }
-    setBusy(false);
-  };
+  const make = (name: string) =>
+    attempt(async () => onMade({ name, token: (await gateway.makeToken({ name, role, lifeSeconds: Number(days) * 86_400 })).token }));
 
   return (
-    <section className="section enroll-add" aria-labelledby="create">
-      <div className="section-head">
-        <h2 id="create">Make a token</h2>
-      </div>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void make();
-        }}
-      >
-        <TextInput label="Name" placeholder="grafana" spellCheck={false} value={name} onChange={(event) => setName(event.currentTarget.value)} />
-        <NativeSelect label="Role" value={role} data={roles} onChange={(event) => setRole(event.currentTarget.value as Role)} />
-        <NativeSelect label="Ends after" value={days} data={lives} onChange={(event) => setDays(event.currentTarget.value)} />
-        <Button type="submit" variant="filled" disabled={busy || !name.trim()}>
-          Make
-        </Button>
-      </form>
-    </section>
+    <MakeForm title="Make a token" placeholder="grafana" disabled={busy} make={make}>
+      <NativeSelect label="Role" value={role} data={roles} onChange={(event) => setRole(event.currentTarget.value as Role)} />
+      <NativeSelect label="Ends after" value={days} data={lives} onChange={(event) => setDays(event.currentTarget.value)} />
+    </MakeForm>
   );
 }
 
@@ -130,18 +104,12 @@ function Fresh({ name, token }: { name: string; token: string }) {
 }
 
 function TokenTable({ tokens }: { tokens: Token[] }) {
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['tokens']);
   const now = useNow();
   const [leaving, setLeaving] = useState<Token>();
-  const remove = async (token: Token) => {
+  const remove = (token: Token) => {
     setLeaving(undefined);
-    try {
-      await gateway.removeToken(token.id);
-      toastDone(`The token ${token.name} is removed.`);
-      await client.invalidateQueries({ queryKey: ['tokens'] });
-    } catch (cause) {
-      toastError(cause);
-    }
+    void attempt(() => gateway.removeToken(token.id), `The token ${token.name} is removed.`);
   };
   return (
     <>
@@ -194,7 +162,7 @@ function TokenTable({ tokens }: { tokens: Token[] }) {
         title="Remove this token?"
         action="Remove"
         onCancel={() => setLeaving(undefined)}
-        onConfirm={() => leaving && void remove(leaving)}
+        onConfirm={() => leaving && remove(leaving)}
       >
         <p>
           Whatever uses <b>{leaving?.name}</b> is refused from then on.

@@ -1,15 +1,16 @@
 // Thing types: what kinds of things there are, and which of them take no new things.
-import { Button, TextInput } from '@mantine/core';
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { TextInput } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Link } from 'wouter';
 import * as api from '../api/groups';
+import { useAttempt } from '../parts/attempt';
 import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
+import { MakeForm } from '../parts/makeform';
 import { Problem } from '../parts/problem';
 import { Moment } from '../parts/time';
 import { useTitle } from '../parts/title';
-import { toastDone, toastError } from '../parts/toast';
 import { useLive } from '../live/overview';
 import { count } from '../text/format';
 import { fleetLink } from '../text/urlstate';
@@ -17,27 +18,14 @@ import './policies.css';
 
 export function Types() {
   useTitle('Thing types');
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['types']);
   const { overview } = useLive();
   const list = useQuery({ queryKey: ['types'], queryFn: ({ signal }) => api.thingTypes(signal) });
-  const [name, setName] = useState('');
   const [description, setDescription] = useState('');
-  const attempt = async (what: Promise<void>, done: string) => {
-    try {
-      await what;
-      toastDone(done);
-      await client.invalidateQueries({ queryKey: ['types'] });
-      return true;
-    } catch (cause) {
-      toastError(cause);
-      return false;
-    }
-  };
-  const make = async () => {
-    if (await attempt(api.makeType(name.trim(), description.trim()), `The type ${name.trim()} is made.`)) {
-      setName('');
-      setDescription('');
-    }
+  const make = async (name: string) => {
+    const made = await attempt(() => api.makeType(name, description.trim()), `The type ${name} is made.`);
+    if (made) setDescription('');
+    return made;
   };
   return (
     <div className="page">
@@ -45,24 +33,9 @@ export function Types() {
         <h1>Thing types</h1>
         <p className="muted">A thing has one at most. A type goes five minutes after it was deprecated, when nothing has it.</p>
       </header>
-      <section className="section" aria-labelledby="make">
-        <div className="section-head">
-          <h2 id="make">Make a type</h2>
-        </div>
-        <form
-          className="line"
-          onSubmit={(event) => {
-            event.preventDefault();
-            void make();
-          }}
-        >
-          <TextInput label="Name" placeholder="street-light" spellCheck={false} value={name} onChange={(event) => setName(event.currentTarget.value)} />
-          <TextInput label="Description" value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
-          <Button type="submit" variant="filled" disabled={!name.trim()}>
-            Make
-          </Button>
-        </form>
-      </section>
+      <MakeForm title="Make a type" placeholder="street-light" make={make}>
+        <TextInput label="Description" value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
+      </MakeForm>
       <section className="section" aria-label="Thing types">
         {list.error ? (
           <Problem error={list.error} retry={() => list.refetch()} />
@@ -106,7 +79,7 @@ export function Types() {
                       className="plain link"
                       onClick={() =>
                         void attempt(
-                          api.deprecateType(thingTypeName, deprecated),
+                          () => api.deprecateType(thingTypeName, deprecated),
                           deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
                         )
                       }
@@ -114,7 +87,7 @@ export function Types() {
                       {deprecated ? 'Use again' : 'Deprecate'}
                     </button>
                     {deprecated && (
-                      <button type="button" className="plain link" onClick={() => void attempt(api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
+                      <button type="button" className="plain link" onClick={() => void attempt(() => api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
                         Remove
                       </button>
                     )}
