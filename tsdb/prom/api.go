@@ -130,6 +130,7 @@ func New(store Store, dir Directory, opts Options) *API {
 	}
 	set.GetOrCreateGauge("muster_prom_requests_running", func() float64 { return float64(len(a.gate.slots)) })
 	set.GetOrCreateGauge("muster_prom_requests_waiting", func() float64 { return float64(a.gate.waiting.Load()) })
+	a.queryable.maxSamples = opts.MaxSamples
 	a.engine = promql.NewEngine(promql.EngineOpts{
 		Logger:                   opts.Log,
 		MaxSamples:               opts.MaxSamples,

@@ -3,7 +3,6 @@ package prom
 import (
 	"math"
 
-	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
@@ -52,6 +51,7 @@ func (c *callSeries) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 // callIterator walks over the results of a call for one series: one sample at each step that has one, and a staleness marker behind
 // the last of several steps in a row, lest it count at the next. Not for concurrent use.
 type callIterator struct {
+	floatsOnly
 	p      *pushedCall
 	src    windowSource
 	times  []int64
@@ -202,19 +202,6 @@ func (it *callIterator) At() (int64, float64) { return it.times[it.pos], it.valu
 
 // AtT implements chunkenc.Iterator.
 func (it *callIterator) AtT() int64 { return it.times[it.pos] }
-
-// AtST implements chunkenc.Iterator; results have no start timestamp.
-func (it *callIterator) AtST() int64 { return 0 }
-
-// AtHistogram implements chunkenc.Iterator; results are no histograms.
-func (it *callIterator) AtHistogram(*histogram.Histogram) (int64, *histogram.Histogram) {
-	panic("BUG: AtHistogram on the result of a call")
-}
-
-// AtFloatHistogram implements chunkenc.Iterator; results are no histograms.
-func (it *callIterator) AtFloatHistogram(*histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
-	panic("BUG: AtFloatHistogram on the result of a call")
-}
 
 // Err implements chunkenc.Iterator.
 func (it *callIterator) Err() error { return it.err }

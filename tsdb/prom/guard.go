@@ -31,23 +31,23 @@ type scope struct {
 	lookbackMs int64 // how old a sample of a vector selector may be
 	plain      bool  // no subqueries: vector selectors are evaluated at the steps of the query and nowhere else
 	groupUses  map[selectorID]groupUse
-	calls      map[selectorID]*pushedCall
+	pushed     map[selectorID]pushed
 	cost       cost
-	// The times that the text needs, where calls were taken out of it.
+	// The times that the text needs, where parts were taken out of it.
 	minMs, maxMs int64
 }
 
 // Querier implements storage.Queryable.
 func (s *scope) Querier(minMs, maxMs int64) (storage.Querier, error) {
-	if len(s.calls) > 0 {
+	if len(s.pushed) > 0 {
 		minMs, maxMs = min(minMs, s.minMs), max(maxMs, s.maxMs)
 	}
 	q := s.querier(minMs, maxMs)
-	q.labelBytes, q.lookbackMs, q.plain, q.groupUses, q.calls, q.cost = s.labelBytes, s.lookbackMs, s.plain, s.groupUses, s.calls, &s.cost
+	q.labelBytes, q.lookbackMs, q.plain, q.groupUses, q.pushed, q.cost = s.labelBytes, s.lookbackMs, s.plain, s.groupUses, s.pushed, &s.cost
 	return q, nil
 }
 
-// admit refuses a statement that the engine could not evaluate in bounded memory, and notes its cost. It takes the calls out that are
+// admit refuses a statement that the engine could not evaluate in bounded memory, and notes its cost. It takes out what is
 // evaluated here.
 func (s *scope) admit(stmt parser.Statement) error {
 	eval := stmt.(*parser.EvalStmt)
@@ -89,7 +89,7 @@ func (s *scope) admit(stmt parser.Statement) error {
 	}
 	if !s.engineOnly {
 		s.minMs, s.maxMs = promql.FindMinMaxTime(eval)
-		s.calls = map[selectorID]*pushedCall{}
+		s.pushed = map[selectorID]pushed{}
 		eval.Expr = s.pushDown(eval.Expr, eval)
 	}
 	return nil

@@ -31,6 +31,13 @@ func (h *hooked) ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricI
 	return h.Store.ReadSteps(dst, thing, m, minMs, maxMs, firstMs, stepMs)
 }
 
+func (h *hooked) ReadLastAt(dst *tsdb.StepSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, firstMs, stepMs int64, steps int) error {
+	if err := h.before(); err != nil {
+		return err
+	}
+	return h.Store.ReadLastAt(dst, thing, m, minMs, firstMs, stepMs, steps)
+}
+
 func (h *hooked) Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool) {
 	_ = h.before()
 	return h.Store.Last(thing, m)
@@ -88,6 +95,11 @@ func TestLimits(t *testing.T) {
 	f(Options{MaxBufferBytes: 1 << 14}, `rate(energy_total[20m])`, "10", 200, `lamp-1`)
 	f(Options{MaxSeries: 2}, `rate(energy_total[5m])`, "", 422, `more than 2 series`)
 	f(Options{MaxSamples: 30}, `rate(energy_total[5m])`, "10", 422, `too many samples`)
+	// what an aggregation adds up, and its results
+	f(Options{MaxSamples: 30}, `sum(power_w)`, "10", 422, `too many samples`)
+	f(Options{MaxSeries: 2}, `sum(power_w)`, "", 422, `more than 2 series`)
+	f(Options{MaxBufferBytes: 1 << 10}, `sum by (thing) (power_w)`, "10", 422, `query.max-buffer`)
+	f(Options{MaxBufferBytes: 1 << 14}, `sum by (thing) (power_w)`, "10", 200, `lamp-1`)
 	f(Options{MaxResultBytes: 600}, `power_w[10m]`, "", 422, `query.max-result`)
 	f(Options{MaxResultBytes: 600}, `power_w{thing="lamp-1"}`, "", 200, `lamp-1`)
 	// texts
@@ -279,7 +291,7 @@ func TestQueue(t *testing.T) {
 
 // TestCancel lets the client go while the samples are read: the query ends there.
 func TestCancel(t *testing.T) {
-	for _, query := range []string{`power_w[10m]`, `sum(rate(power_w[10m]))`, `power_w offset 1m`, `sum(max_over_time(power_w[10m:1s]))`} {
+	for _, query := range []string{`power_w[10m]`, `sum(rate(power_w[10m]))`, `power_w offset 1m`, `sum(power_w offset 1m)`, `sum(max_over_time(power_w[10m:1s]))`} {
 		api, _, _ := openFleet(t, Options{})
 		ctx, cancel := context.WithCancel(context.Background())
 		reads := 0
@@ -304,6 +316,9 @@ func TestStoreErrors(t *testing.T) {
 	api.queryable.store = &hooked{real, func() error { return &fs.PathError{Op: "read", Path: "segment-7", Err: errors.New("checksum")} }}
 	if status, body := get(context.Background(), api, `power_w[10m]`, ""); status != 500 || !strings.Contains(body, "segment-7") || !strings.Contains(body, `"internal"`) {
 		t.Errorf("got %d %s", status, body)
+	}
+	if status, body := get(context.Background(), api, `sum(power_w offset 1m)`, ""); status != 500 || !strings.Contains(body, "segment-7") || !strings.Contains(body, `"internal"`) {
+		t.Errorf("sum: %d %s", status, body)
 	}
 	// A bug in a store ends the request, not the process.
 	set := metrics.NewSet()

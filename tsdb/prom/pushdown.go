@@ -12,10 +12,10 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
-// Calls such as rate(x[5m]) are taken out of the engine's hands: in their place it gets a selector, and its Select gives a series with the call's
-// result at each step. The samples of a window come as slices from the store's columns, where the engine pulls them
-// one by one through two iterators. The function itself is the engine's own, so the numbers are the same to the last bit. What cannot
-// be told from the outside of a call stays with the engine: @, subqueries, histograms, several metric names at once.
+// Calls such as rate(x[5m]) and aggregations such as sum by (city) (x) are taken out of the engine's hands: in their place it gets a selector, and
+// its Select gives series with the results at each step. Samples come as slices from the store's columns, where the engine pulls them
+// one by one through two iterators. The function of a call is the engine's own, and aggregations add up in the engine's order, so the numbers are the
+// same to the last bit. What cannot be told from the outside stays with the engine: @, subqueries, histograms, calls over several metric names.
 
 // pushable are the functions of one range vector that look at floats only. Those that are true keep the metric's name.
 var pushable = map[string]bool{
@@ -24,22 +24,40 @@ var pushable = map[string]bool{
 	"stddev_over_time": false, "stdvar_over_time": false, "present_over_time": false, "last_over_time": true,
 }
 
-// pushedCall is a call that is evaluated here.
-type pushedCall struct {
-	call                   *parser.Call
-	matrix                 *parser.MatrixSelector
-	matchers               []*labels.Matcher
-	startMs, endMs, stepMs int64
-	rangeMs, offsetMs      int64
-	tierMs                 int64 // 0, or the tier whose buckets do for samples
-	function               promql.FunctionCall
-	keepName               bool
+// pushed is a part of a query that is evaluated here.
+type pushed interface {
+	// open is the Select of the selector in its place.
+	open(ctx context.Context, q *querier) storage.SeriesSet
 }
 
-// pushDown replaces the calls of expr that can be evaluated here by selectors, and notes them.
+// stepRange are the steps of a query, both ends included.
+type stepRange struct{ startMs, endMs, stepMs int64 }
+
+func stepsOf(eval *parser.EvalStmt) stepRange {
+	return stepRange{eval.Start.UnixMilli(), eval.End.UnixMilli(), max(eval.Interval.Milliseconds(), 1)}
+}
+
+func (r *stepRange) count() int { return int((r.endMs-r.startMs)/r.stepMs) + 1 }
+
+// pushedCall is a call that is evaluated here.
+type pushedCall struct {
+	stepRange
+	call              *parser.Call
+	matrix            *parser.MatrixSelector
+	matchers          []*labels.Matcher
+	rangeMs, offsetMs int64
+	tierMs            int64 // 0, or the tier whose buckets do for samples
+	function          promql.FunctionCall
+	keepName          bool
+}
+
+// pushDown replaces the parts of expr that can be evaluated here by selectors, and notes them.
 func (s *scope) pushDown(expr parser.Expr, eval *parser.EvalStmt) parser.Expr {
 	switch e := expr.(type) {
 	case *parser.AggregateExpr:
+		if p := newPushedAggregate(e, eval); p != nil {
+			return s.inPlaceOf(e, p)
+		}
 		e.Expr = s.pushDown(e.Expr, eval)
 	case *parser.BinaryExpr:
 		e.LHS, e.RHS = s.pushDown(e.LHS, eval), s.pushDown(e.RHS, eval)
@@ -48,14 +66,8 @@ func (s *scope) pushDown(expr parser.Expr, eval *parser.EvalStmt) parser.Expr {
 	case *parser.UnaryExpr:
 		e.Expr = s.pushDown(e.Expr, eval)
 	case *parser.Call:
-		if p := pushed(e, eval); p != nil {
-			selector := &parser.VectorSelector{
-				PosRange: e.PosRange,
-				// Matches no series, and has a place of its own.
-				LabelMatchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, nameLabel, "")},
-			}
-			s.calls[&selector.LabelMatchers[0]] = p
-			return selector
+		if p := newPushedCall(e, eval); p != nil {
+			return s.inPlaceOf(e, p)
 		}
 		for i, arg := range e.Args {
 			e.Args[i] = s.pushDown(arg, eval)
@@ -64,8 +76,18 @@ func (s *scope) pushDown(expr parser.Expr, eval *parser.EvalStmt) parser.Expr {
 	return expr
 }
 
-// pushed returns how a call can be evaluated here, nil if it cannot.
-func pushed(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
+// inPlaceOf returns a selector for p. It matches no series, and has a place of its own.
+func (s *scope) inPlaceOf(expr parser.Expr, p pushed) *parser.VectorSelector {
+	selector := &parser.VectorSelector{
+		PosRange:      expr.PositionRange(),
+		LabelMatchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, nameLabel, "")},
+	}
+	s.pushed[&selector.LabelMatchers[0]] = p
+	return selector
+}
+
+// newPushedCall returns how a call can be evaluated here, nil if it cannot.
+func newPushedCall(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
 	keepName, ok := pushable[call.Func.Name]
 	if !ok || len(call.Args) != 1 {
 		return nil
@@ -77,13 +99,12 @@ func pushed(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
 	vs := matrix.VectorSelector.(*parser.VectorSelector)
 	// Of one name, series differ also without it.
 	one := slices.ContainsFunc(vs.LabelMatchers, func(m *labels.Matcher) bool { return m.Name == nameLabel && m.Type == labels.MatchEqual })
-	if !one || vs.Timestamp != nil || vs.StartOrEnd != 0 || vs.Anchored || vs.Smoothed || matrix.Range <= 0 {
+	if !one || !isPlain(vs) || matrix.Range <= 0 {
 		return nil
 	}
 	vs.Offset = vs.OriginalOffset // as the engine does before it evaluates; the function looks at it
 	p := &pushedCall{
-		call: call, matrix: matrix, matchers: vs.LabelMatchers,
-		startMs: eval.Start.UnixMilli(), endMs: eval.End.UnixMilli(), stepMs: max(eval.Interval.Milliseconds(), 1),
+		stepRange: stepsOf(eval), call: call, matrix: matrix, matchers: vs.LabelMatchers,
 		rangeMs: matrix.Range.Milliseconds(), offsetMs: vs.Offset.Milliseconds(),
 		function: promql.FunctionCalls[call.Func.Name], keepName: keepName,
 	}
@@ -94,38 +115,49 @@ func pushed(call *parser.Call, eval *parser.EvalStmt) *pushedCall {
 	return p
 }
 
-// selectCall is Select for a call.
-func (q *querier) selectCall(ctx context.Context, p *pushedCall) storage.SeriesSet {
-	q.cost.calls.Add(1)
-	set := q.selectSeries(ctx, false, &storage.SelectHints{
-		Start: p.startMs - p.offsetMs - p.rangeMs + 1, End: p.endMs - p.offsetMs, Step: p.stepMs, Range: p.rangeMs, Func: p.call.Func.Name,
-	}, p.matchers...)
-	out := &callSet{seriesSet: set, p: p}
-	if set.err == nil && isRate(p.call.Func.Name) {
-		out.notes = p.remark(set)
-	}
-	return out
+// isPlain says whether a selector is evaluated at the steps of the query, and has its offset alone.
+func isPlain(vs *parser.VectorSelector) bool {
+	return vs.Timestamp == nil && vs.StartOrEnd == 0 && !vs.Anchored && !vs.Smoothed
 }
 
-func isRate(function string) bool { return function == "rate" || function == "increase" }
+// hints are those of the samples that p needs.
+func (p *pushedCall) hints() *storage.SelectHints {
+	return &storage.SelectHints{
+		Start: p.startMs - p.offsetMs - p.rangeMs + 1, End: p.endMs - p.offsetMs, Step: p.stepMs, Range: p.rangeMs, Func: p.call.Func.Name,
+	}
+}
+
+func (p *pushedCall) open(ctx context.Context, q *querier) storage.SeriesSet {
+	q.cost.calls.Add(1)
+	set := q.selectSeries(ctx, false, p.hints(), p.matchers...)
+	return &callSet{seriesSet: set, p: p, notes: p.remark(set)}
+}
 
 // remark says what the engine says of a rate over what has no counter's name, if there is a result at all.
 func (p *pushedCall) remark(set *seriesSet) annotations.Annotations {
-	if len(set.list) == 0 {
-		return nil
-	}
-	name := set.list[0].lset.Get(nameLabel)
-	if slices.ContainsFunc([]string{"_total", "_sum", "_count", "_bucket"}, func(s string) bool { return strings.HasSuffix(name, s) }) {
+	if len(set.list) == 0 || !p.wantsCounter(set.value(0, nameLabel)) {
 		return nil
 	}
 	it := &callIterator{p: p}
+	defer it.release()
 	for i := range set.list {
 		it.reset(&set.list[i])
 		if len(it.times) > 0 || it.err != nil {
-			it.release()
-			return annotations.New().Add(annotations.NewPossibleNonCounterInfo(name, p.matrix.PositionRange()))
+			return p.notCounter(set.value(0, nameLabel))
 		}
 	}
-	it.release()
 	return nil
+}
+
+// wantsCounter says whether p is a rate and name not that of a counter.
+func (p *pushedCall) wantsCounter(name string) bool {
+	if p.call.Func.Name != "rate" && p.call.Func.Name != "increase" {
+		return false
+	}
+	return !slices.ContainsFunc([]string{"_total", "_sum", "_count", "_bucket"}, func(s string) bool { return strings.HasSuffix(name, s) })
+}
+
+// notCounter is the engine's remark.
+func (p *pushedCall) notCounter(name string) annotations.Annotations {
+	return annotations.New().Add(annotations.NewPossibleNonCounterInfo(name, p.matrix.PositionRange()))
 }

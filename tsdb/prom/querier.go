@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type Store interface {
 	ThingsSince(dst []tsdb.ThingID, m tsdb.MetricID, sinceMs int64) []tsdb.ThingID
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
 	Holds(thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) bool
+	ReadLastAt(dst *tsdb.StepSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, firstMs, stepMs int64, steps int) error
 	ReadSteps(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs, firstMs, stepMs int64) error
 	ReadExtremes(dst *tsdb.Samples, thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64, most bool) error
 	ReadTier(dst []tsdb.Bucket, thing tsdb.ThingID, m tsdb.MetricID, stepMs, minMs, maxMs int64) ([]tsdb.Bucket, error)
@@ -50,12 +52,18 @@ type queryable struct {
 	grouper        Grouper // the same
 	maxSeries      int
 	maxBufferBytes int
-	engineOnly     bool // calls stay with the engine, and tiers for what is gone
+	maxSamples     int           // that an aggregation adds up; 0: any number
+	maxCells       int           // of an aggregation at a time
+	engineOnly     bool          // nothing is pushed down, and tiers are for what is gone
+	helpers        chan struct{} // has what all aggregations together started of goroutines
 	sources        sourceIndex
 }
 
 func newQueryable(store Store, dir Directory, maxSeries, maxBufferBytes int) *queryable {
-	q := &queryable{store: store, dir: dir, maxSeries: maxSeries, maxBufferBytes: maxBufferBytes}
+	q := &queryable{
+		store: store, dir: dir, maxSeries: maxSeries, maxBufferBytes: maxBufferBytes, maxCells: maxCells,
+		helpers: make(chan struct{}, runtime.GOMAXPROCS(0)-1),
+	}
 	q.finder, _ = dir.(Finder)
 	q.grouper, _ = dir.(Grouper)
 	return q
@@ -83,7 +91,7 @@ type querier struct {
 	lookbackMs   int64
 	plain        bool
 	groupUses    map[selectorID]groupUse
-	calls        map[selectorID]*pushedCall
+	pushed       map[selectorID]pushed
 	cost         *cost
 	ids          []tsdb.ThingID
 	chosen       []tsdb.ThingID

@@ -101,6 +101,7 @@ func (a *API) run(ctx context.Context, q promql.Query, data *scope, form url.Val
 		return dst, nil, err
 	}
 	if asked := form.Get("stats"); asked != "" {
+		data.cost.amend(q.Stats().Samples)
 		dst, err = appendStats(append(dst, `,"stats":`...), stats.NewQueryStats(q.Stats()), &data.cost, asked == "all")
 		if err != nil {
 			return dst, nil, err

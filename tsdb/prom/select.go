@@ -30,14 +30,25 @@ type selection struct {
 func (q *querier) Select(
 	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
 ) storage.SeriesSet {
-	if len(matchers) > 0 && q.calls[&matchers[0]] != nil {
-		return q.selectCall(ctx, q.calls[&matchers[0]])
+	if len(matchers) > 0 && q.pushed[&matchers[0]] != nil {
+		return q.pushed[&matchers[0]].open(ctx, q)
 	}
 	return q.selectSeries(ctx, sortSeries, hints, matchers...)
 }
 
 func (q *querier) selectSeries(
 	ctx context.Context, sortSeries bool, hints *storage.SelectHints, matchers ...*labels.Matcher,
+) *seriesSet {
+	return q.find(ctx, sortSeries, false, hints, matchers)
+}
+
+// selectParts selects series in no order whose labels are not made, but where some may be the same: of most that are aggregated none is shown.
+func (q *querier) selectParts(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) *seriesSet {
+	return q.find(ctx, false, true, hints, matchers)
+}
+
+func (q *querier) find(
+	ctx context.Context, sortSeries, parts bool, hints *storage.SelectHints, matchers []*labels.Matcher,
 ) *seriesSet {
 	sel := &selection{q: q, ctx: ctx, minMs: q.minMs, maxMs: q.maxMs}
 	instant, limit := false, 0
@@ -63,14 +74,14 @@ func (q *querier) selectSeries(
 		}
 	}
 
-	var list []series
+	set := &seriesSet{}
 	repeats := false
 	var builder labels.ScratchBuilder
 	use := groupShown
 	if len(matchers) > 0 {
 		use = q.groupUses[&matchers[0]]
 	}
-	addOne := func(s series, name string, thing []Label, group string) error {
+	addOne := func(s series, t *target, thing []Label, group string) error {
 		if q.series++; q.series > q.maxSeries {
 			return &limitError{fmt.Sprintf("the query selects more than %d series (query.max-series); narrow its label matchers", q.maxSeries)}
 		}
@@ -82,17 +93,21 @@ func (q *querier) selectSeries(
 		}
 		q.cost.series.Add(1)
 		repeats = repeats || mayRepeat(s.thing, s.info, thing)
-		s.lset = seriesLabels(&builder, name, thing, s.info, s.text, group)
-		list = append(list, s)
+		if parts {
+			set.parts = append(set.parts, labelParts{t, thing, group})
+		} else {
+			s.lset = seriesLabels(&builder, t.name, thing, s.info, s.text, group)
+		}
+		set.list = append(set.list, s)
 		return nil
 	}
-	add := func(s series, name string, thing *thingState) error {
+	add := func(s series, t *target, thing *thingState) error {
 		if !q.grouping.shown || s.thing >= tsdb.FirstSource {
-			return addOne(s, name, thing.labels, "")
+			return addOne(s, t, thing.labels, "")
 		}
 		q.rows = q.grouping.appendRows(q.rows[:0], q.things.memberships(thing, s.thing))
 		for _, group := range q.rows {
-			if err := addOne(s, name, thing.labels, group); err != nil {
+			if err := addOne(s, t, thing.labels, group); err != nil {
 				return err
 			}
 		}
@@ -108,9 +123,9 @@ func (q *querier) selectSeries(
 					return walkOn, nil
 				}
 			}
-			return walkOn, add(s, t.name, thing)
+			return walkOn, add(s, t, thing)
 		}
-		if limit > 0 && len(list) >= limit {
+		if limit > 0 && len(set.list) >= limit {
 			return walkEnd, nil
 		}
 		if !t.info {
@@ -120,7 +135,7 @@ func (q *querier) selectSeries(
 					return walkOn, err
 				}
 			}
-			if err := add(s, t.name, thing); err != nil {
+			if err := add(s, t, thing); err != nil {
 				return walkOn, err
 			}
 		} else {
@@ -130,7 +145,7 @@ func (q *querier) selectSeries(
 			}
 			for _, text := range texts {
 				s.text = text
-				if err := add(s, t.name, thing); err != nil {
+				if err := add(s, t, thing); err != nil {
 					return walkOn, err
 				}
 			}
@@ -141,11 +156,14 @@ func (q *querier) selectSeries(
 		return &seriesSet{err: err}
 	}
 	if repeats {
-		list = mergeRepeated(list)
+		for i := range set.parts {
+			set.list[i].lset = set.labels(i)
+		}
+		set.list, set.parts = mergeRepeated(set.list), nil
 	} else if sortSeries {
-		slices.SortFunc(list, func(a, b series) int { return labels.Compare(a.lset, b.lset) })
+		slices.SortFunc(set.list, func(a, b series) int { return labels.Compare(a.lset, b.lset) })
 	}
-	return &seriesSet{list: list}
+	return set
 }
 
 // seriesLabels builds the labels of a series. A thing's attribute called `value` gives way on string columns.
@@ -167,11 +185,46 @@ func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info boo
 	return b.Labels()
 }
 
+// labelParts are what the labels of a series are made of, besides its text.
+type labelParts struct {
+	t     *target
+	thing []Label
+	group string
+}
+
 // seriesSet hands out the series of a selection.
 type seriesSet struct {
-	list []series
-	pos  int // of the current series, plus one
-	err  error
+	list    []series
+	parts   []labelParts // of each series, where labels are not made; else nil
+	builder labels.ScratchBuilder
+	pos     int // of the current series, plus one
+	err     error
+}
+
+// labels returns the labels of series i.
+func (s *seriesSet) labels(i int) labels.Labels {
+	if s.parts == nil {
+		return s.list[i].lset
+	}
+	p := &s.parts[i]
+	return seriesLabels(&s.builder, p.t.name, p.thing, s.list[i].info, s.list[i].text, p.group)
+}
+
+// value returns the value of a label of series i, "" where there is none.
+func (s *seriesSet) value(i int, name string) string {
+	if s.parts == nil {
+		return s.list[i].lset.Get(name)
+	}
+	p := &s.parts[i]
+	switch {
+	case name == nameLabel:
+		return p.t.name
+	case name == valueLabel && s.list[i].info:
+		return validText(s.list[i].text)
+	case name == groupLabel && p.group != "":
+		return p.group
+	}
+	return valueOf(p.thing, name)
 }
 
 func (s *seriesSet) Next() bool {

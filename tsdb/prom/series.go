@@ -60,6 +60,7 @@ func (s *series) Iterator(it chunkenc.Iterator) chunkenc.Iterator {
 
 // sampleIterator walks the samples of one series in ascending time, a window at a time. Not for concurrent use.
 type sampleIterator struct {
+	floatsOnly
 	s      *series
 	times  []int64   // the decoded window
 	values []float64 // as long as times
@@ -262,18 +263,22 @@ func (it *sampleIterator) At() (int64, float64) { return it.times[it.pos], it.va
 // AtT implements chunkenc.Iterator.
 func (it *sampleIterator) AtT() int64 { return it.times[it.pos] }
 
-// AtST implements chunkenc.Iterator; columns have no start timestamp.
-func (it *sampleIterator) AtST() int64 { return 0 }
+// Err implements chunkenc.Iterator.
+func (it *sampleIterator) Err() error { return it.err }
 
-// AtHistogram implements chunkenc.Iterator; columns hold no histograms.
-func (it *sampleIterator) AtHistogram(*histogram.Histogram) (int64, *histogram.Histogram) {
+// floatsOnly is the part of chunkenc.Iterator that the iterators of this package have in common: their samples are no histograms, and
+// have no start timestamps.
+type floatsOnly struct{}
+
+// AtST implements chunkenc.Iterator.
+func (floatsOnly) AtST() int64 { return 0 }
+
+// AtHistogram implements chunkenc.Iterator.
+func (floatsOnly) AtHistogram(*histogram.Histogram) (int64, *histogram.Histogram) {
 	panic("BUG: AtHistogram on a float series")
 }
 
-// AtFloatHistogram implements chunkenc.Iterator; columns hold no histograms.
-func (it *sampleIterator) AtFloatHistogram(*histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
+// AtFloatHistogram implements chunkenc.Iterator.
+func (floatsOnly) AtFloatHistogram(*histogram.FloatHistogram) (int64, *histogram.FloatHistogram) {
 	panic("BUG: AtFloatHistogram on a float series")
 }
-
-// Err implements chunkenc.Iterator.
-func (it *sampleIterator) Err() error { return it.err }

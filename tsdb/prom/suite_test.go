@@ -150,7 +150,7 @@ func (d *suiteData) admitQuery(q promql.Query, err error) error {
 		return nil
 	})
 	err = d.admit(q.Statement())
-	d.s.counts.pushed.Add(int64(len(d.calls)))
+	d.s.counts.pushed.Add(int64(len(d.pushed)))
 	parser.Inspect(q.Statement().(*parser.EvalStmt).Expr, func(node parser.Node, _ []parser.Node) error {
 		if v, ok := node.(*parser.VectorSelector); ok && v.Smoothed {
 			d.lookbackMs = 0 // it needs samples after the step; the parser of API does not take it
