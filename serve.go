@@ -296,13 +296,15 @@ func (g *gateway) openTelemetry(context.Context, *bootstrap) (err error) {
 }
 
 func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
+	sessions := g.settings.ingestSessions
+	sessions.SessionExpiry = time.Duration(g.settings.ingestSessionExpiry)
 	drain := cmp.Or(time.Duration(g.settings.ingestDrain), -1)
 	g.devices, err = ingest.Open(ingest.Options{
 		Store: g.telemetry, Gate: &gate{g.identities, g.things, g.access}, Presence: presence{g.things}, Things: directory{g.things}, Schemas: g.readings,
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{Drain: drain, CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
+		Config: ingest.Config{Drain: drain, Packets: g.settings.ingestPackets, Sessions: sessions, CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
 			MaxConns: g.settings.ingestMaxConns, ThingRates: g.settings.ingestThingRates, TotalRates: g.settings.ingestRates,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})

@@ -17,6 +17,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"muster/ingest"
+	"muster/ingest/broker"
+	"muster/ingest/lane"
 )
 
 // settings are all settings of `muster serve`. A setting has one name: `mqtt.addr` is the flag --mqtt.addr, the
@@ -38,6 +40,9 @@ type settings struct {
 	ingestMaxConns                   int
 	ingestThingRates, ingestRates    ingest.Rates
 	ingestDrain                      period
+	ingestPackets                    lane.Limits
+	ingestSessions                   broker.Limits
+	ingestSessionExpiry              period
 
 	tsdbMemory, tsdbDiskLimit                       byteSize
 	tsdbRetention, tsdbRetention5m, tsdbRetention1h period
@@ -86,9 +91,28 @@ func (r *registryLimits) all() []limit {
 	}
 }
 
+// mqttLimits are the limits of what clients may send and of what is kept for them.
+func (s *settings) mqttLimits() []limit {
+	packets, sessions := lane.DefaultLimits(), broker.DefaultLimits()
+	return []limit{
+		{&s.ingestPackets.PacketBytes, "ingest.max-packet", "`bytes` of an MQTT packet, but of a CONNECT 8192", packets.PacketBytes, 512 << 10},
+		{&s.ingestPackets.TopicLevels, "ingest.max-topic-levels", "`levels` of a topic or filter, beyond dt/<thing> or $aws/things/<thing>", packets.TopicLevels, 128},
+		{&s.ingestPackets.Filters, "ingest.max-filters", "`filters` of one SUBSCRIBE; those beyond are refused", packets.Filters, 10_000},
+		{&s.ingestPackets.InFlight, "ingest.max-in-flight", "QoS 1 and 2 `messages` that a client, and the gateway to it, may have unacknowledged (receive maximum)", packets.InFlight, 1000},
+		{&s.ingestSessions.Subscriptions, "ingest.max-subscriptions", "`subscriptions` of a session", sessions.Subscriptions, 10_000},
+		{&s.ingestSessions.QueueMessages, "ingest.max-queued-messages", "QoS 1 and 2 `messages` that wait for one session; further ones are dropped for it", sessions.QueueMessages, 1_000_000},
+		{&s.ingestSessions.QueueBytes, "ingest.max-queued-bytes", "`bytes` of these", sessions.QueueBytes, 1 << 30},
+		{&s.ingestSessions.Sessions, "ingest.max-sessions", "`sessions`, with a connection or without", sessions.Sessions, 10_000_000},
+		{&s.ingestSessions.Retained, "ingest.max-retained", "retained `messages`", sessions.Retained, 10_000_000},
+		{&s.ingestSessions.RetainedBytes, "ingest.max-retained-bytes", "`bytes` of these", sessions.RetainedBytes, 1 << 30},
+		{&s.ingestSessions.RetainedPerClient, "ingest.max-retained-per-client", "retained `messages` of one client", sessions.RetainedPerClient, 1_000_000},
+	}
+}
+
 // newSettings returns the defaults, with the flags that change them.
 func newSettings(name string) *settings {
-	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour), ingestDrain: period(5 * time.Second), selfRecordEvery: period(15 * time.Second)}
+	s := &settings{tsdbRetention: period(365 * 24 * time.Hour), pkiLife: period(30 * 24 * time.Hour), ingestDrain: period(5 * time.Second),
+		ingestPackets: lane.DefaultLimits(), ingestSessions: broker.DefaultLimits(), ingestSessionExpiry: period(broker.DefaultLimits().SessionExpiry), selfRecordEvery: period(15 * time.Second)}
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	s.flags = f
 	f.StringVar(&s.config, "config", "", "YAML `file` with any of these settings")
@@ -108,6 +132,7 @@ func newSettings(name string) *settings {
 	f.BoolVar(&s.ingestSparkplug, "ingest.sparkplug", false, "take messages of Sparkplug B edge nodes on spBv1.0/... as telemetry")
 	f.IntVar(&s.ingestMaxConns, "ingest.max-connections", 100_000, "device connections at a time, a `number` from 1 to 10000000; beyond, new ones are turned away")
 	f.Var(&s.ingestDrain, "ingest.drain", "`time` over which a gateway that stops ends the connections of devices, so that they do not come back all at once; 0 ends all at once")
+	f.Var(&s.ingestSessionExpiry, "ingest.max-session-expiry", "`time` that a session may outlive its connection (1m to 1y); sessions of MQTT 3.1.1 without clean session have it")
 	for _, r := range s.rates() {
 		f.IntVar(r.value, r.name, 0, r.usage)
 	}
@@ -127,7 +152,7 @@ func newSettings(name string) *settings {
 	f.BoolVar(&s.pkiServerKeys, "pki.allow-server-keys", false, "let CreateKeysAndCertificate make keys of devices on this gateway")
 	f.Var(&s.pkiLife, "pki.life", "`life` of a device certificate (1h to 825d)")
 	f.Var(&s.selfRecordEvery, "self.record-every", "`time` between the gateway's own figures in its twin store (muster_things_connected ...); 0 records none")
-	for _, l := range s.limits.all() {
+	for _, l := range slices.Concat(s.mqttLimits(), s.limits.all()) {
 		f.IntVar(l.value, l.name, l.standard, fmt.Sprintf("%s, 1 to %d", l.what, l.most))
 	}
 	f.StringVar(&s.awsAccount, "aws.account-id", "000000000000", "12-digit account `id` shown in ARNs")
@@ -300,13 +325,14 @@ func (s *settings) validate() error {
 		oneOf("log.level", s.logLevel, "debug", "info", "warn", "error"),
 		oneOf("log.format", s.logFormat, "text", "json"),
 		within("ingest.drain", time.Duration(s.ingestDrain), 0, time.Minute),
+		within("ingest.max-session-expiry", time.Duration(s.ingestSessionExpiry), time.Minute, 365*day),
 		within("pki.life", time.Duration(s.pkiLife), time.Hour, 825*day),
 		within("tsdb.retention", time.Duration(s.tsdbRetention), time.Hour, 36500*day),
 	}
 	if len(s.awsAccount) != 12 || strings.Trim(s.awsAccount, "0123456789") != "" {
 		errs = append(errs, fmt.Errorf("setting aws.account-id = %q (%s): want 12 digits", s.awsAccount, s.origin["aws.account-id"]))
 	}
-	for _, l := range s.limits.all() {
+	for _, l := range slices.Concat(s.mqttLimits(), s.limits.all()) {
 		if *l.value < 1 || *l.value > l.most {
 			errs = append(errs, fmt.Errorf("setting %s = %d (%s): want 1 to %d", l.name, *l.value, s.origin[l.name], l.most))
 		}

@@ -88,6 +88,8 @@ func TestSettingsErrors(t *testing.T) {
 	f("", []string{"--ingest.topics=a/{thing},{thing}/b"}, nil, `topic pattern "{thing}/b": its first level must be text`)
 	f("", []string{"--ingest.thing-samples-per-second=-1"}, nil, "setting ingest.thing-samples-per-second = -1 (flag): want 0 to 1000000000")
 	f("", []string{"--ingest.drain=2m"}, nil, "setting ingest.drain = 2m0s (flag): want 0s to 1m0s")
+	f("", []string{"--ingest.max-filters=0"}, nil, "setting ingest.max-filters = 0 (flag): want 1 to 10000")
+	f("", []string{"--ingest.max-session-expiry=1s"}, nil, "want 1m0s to 365d")
 	f("", []string{"--ingest.max-connections=0"}, nil, "want 1 to 10000000")
 	f("", []string{"--ingest.proxy-from=10.0.0.0/8, balancer"}, nil, `"balancer" is no network`)
 	f("", nil, []string{"MUSTER_TSDB_RETENTION=soon"}, "(env MUSTER_TSDB_RETENTION): want a duration")
