@@ -1,12 +1,6 @@
 package tsdb
 
-import (
-	"cmp"
-	"encoding/binary"
-	"math"
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // scratch is what one query needs, used again by the next.
 type scratch struct {
@@ -32,54 +26,6 @@ type runPart struct {
 	rows     int
 	metrics  []MetricID
 	known    *decodedColumn // all of it, where it is a section that the cache has: then there is no data
-}
-
-// points collects the samples of one column from segments and runs, in the order in which later ones win.
-//
-// Where stepMs is not 0, of the samples up to firstMs, and of those between two steps after it, only the last is kept. That
-// needs ascending times: where they do not ascend, disorder is set and the points are good for nothing.
-type points struct {
-	text            bool
-	minMs, maxMs    int64
-	firstMs, stepMs int64
-	times           []int64
-	numbers         []float64 // or
-	ids             []int64   // of strings
-
-	waits    bool  // a sample may yet be followed by another before the next step
-	waiting  point // it
-	edgeMs   int64 // the first step at or after it
-	disorder bool
-
-	// Of a block that lies in the range as a whole, only the smallest or the largest number is wanted.
-	extreme extreme
-
-	steps *stepGrid // takes all numbers instead, if not nil
-	cost  ReadCost
-}
-
-type extreme uint8
-
-const (
-	everything extreme = iota
-	smallest
-	largest
-)
-
-// point is one sample as it is stored.
-type point struct {
-	timeMs   int64
-	mantissa int64
-	exp      int8
-	kind     Kind
-}
-
-func (p *points) reset() {
-	p.times, p.numbers, p.ids = p.times[:0], p.numbers[:0], p.ids[:0]
-	p.waits, p.disorder, p.cost = false, false, ReadCost{}
-	if p.steps != nil {
-		p.steps.reset()
-	}
 }
 
 // Read fills dst with the numbers of one column between minMs and maxMs, both included. Nothing there is no error. An error is
@@ -118,30 +64,6 @@ func (s *Store) ReadExtremes(dst *Samples, thing ThingID, m MetricID, minMs, max
 	err := s.collect(&p, sc, thing, m)
 	dst.TimesMs, dst.Values, dst.Cost = p.times, p.numbers, p.cost
 	return err
-}
-
-// thin keeps, of the samples between two steps, the last. It works in place and returns how many are left.
-func thin(times []int64, values []float64, firstMs, stepMs int64) int {
-	left, edge := 0, firstMs
-	for i, ms := range times {
-		if i+1 < len(times) && times[i+1] <= edge {
-			continue
-		}
-		times[left], values[left] = ms, values[i]
-		left++
-		if i+1 < len(times) {
-			edge = stepAfter(times[i+1], firstMs, stepMs)
-		}
-	}
-	return left
-}
-
-// stepAfter returns the first step at or after ms.
-func stepAfter(ms, firstMs, stepMs int64) int64 {
-	if ms <= firstMs {
-		return firstMs
-	}
-	return firstMs + (ms-firstMs+stepMs-1)/stepMs*stepMs
 }
 
 // ReadStrings is Read for strings.
@@ -246,47 +168,6 @@ func overlapping(list []section, minMs, maxMs int64) (from, to int) {
 	return from, to
 }
 
-// add takes the next sample, which lies in [minMs, maxMs].
-func (p *points) add(x point) {
-	if p.stepMs == 0 {
-		p.push(x)
-		return
-	}
-	if p.waits {
-		if x.timeMs <= p.waiting.timeMs {
-			p.disorder = true
-		}
-		if x.timeMs <= p.edgeMs {
-			p.waiting = x
-			return
-		}
-		p.push(p.waiting)
-	}
-	p.waits, p.waiting = true, x
-	p.edgeMs = stepAfter(x.timeMs, p.firstMs, p.stepMs)
-}
-
-// flush adds the sample that waits: no other follows.
-func (p *points) flush() {
-	if p.waits {
-		p.push(p.waiting)
-		p.waits = false
-	}
-}
-
-func (p *points) push(x point) {
-	if p.steps != nil {
-		p.steps.add(x)
-		return
-	}
-	p.times = append(p.times, x.timeMs)
-	if p.text {
-		p.ids = append(p.ids, x.mantissa)
-	} else {
-		p.numbers = append(p.numbers, Value{Mantissa: x.mantissa, Exp: x.exp, Kind: x.kind}.Float())
-	}
-}
-
 // addSegment adds the samples of blocks from to to-1, all of one thing.
 func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *scratch) error {
 	for i := from; i < to; i++ {
@@ -354,46 +235,6 @@ func (s *Store) alone(g *segment, i int, sc *scratch) bool {
 	return true
 }
 
-// addExtreme adds the smallest or largest number of a block by its summary, if that is what decoding would give. Of doubles, 0 and
-// -0 are two numbers to us and one to PromQL.
-func (p *points) addExtreme(b *block, m MetricID) bool {
-	c := b.column(m, false)
-	if c == nil || !c.hasStats || c.kind == Float {
-		return c == nil
-	}
-	v := c.stats.min
-	if p.extreme == largest {
-		v = c.stats.max
-	}
-	p.push(point{b.maxMs, int64(math.Float64bits(v)), 0, Float})
-	return true
-}
-
-// all makes p collect all numbers, whatever their time.
-func (p *points) all() {
-	p.reset()
-	p.minMs, p.maxMs = 0, math.MaxInt64
-}
-
-func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
-	c := b.column(m, p.text)
-	if c == nil {
-		return nil
-	}
-	if err := dec.decodeTimes(b); err != nil {
-		return err
-	}
-	if err := dec.decodeColumn(b, c); err != nil {
-		return err
-	}
-	for j := range c.count {
-		if ms := dec.times[dec.row(c, j)]; ms >= p.minMs && ms <= p.maxMs {
-			p.add(point{ms, dec.cell(c, j), c.exp, c.kind})
-		}
-	}
-	return nil
-}
-
 // addRun adds the samples of one run.
 func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 	if r.known != nil {
@@ -456,204 +297,4 @@ func (d *decodedColumn) grown(data []byte, rows, col int, r *runPart, sec *secti
 	grown := newOffsets(w.times, sec.minMs).withFloats(w.numbers)
 	grown.rows, grown.next = rows, at
 	return grown
-}
-
-// addSection adds the samples of one column of a section. at is where a section that grows goes on; it is left as it was
-// where that is not known.
-func (p *points) addSection(data []byte, rows, col int, r *runPart, rd *runReader, at *plainPlace) {
-	before := *p
-	if !p.addPlainSection(data, rows, uint16(col), at) {
-		*p, *at = before, plainPlace{}
-		p.addAnySection(data, rows, col, len(r.metrics), rd)
-	}
-}
-
-// addAnySection adds the samples of one column of a section, whatever its rows are like.
-func (p *points) addAnySection(data []byte, rows, col, columns int, rd *runReader) {
-	for rd.reset(data, rows, columns); rd.next(); {
-		if rd.row.timeMs < p.minMs || rd.row.timeMs > p.maxMs {
-			continue
-		}
-		for i, s := range rd.row.layout {
-			if int(s.col) == col && (s.kind == String) == p.text {
-				p.add(point{rd.row.timeMs, rd.row.mantissas[i], s.exp, s.kind})
-			}
-		}
-	}
-}
-
-// addPlainSection is addAnySection without decoding the other columns, some five times as fast with eight of them. It gives up, and
-// p is then good for nothing, at rows of more than 64 values or with the column twice.
-//
-// It begins at place, whose zero value is the start of the section, and moves it behind the rows.
-func (p *points) addPlainSection(data []byte, rows int, col uint16, place *plainPlace) bool {
-	var (
-		pos           = place.pos
-		timeMs, value = place.timeMs, place.value
-		width         = place.width
-		at            = place.at - 1
-		slotOf        = place.slot
-		below, own    uint64 // bits of the values before it, and its own
-	)
-	if at >= 0 {
-		own = 1 << at
-		below = own - 1
-	}
-	for range rows {
-		var u uint64
-		// Time, tag and mask of nearly every row lie in eight bytes.
-		x := binary.LittleEndian.Uint64(data[pos:])
-		if ends := ^uint32(x) & (lastBytes & math.MaxUint32); ends != 0 {
-			n := bits.TrailingZeros32(ends) + 1 // bits
-			u = x & (1<<n - 1)
-			u = u&0x7f | u>>1&0x3f80 | u>>2&0x1fc000 | u>>3&0xfe00000
-			x >>= n & 63
-			pos += n / 8
-		} else {
-			u, pos = uvarintAt(data, pos)
-			x = binary.LittleEndian.Uint64(data[pos:])
-		}
-		timeMs += unzigzag(u)
-		if byte(x) == 0 {
-			pos++
-			x >>= 8
-		} else {
-			u, pos = uvarintAt(data, pos)
-			if width = int(u); width > 64 {
-				return false
-			}
-			at = -1
-			for i := range width {
-				u, pos = uvarintAt(data, pos)
-				s := slot{col: uint16(u), kind: Kind(data[pos]), exp: int8(data[pos+1])}
-				pos += 2
-				if s.col != col {
-					continue
-				}
-				if at >= 0 {
-					return false
-				}
-				at, slotOf = i, s
-			}
-			below, own = 0, 0
-			if at >= 0 {
-				own = 1 << at
-				below = own - 1
-			}
-			x = binary.LittleEndian.Uint64(data[pos:])
-		}
-		bytes := (width + 7) / 8
-		if bytes > 2 {
-			x = binary.LittleEndian.Uint64(data[pos:])
-		}
-		mask := x & (1<<(8*bytes) - 1)
-		pos += bytes
-		if mask&own == 0 {
-			pos = skipVarints(data, pos, bits.OnesCount64(mask))
-		} else {
-			pos = skipVarints(data, pos, bits.OnesCount64(mask&below))
-			if x := data[pos]; x < 0x80 {
-				u, pos = uint64(x), pos+1
-			} else {
-				u, pos = uvarintAt(data, pos)
-			}
-			value += unzigzag(u)
-			pos = skipVarints(data, pos, bits.OnesCount64(mask&^below&^own))
-		}
-		switch {
-		case at < 0 || timeMs < p.minMs || timeMs > p.maxMs || (slotOf.kind == String) != p.text:
-		case p.waits && timeMs <= p.edgeMs && timeMs > p.waiting.timeMs:
-			p.waiting = point{timeMs, value, slotOf.exp, slotOf.kind}
-		default:
-			p.add(point{timeMs, value, slotOf.exp, slotOf.kind})
-		}
-	}
-	*place = plainPlace{pos, timeMs, value, width, at + 1, slotOf}
-	return true
-}
-
-// plainPlace is where addPlainSection stands between two rows.
-type plainPlace struct {
-	pos           int
-	timeMs, value int64 // of the row before
-	width         int   // values in a row
-	at            int   // which of them is of the column, counted from 1; 0: none
-	slot          slot  // its
-}
-
-func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
-
-// lastBytes has the bit by which each byte of a varint says that it is not the last.
-const lastBytes = 0x8080808080808080
-
-// uvarintAt decodes the uvarint at pos and returns what follows it. At least runPadding bytes follow in data.
-func uvarintAt(data []byte, pos int) (uint64, int) {
-	x := binary.LittleEndian.Uint64(data[pos:])
-	ends := ^x & lastBytes
-	if ends == 0 {
-		u, n := binary.Uvarint(data[pos:])
-		return u, pos + n
-	}
-	n := bits.TrailingZeros64(ends) + 1 // bits
-	x &= 1<<n - 1
-	x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1
-	x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
-	x = x&0x000000000fffffff | x&0x0fffffff00000000>>4
-	return x, pos + n/8
-}
-
-// skipVarints returns what follows n varints. At least runPadding bytes follow in data.
-func skipVarints(data []byte, pos, n int) int {
-	for n > 0 {
-		ends := ^binary.LittleEndian.Uint64(data[pos:]) & lastBytes
-		if here := bits.OnesCount64(ends); here < n {
-			n -= here
-			pos += 8
-			continue
-		}
-		for ; n > 1; n-- {
-			ends &= ends - 1
-		}
-		return pos + bits.TrailingZeros64(ends)/8 + 1
-	}
-	return pos
-}
-
-// settle makes the points ascending and unique in time; of those with one time the last added stays.
-func (p *points) settle() {
-	ascending := true
-	for i := 1; i < len(p.times) && ascending; i++ {
-		ascending = p.times[i-1] < p.times[i]
-	}
-	if ascending {
-		return
-	}
-	perm := make([]int32, len(p.times))
-	for i := range perm {
-		perm[i] = int32(i)
-	}
-	slices.SortStableFunc(perm, func(a, b int32) int { return cmp.Compare(p.times[a], p.times[b]) })
-	kept := perm[:0]
-	for _, i := range perm {
-		if n := len(kept); n > 0 && p.times[kept[n-1]] == p.times[i] {
-			kept[n-1] = i
-		} else {
-			kept = append(kept, i)
-		}
-	}
-	p.times = pick(p.times, kept)
-	if p.text {
-		p.ids = pick(p.ids, kept)
-	} else {
-		p.numbers = pick(p.numbers, kept)
-	}
-}
-
-// pick puts a[order[i]] at a[i], in place.
-func pick[T any](a []T, order []int32) []T {
-	picked := make([]T, len(order))
-	for i, j := range order {
-		picked[i] = a[j]
-	}
-	return a[:copy(a, picked)]
 }
