@@ -87,6 +87,7 @@ type userOutput struct {
 	Username    string       `json:"username"`
 	Role        account.Role `json:"role"`
 	HasPassword bool         `json:"hasPassword"`
+	Disabled    bool         `json:"disabled"`
 	CreatedMs   int64        `json:"createdMs"`
 	ChangedMs   int64        `json:"changedMs"`
 }
@@ -102,7 +103,7 @@ func listUsers(ctx context.Context, s *Server, _ *call) (*userList, error) {
 	}
 	out := make([]userOutput, 0, len(users))
 	for _, u := range users {
-		out = append(out, userOutput{u.Name, u.Role, u.PasswordHash != "", u.CreatedMs, u.ChangedMs})
+		out = append(out, userOutput{u.Name, u.Role, u.PasswordHash != "", u.DisabledMs != 0, u.CreatedMs, u.ChangedMs})
 	}
 	return &userList{out}, nil
 }
@@ -124,10 +125,29 @@ func createUser(ctx context.Context, s *Server, c *call, in userInput) (*me, err
 type userChange struct {
 	Password string       `json:"password"` // "": unchanged
 	Role     account.Role `json:"role"`     // "": unchanged
+	Disabled *bool        `json:"disabled"`
 }
 
 func changeUser(ctx context.Context, s *Server, c *call, in userChange) (*noContent, error) {
-	return nil, s.accounts.ChangeUser(ctx, c.labels[0], in.Password, in.Role)
+	return nil, s.accounts.ChangeUser(ctx, c.labels[0], account.UserChange{Password: in.Password, Role: in.Role, Disabled: in.Disabled})
+}
+
+type passwordInput struct {
+	Present  string `json:"presentPassword"` // "": the user has none yet
+	Password string `json:"password"`
+}
+
+// putPassword changes the caller's own password. Every session of theirs ends, and this browser gets a new one.
+func putPassword(ctx context.Context, s *Server, c *call, in passwordInput) (*me, error) {
+	c.target = c.who.Name
+	if c.who.Via != "session" {
+		return nil, invalid("a token has no password: sign in as the user whose password it is")
+	}
+	secret, who, err := s.accounts.ChangePassword(ctx, c.who.Name, in.Present, in.Password, c.remote)
+	if err != nil {
+		return nil, err
+	}
+	return signIn(c, secret, who)
 }
 
 func deleteUser(ctx context.Context, s *Server, c *call) (*noContent, error) {
@@ -197,11 +217,12 @@ type keyOutput struct {
 	CreatedBy  string       `json:"createdBy"`
 	CreatedMs  int64        `json:"createdMs"`
 	LastUsedMs int64        `json:"lastUsedMs"`
+	Active     bool         `json:"active"`
 	Secret     string       `json:"secret,omitempty"` // only in the answer to its creation
 }
 
 func keyOut(k account.AccessKey, secret string) keyOutput {
-	return keyOutput{k.ID, k.Role, k.CreatedBy, k.CreatedMs, k.UsedMs, secret}
+	return keyOutput{k.ID, k.Role, k.CreatedBy, k.CreatedMs, k.UsedMs, k.DisabledMs == 0, secret}
 }
 
 type keyList struct {
@@ -232,6 +253,17 @@ func createAccessKey(ctx context.Context, s *Server, c *call, in keyInput) (*key
 	c.target = k.ID
 	out := keyOut(k, secret)
 	return &out, nil
+}
+
+type keyChange struct {
+	Active *bool `json:"active"`
+}
+
+func changeAccessKey(ctx context.Context, s *Server, c *call, in keyChange) (*noContent, error) {
+	if in.Active == nil {
+		return nil, invalid("active is missing: true or false")
+	}
+	return nil, s.accounts.DisableAccessKey(ctx, c.labels[0], !*in.Active)
 }
 
 func deleteAccessKey(ctx context.Context, s *Server, c *call) (*noContent, error) {

@@ -242,12 +242,53 @@ func TestAccountsAPI(t *testing.T) {
 	if !strings.Contains(text, `"username":"ann","role":"viewer"`) || strings.Contains(text, "argon2") {
 		t.Fatal(text)
 	}
+	// a user changes the own password, stays signed in in this browser only, and is out when disabled
+	login := func(password string) reply {
+		t.Helper()
+		g.clock.turn(12 * time.Second) // one more try
+		return g.send(g.client, "POST", "/api/login", fmt.Sprintf(`{"username":"ann","password":%q}`, password))
+	}
+	here, elsewhere := cookieOf(login(goodPhrase).want(200)), cookieOf(login(goodPhrase).want(200))
+	const next = "another-odd-kettle-9"
+	change := func(cookie, present string) reply {
+		t.Helper()
+		return g.send(g.client, "PUT", "/api/me/password", fmt.Sprintf(`{"presentPassword":%q,"password":%q}`, present, next), "Cookie", cookie, "X-Muster", "1")
+	}
+	change(here, "not the password").want(400)
+	here = cookieOf(change(here, goodPhrase).want(200))
+	g.send(g.client, "GET", "/api/me", "", "Cookie", here).want(200)
+	g.send(g.client, "GET", "/api/me", "", "Cookie", elsewhere).want(401)
+	g.as(adminToken, "PUT", "/api/me/password", `{"presentPassword":"","password":"x"}`).want(400)
+	g.as(adminToken, "PATCH", "/api/users/ann", `{"disabled":true}`).want(204)
+	g.send(g.client, "GET", "/api/me", "", "Cookie", here).want(401)
+	login(next).want(401)
+	if text := g.as(adminToken, "GET", "/api/users", "").want(200).text; !strings.Contains(text, `"disabled":true`) {
+		t.Fatal(text)
+	}
+	g.as(adminToken, "PATCH", "/api/users/ann", `{"disabled":false}`).want(204)
+	login(next).want(200)
 	g.as(adminToken, "DELETE", "/api/users/ann", "").want(204)
 
 	var key struct{ ID, Secret string }
 	g.as(adminToken, "POST", "/api/access-keys", `{"role":"viewer"}`).want(201).json(&key)
 	if text := g.as(adminToken, "GET", "/api/access-keys", "").want(200).text; !strings.Contains(text, key.ID) || strings.Contains(text, key.Secret) {
 		t.Fatal(text)
+	}
+	signedList := func() int { return g.signed(key.ID, key.Secret, "iot", g.clock.Now(), "GET", "/things", "").status }
+	if got := signedList(); got != 200 {
+		t.Fatalf("a new key: %d", got)
+	}
+	g.as(adminToken, "PATCH", "/api/access-keys/"+key.ID, `{}`).want(400)
+	g.as(adminToken, "PATCH", "/api/access-keys/"+key.ID, `{"active":false}`).want(204)
+	if got := signedList(); got != 403 {
+		t.Fatalf("an inactive key: %d", got)
+	}
+	if text := g.as(adminToken, "GET", "/api/access-keys", "").want(200).text; !strings.Contains(text, `"active":false`) {
+		t.Fatal(text)
+	}
+	g.as(adminToken, "PATCH", "/api/access-keys/"+key.ID, `{"active":true}`).want(204)
+	if got := signedList(); got != 200 {
+		t.Fatalf("active again: %d", got)
 	}
 	g.as(adminToken, "DELETE", "/api/access-keys/"+key.ID, "").want(204)
 }

@@ -92,13 +92,14 @@ func (a *Accounts) accessKey(ctx context.Context, id string) (openKey, bool, err
 }
 
 // Secret returns the secret of an access key and whose it is. The caller proves with it that a request was signed by
-// somebody who has it, and tells UseAccessKey. ok is false for an unknown id.
+// somebody who has it, and tells UseAccessKey. ok is false for an unknown id and for a
+// key that is disabled.
 func (a *Accounts) Secret(ctx context.Context, id string) (secret string, p Principal, ok bool, err error) {
 	if id == "" || len(id) > maxNameLen {
 		return "", Principal{}, false, nil
 	}
 	k, ok, err := a.accessKey(ctx, id)
-	if err != nil || !ok {
+	if err != nil || !ok || k.DisabledMs != 0 {
 		return "", Principal{}, false, err
 	}
 	return k.secret, Principal{Name: k.ID, Role: k.Role, Via: "key"}, true, nil
@@ -117,6 +118,17 @@ func (a *Accounts) UseAccessKey(ctx context.Context, id string) error {
 // ListAccessKeys returns all keys, oldest first, with their secrets sealed.
 func (a *Accounts) ListAccessKeys(ctx context.Context) ([]AccessKey, error) {
 	return a.store.ListAccessKeys(ctx)
+}
+
+// DisableAccessKey lets a key open nothing until it is enabled again.
+func (a *Accounts) DisableAccessKey(ctx context.Context, id string, disabled bool) error {
+	var at int64
+	if disabled {
+		at = a.nowMs()
+	}
+	err := a.store.DisableAccessKey(ctx, id, at)
+	a.keys.forget(id)
+	return err
 }
 
 // DeleteAccessKey ends a key at once.

@@ -338,10 +338,10 @@ func TestSessions(t *testing.T) {
 	_, err = g.Session(ctx, s)
 	wantKind(t, err, account.Denied)
 	s = login()
-	must(t, g.ChangeUser(ctx, "ann", "", account.Viewer))
+	must(t, g.ChangeUser(ctx, "ann", account.UserChange{Role: account.Viewer}))
 	_, err = g.Session(ctx, s)
 	wantKind(t, err, account.Denied)
-	must(t, g.ChangeUser(ctx, "ann", "", account.Operator))
+	must(t, g.ChangeUser(ctx, "ann", account.UserChange{Role: account.Operator}))
 	s = login()
 	must(t, g.DeleteUser(ctx, "ann"))
 	_, err = g.Session(ctx, s)
@@ -349,8 +349,8 @@ func TestSessions(t *testing.T) {
 
 	// the last admin stays
 	wantKind(t, g.DeleteUser(ctx, "root"), account.Conflict)
-	wantKind(t, g.ChangeUser(ctx, "root", "", account.Viewer), account.Conflict)
-	must(t, g.ChangeUser(ctx, "root", "another-odd-kettle-9", ""))
+	wantKind(t, g.ChangeUser(ctx, "root", account.UserChange{Role: account.Viewer}), account.Conflict)
+	must(t, g.ChangeUser(ctx, "root", account.UserChange{Password: "another-odd-kettle-9"}))
 	wantKind(t, g.DeleteUser(ctx, "nobody"), account.NotFound)
 	for _, wrong := range []string{"", "x", strings.Repeat("a", 43), strings.Repeat("a", 10_000)} {
 		_, err = g.Session(ctx, wrong)
@@ -542,4 +542,104 @@ func TestAccessKeyCache(t *testing.T) {
 	want(secret, true)
 	must(t, g.DeleteAccessKey(ctx, key.ID))
 	want("", false)
+}
+
+// TestDisabledUser: who is disabled has no session and gets none, by password or by code, over a restart as well; enabled again the
+// password is the same. The last admin who may sign in cannot be disabled, nor can be relied on one who may not.
+func TestDisabledUser(t *testing.T) {
+	g := openGateway(t)
+	must(t, g.CreateUser(ctx, "root", good, account.Admin))
+	must(t, g.CreateUser(ctx, "ann", good, account.Admin))
+	secret, _, err := g.Login(ctx, "ann", good, addr("10.0.0.1"))
+	must(t, err)
+	code, err := g.NewLoginCode(ctx, "ann", account.Viewer)
+	must(t, err)
+	yes, no := true, false
+	must(t, g.ChangeUser(ctx, "ann", account.UserChange{Disabled: &yes}))
+	g.reopen(t)
+	_, err = g.Session(ctx, secret)
+	wantKind(t, err, account.Denied)
+	_, _, err = g.Login(ctx, "ann", good, addr("10.0.0.1"))
+	wantKind(t, err, account.Denied)
+	_, _, err = g.LoginWithCode(ctx, code, addr("10.0.0.1"))
+	wantKind(t, err, account.Denied)
+	_, _, err = g.ChangePassword(ctx, "ann", good, "another-odd-kettle-9", addr("10.0.0.1"))
+	wantKind(t, err, account.Invalid)
+
+	wantKind(t, g.ChangeUser(ctx, "root", account.UserChange{Disabled: &yes}), account.Conflict)
+	wantKind(t, g.ChangeUser(ctx, "root", account.UserChange{Role: account.Viewer}), account.Conflict)
+	wantKind(t, g.DeleteUser(ctx, "root"), account.Conflict)
+	must(t, g.ChangeUser(ctx, "ann", account.UserChange{Disabled: &no}))
+	g.clock.turn(time.Minute)
+	_, p, err := g.Login(ctx, "ann", good, addr("10.0.0.1"))
+	if must(t, err); p.Role != account.Admin {
+		t.Fatalf("%+v", p)
+	}
+	must(t, g.ChangeUser(ctx, "root", account.UserChange{Disabled: &yes}))
+	wantKind(t, g.DeleteUser(ctx, "ann"), account.Conflict)
+	must(t, g.DeleteUser(ctx, "root"))
+}
+
+func TestChangePassword(t *testing.T) {
+	g := openGateway(t)
+	const next = "another-odd-kettle-9"
+	must(t, g.CreateUser(ctx, "ann", good, account.Viewer))
+	other, _, err := g.Login(ctx, "ann", good, addr("10.0.0.1"))
+	must(t, err)
+	for _, wrong := range [][2]string{{"not the password", next}, {"", next}, {good, "short"}, {good, ""}} {
+		g.clock.turn(time.Minute)
+		_, _, err := g.ChangePassword(ctx, "ann", wrong[0], wrong[1], addr("10.0.0.1"))
+		wantKind(t, err, account.Invalid)
+	}
+	secret, p, err := g.ChangePassword(ctx, "ann", good, next, addr("10.0.0.1"))
+	if must(t, err); p.Name != "ann" || p.Role != account.Viewer {
+		t.Fatalf("%+v", p)
+	}
+	_, err = g.Session(ctx, secret)
+	must(t, err)
+	_, err = g.Session(ctx, other)
+	wantKind(t, err, account.Denied)
+	_, _, err = g.Login(ctx, "ann", good, addr("10.0.0.1"))
+	wantKind(t, err, account.Denied)
+	_, _, err = g.Login(ctx, "ann", next, addr("10.0.0.1"))
+	must(t, err)
+
+	// who came by a link and has no password makes one
+	_, err = g.NewLoginCode(ctx, "bob", account.Viewer)
+	must(t, err)
+	_, _, err = g.ChangePassword(ctx, "bob", "", next, addr("10.0.0.2"))
+	must(t, err)
+	_, _, err = g.Login(ctx, "bob", next, addr("10.0.0.2"))
+	must(t, err)
+
+	// tries are limited
+	for range 5 {
+		_, _, err = g.ChangePassword(ctx, "bob", "wrong", next, addr("10.0.0.3"))
+	}
+	wantKind(t, err, account.Busy)
+}
+
+// TestDisabledKey: a key that is disabled opens nothing, over a restart and the bootstrap file as well, until it is enabled.
+func TestDisabledKey(t *testing.T) {
+	g := openGateway(t)
+	boot := account.Bootstrap{AccessKeys: []account.BootstrapKey{{ID: "AKMSBOOT", Secret: "a secret", Role: "viewer"}}}
+	must(t, g.Apply(ctx, boot))
+	opens := func(want bool) {
+		t.Helper()
+		if _, _, ok, err := g.Secret(ctx, "AKMSBOOT"); err != nil || ok != want {
+			t.Fatalf("opens: %v, %v", ok, err)
+		}
+	}
+	opens(true)
+	must(t, g.DisableAccessKey(ctx, "AKMSBOOT", true))
+	opens(false)
+	g.reopen(t)
+	must(t, g.Apply(ctx, boot))
+	opens(false)
+	if keys, err := g.ListAccessKeys(ctx); err != nil || len(keys) != 1 || keys[0].DisabledMs == 0 {
+		t.Fatalf("%+v %v", keys, err)
+	}
+	must(t, g.DisableAccessKey(ctx, "AKMSBOOT", false))
+	opens(true)
+	wantKind(t, g.DisableAccessKey(ctx, "AKMSNONE", true), account.NotFound)
 }

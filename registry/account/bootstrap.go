@@ -53,7 +53,7 @@ func (a *Accounts) Apply(ctx context.Context, b Bootstrap) error {
 		}
 	}
 	for i, k := range b.AccessKeys {
-		if secret, p, ok, err := a.Secret(ctx, k.ID); err == nil && ok && secret == k.Secret && p.Role == Role(k.Role) {
+		if there, ok, err := a.accessKey(ctx, k.ID); err == nil && ok && there.secret == k.Secret && there.Role == Role(k.Role) {
 			continue
 		}
 		if _, err := a.putAccessKey(ctx, k.ID, k.Secret, Role(k.Role), bootstrapID); err != nil {

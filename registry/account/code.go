@@ -164,7 +164,7 @@ func (a *Accounts) LoginWithCode(ctx context.Context, code string, remote netip.
 	if err != nil {
 		return "", Principal{}, err
 	}
-	if !known {
+	if !known || u.DisabledMs != 0 {
 		return "", Principal{}, denied
 	}
 	return a.openSession(ctx, u.Name, u.Role, remote)

@@ -29,7 +29,7 @@ func (a *Accounts) Login(ctx context.Context, name, password string, remote neti
 		return "", Principal{}, err
 	}
 	phc := u.PasswordHash
-	usable := known && phc != ""
+	usable := known && phc != "" && u.DisabledMs == 0
 	if !usable {
 		phc = a.dummy
 	}

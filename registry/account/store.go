@@ -15,6 +15,7 @@ type User struct {
 	PasswordHash string // PHC string; empty: this user has no password and signs in by one-time codes only
 	CreatedMs    int64
 	ChangedMs    int64
+	DisabledMs   int64 // 0: may sign in
 }
 
 // Session is one browser that signed in.
@@ -47,6 +48,8 @@ type AccessKey struct {
 	CreatedBy string
 	CreatedMs int64
 	UsedMs    int64 // 0: never; right to a minute
+	// DisabledMs is since when the key opens nothing; 0: it does. PutAccessKey leaves that of a key which is there.
+	DisabledMs int64
 }
 
 // SetupCode is the one code that makes the first admin.
@@ -83,9 +86,10 @@ type Users interface {
 	CreateFirstAdmin(ctx context.Context, u User) (bool, error)
 	User(ctx context.Context, name string) (User, bool, error)
 	ListUsers(ctx context.Context) ([]User, error)
-	// ChangeUser sets role and password hash and ends the user's sessions. NotFound; Conflict if no admin user would be left.
+	// ChangeUser sets role, password hash and DisabledMs and ends the user's sessions. NotFound; Conflict if no admin user who may
+	// sign in would be left.
 	ChangeUser(ctx context.Context, u User) error
-	// DeleteUser removes a user, its sessions and codes. NotFound; Conflict if no admin user would be left.
+	// DeleteUser removes a user, its sessions and codes. NotFound; Conflict if no admin user who may sign in would be left.
 	DeleteUser(ctx context.Context, name string) error
 }
 
@@ -93,6 +97,7 @@ type Users interface {
 type Sessions interface {
 	// AddSession keeps s and removes sessions last seen before idleMs or made before bornMs, and all but the newest few of its user.
 	AddSession(ctx context.Context, s Session, idleMs, bornMs int64) error
+	// Session answers the session of a user who is not disabled.
 	Session(ctx context.Context, secret Digest) (Session, bool, error)
 	TouchSession(ctx context.Context, secret Digest, seenMs int64) error
 	DeleteSession(ctx context.Context, secret Digest) error
@@ -116,6 +121,8 @@ type AccessKeys interface {
 	AccessKey(ctx context.Context, id string) (AccessKey, bool, error)
 	ListAccessKeys(ctx context.Context) ([]AccessKey, error)
 	TouchAccessKey(ctx context.Context, id string, usedMs int64) error
+	// DisableAccessKey sets DisabledMs. NotFound.
+	DisableAccessKey(ctx context.Context, id string, disabledMs int64) error
 	// DeleteAccessKey removes a key. NotFound.
 	DeleteAccessKey(ctx context.Context, id string) error
 }

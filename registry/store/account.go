@@ -40,9 +40,9 @@ type querier interface {
 func hasAdmin(ctx context.Context, q querier, nowMs int64) (bool, error) {
 	var n int
 	err := q.QueryRowContext(ctx, `SELECT
-		(SELECT COUNT(*) FROM account_users WHERE role = 'admin') +
+		(SELECT COUNT(*) FROM account_users WHERE role = 'admin' AND disabled_ms = 0) +
 		(SELECT COUNT(*) FROM account_tokens WHERE role = 'admin' AND (expires_ms = 0 OR expires_ms > $1)) +
-		(SELECT COUNT(*) FROM account_access_keys WHERE role = 'admin')`, nowMs).Scan(&n)
+		(SELECT COUNT(*) FROM account_access_keys WHERE role = 'admin' AND disabled_ms = 0)`, nowMs).Scan(&n)
 	return n > 0, err
 }
 
@@ -91,8 +91,8 @@ func (s Accounts) CreateFirstAdmin(ctx context.Context, u account.User) (made bo
 // User implements account.Users.
 func (s Accounts) User(ctx context.Context, name string) (account.User, bool, error) {
 	u := account.User{Name: name}
-	err := s.db.read.QueryRowContext(ctx, `SELECT role, password_hash, created_ms, changed_ms FROM account_users WHERE name = $1`, name).
-		Scan(&u.Role, &u.PasswordHash, &u.CreatedMs, &u.ChangedMs)
+	err := s.db.read.QueryRowContext(ctx, `SELECT role, password_hash, created_ms, changed_ms, disabled_ms FROM account_users WHERE name = $1`, name).
+		Scan(&u.Role, &u.PasswordHash, &u.CreatedMs, &u.ChangedMs, &u.DisabledMs)
 	return found(u, err)
 }
 
@@ -124,24 +124,25 @@ func collect[T any](ctx context.Context, db *sql.DB, query string, scan func(row
 
 // ListUsers implements account.Users.
 func (s Accounts) ListUsers(ctx context.Context) ([]account.User, error) {
-	return collect(ctx, s.db.read, `SELECT name, role, password_hash, created_ms, changed_ms FROM account_users ORDER BY name`,
+	return collect(ctx, s.db.read, `SELECT name, role, password_hash, created_ms, changed_ms, disabled_ms FROM account_users ORDER BY name`,
 		func(row *sql.Rows) (u account.User, err error) {
-			return u, row.Scan(&u.Name, &u.Role, &u.PasswordHash, &u.CreatedMs, &u.ChangedMs)
+			return u, row.Scan(&u.Name, &u.Role, &u.PasswordHash, &u.CreatedMs, &u.ChangedMs, &u.DisabledMs)
 		})
 }
 
-// keepAnAdmin fails when nobody of role admin but the named user is there and that user would no longer be one.
+// keepAnAdmin fails when the named user is the only admin who may sign in, and would no longer be one.
 func keepAnAdmin(ctx context.Context, tx *sql.Tx, name string) error {
 	var role string
-	err := tx.QueryRowContext(ctx, `SELECT role FROM account_users WHERE name = $1`, name).Scan(&role)
+	var disabledMs int64
+	err := tx.QueryRowContext(ctx, `SELECT role, disabled_ms FROM account_users WHERE name = $1`, name).Scan(&role, &disabledMs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return &account.Error{Kind: account.NotFound, Message: fmt.Sprintf("there is no user %q", name)}
 	}
-	if err != nil || role != string(account.Admin) {
+	if err != nil || role != string(account.Admin) || disabledMs != 0 {
 		return err
 	}
 	var others int
-	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM account_users WHERE role = 'admin' AND name <> $1`, name).Scan(&others); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM account_users WHERE role = 'admin' AND disabled_ms = 0 AND name <> $1`, name).Scan(&others); err != nil {
 		return err
 	}
 	if others == 0 {
@@ -153,11 +154,11 @@ func keepAnAdmin(ctx context.Context, tx *sql.Tx, name string) error {
 // ChangeUser implements account.Users.
 func (s Accounts) ChangeUser(ctx context.Context, u account.User) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
-		if err := keepAnAdmin(ctx, tx, u.Name); err != nil && (u.Role != account.Admin || account.KindOf(err) != account.Conflict) {
+		if err := keepAnAdmin(ctx, tx, u.Name); err != nil && (u.Role != account.Admin || u.DisabledMs != 0 || account.KindOf(err) != account.Conflict) {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE account_users SET role = $1, password_hash = $2, changed_ms = $3 WHERE name = $4`,
-			string(u.Role), u.PasswordHash, u.ChangedMs, u.Name); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE account_users SET role = $1, password_hash = $2, changed_ms = $3, disabled_ms = $4 WHERE name = $5`,
+			string(u.Role), u.PasswordHash, u.ChangedMs, u.DisabledMs, u.Name); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM account_sessions WHERE user_name = $1`, u.Name)
@@ -197,7 +198,7 @@ func (s Accounts) AddSession(ctx context.Context, v account.Session, idleMs, bor
 func (s Accounts) Session(ctx context.Context, secret account.Digest) (account.Session, bool, error) {
 	v := account.Session{Secret: secret}
 	err := s.db.read.QueryRowContext(ctx, `SELECT s.user_name, u.role, s.remote, s.created_ms, s.seen_ms
-		FROM account_sessions s JOIN account_users u ON u.name = s.user_name WHERE s.secret = $1`, secretText(secret)).
+		FROM account_sessions s JOIN account_users u ON u.name = s.user_name WHERE s.secret = $1 AND u.disabled_ms = 0`, secretText(secret)).
 		Scan(&v.User, &v.Role, &v.Remote, &v.CreatedMs, &v.SeenMs)
 	return found(v, err)
 }
@@ -255,11 +256,12 @@ func (s Accounts) TouchToken(ctx context.Context, id string, usedMs int64) error
 
 // DeleteToken implements account.Tokens.
 func (s Accounts) DeleteToken(ctx context.Context, id string) error {
-	return s.deleteByID(ctx, `DELETE FROM account_tokens WHERE id = $1`, id, "there is no token with this id")
+	return s.changeByID(ctx, `DELETE FROM account_tokens WHERE id = $1`, "there is no token with this id", id)
 }
 
-func (s Accounts) deleteByID(ctx context.Context, query, id, missing string) error {
-	result, err := s.db.write.ExecContext(ctx, query, id)
+// changeByID runs a change of one row; NotFound with that message where there is none.
+func (s Accounts) changeByID(ctx context.Context, query, missing string, args ...any) error {
+	result, err := s.db.write.ExecContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -281,7 +283,7 @@ func (s Accounts) PutAccessKey(ctx context.Context, k account.AccessKey) error {
 
 func scanAccessKey(scan func(dest ...any) error) (k account.AccessKey, err error) {
 	var sealed string
-	if err := scan(&k.ID, &sealed, &k.Role, &k.CreatedBy, &k.CreatedMs, &k.UsedMs); err != nil {
+	if err := scan(&k.ID, &sealed, &k.Role, &k.CreatedBy, &k.CreatedMs, &k.UsedMs, &k.DisabledMs); err != nil {
 		return k, err
 	}
 	if k.Sealed, err = base64.StdEncoding.DecodeString(sealed); err != nil {
@@ -293,13 +295,13 @@ func scanAccessKey(scan func(dest ...any) error) (k account.AccessKey, err error
 // AccessKey implements account.AccessKeys.
 func (s Accounts) AccessKey(ctx context.Context, id string) (account.AccessKey, bool, error) {
 	k, err := scanAccessKey(s.db.read.QueryRowContext(ctx,
-		`SELECT id, sealed, role, created_by, created_ms, used_ms FROM account_access_keys WHERE id = $1`, id).Scan)
+		`SELECT id, sealed, role, created_by, created_ms, used_ms, disabled_ms FROM account_access_keys WHERE id = $1`, id).Scan)
 	return found(k, err)
 }
 
 // ListAccessKeys implements account.AccessKeys.
 func (s Accounts) ListAccessKeys(ctx context.Context) ([]account.AccessKey, error) {
-	return collect(ctx, s.db.read, `SELECT id, sealed, role, created_by, created_ms, used_ms FROM account_access_keys ORDER BY created_ms, id`,
+	return collect(ctx, s.db.read, `SELECT id, sealed, role, created_by, created_ms, used_ms, disabled_ms FROM account_access_keys ORDER BY created_ms, id`,
 		func(row *sql.Rows) (account.AccessKey, error) { return scanAccessKey(row.Scan) })
 }
 
@@ -309,9 +311,14 @@ func (s Accounts) TouchAccessKey(ctx context.Context, id string, usedMs int64) e
 	return err
 }
 
+// DisableAccessKey implements account.AccessKeys.
+func (s Accounts) DisableAccessKey(ctx context.Context, id string, disabledMs int64) error {
+	return s.changeByID(ctx, `UPDATE account_access_keys SET disabled_ms = $2 WHERE id = $1`, "there is no access key with this id", id, disabledMs)
+}
+
 // DeleteAccessKey implements account.AccessKeys.
 func (s Accounts) DeleteAccessKey(ctx context.Context, id string) error {
-	return s.deleteByID(ctx, `DELETE FROM account_access_keys WHERE id = $1`, id, "there is no access key with this id")
+	return s.changeByID(ctx, `DELETE FROM account_access_keys WHERE id = $1`, "there is no access key with this id", id)
 }
 
 // PutSetupCode implements account.Codes.
