@@ -16,14 +16,15 @@ func (c *Conn) Run(h Handler) error {
 			return c.runToPark(tcp, secure)
 		}
 	}
-	c.wake, c.written = make(chan struct{}, 1), make(chan struct{})
-	go c.writeLoop()
+	w := &writer{wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	c.writer = w
+	go c.writeLoop(w)
 	defer func() { // also on the way of a panic
 		c.End(errPanic)
-		<-c.written
+		<-w.ended
 	}()
 	c.End(c.readLoop())
-	<-c.written
+	<-w.ended
 	return c.reason()
 }
 
@@ -34,8 +35,15 @@ func (c *Conn) reason() error {
 	return c.cause
 }
 
-func (c *Conn) writeLoop() {
-	defer close(c.written)
+// writer is the goroutine that writes to a connection that is not parked.
+type writer struct {
+	wake  chan struct{}
+	ended chan struct{} // closed at its end
+	spare []byte        // for Conn.out; the connection's mutex guards it
+}
+
+func (c *Conn) writeLoop(w *writer) {
+	defer close(w.ended)
 	defer c.raw.Close()
 	defer func() {
 		if p := recover(); p != nil {
@@ -44,8 +52,8 @@ func (c *Conn) writeLoop() {
 			c.End(errPanic)
 		}
 	}()
-	for range c.wake {
-		buf, last := c.collect()
+	for range w.wake {
+		buf, last := c.collect(w)
 		if len(buf) > 0 {
 			n, err := c.raw.Write(buf)
 			c.env.BytesOut.Add(n)
@@ -59,7 +67,7 @@ func (c *Conn) writeLoop() {
 		}
 		c.mu.Lock()
 		if cap(buf) <= keepBuffer {
-			c.spare = buf[:0]
+			w.spare = buf[:0]
 		}
 		more := len(c.out) > 0
 		c.mu.Unlock()
@@ -70,11 +78,11 @@ func (c *Conn) writeLoop() {
 }
 
 // collect takes all that can be written now; last is true when nothing may follow it.
-func (c *Conn) collect() (buf []byte, last bool) {
+func (c *Conn) collect(w *writer) (buf []byte, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	buf, last = c.appendReady(c.out)
-	c.out, c.spare = c.spare, nil
+	c.out, w.spare = w.spare, nil
 	if c.cause != nil {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(endGrace)) // an error here is one of the write too
 	} else if len(buf) > 0 {

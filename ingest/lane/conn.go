@@ -61,7 +61,7 @@ const (
 	endGrace    = time.Second
 )
 
-// Conn is one MQTT connection.
+// Conn is one MQTT connection. Most are idle, and its size counts: it is made for a size class of Go's allocator, 480 bytes.
 type Conn struct {
 	env *Env
 	h   Handler
@@ -69,21 +69,19 @@ type Conn struct {
 	// Of who reads: Run's caller, then a loop or who that hands the connection to.
 	in         []byte
 	grant      Grant
-	prefix     string // dt/<thing>
 	schema     *decode.Schema
 	schemas    uint64 // the epoch that schema is of
 	meter      *meter // of the thing; nil: it has no quota
 	aliases    []topicName
 	names      []topicName // the last topics, maxNames at most, so that a device's own few cost no allocation
-	nextName   int
-	msg        Publish // the one being handled; here because a handler's argument would be allocated
 	arrivalMs  int64
-	heldQoS2   int
 	copies     uint64 // messages whose copies had to be kept
-	fresh      bool   // a packet was completed since the deadline was set
-	connecting bool   // only the CONNECT is taken
-	unfed      bool   // in holds bytes that were not looked at
-	hurried    bool   // in a loop: what may wait is left to Resume
+	heldQoS2   uint16
+	nextName   uint8
+	fresh      bool // a packet was completed since the deadline was set
+	connecting bool // only the CONNECT is taken
+	unfed      bool // in holds bytes that were not looked at
+	hurried    bool // in a loop: what may wait is left to Resume
 
 	// Set by who reads before Open, read by all after it.
 	keepaliveSec uint16
@@ -95,19 +93,17 @@ type Conn struct {
 	kept    atomic.Uint64 // copies up to this number are on disk
 	failed  atomic.Bool   // rows of this connection will never be
 	opened  atomic.Bool
-	ended   atomic.Bool   // cause is set
-	wake    chan struct{} // nil without a writer
-	written chan struct{} // closed when the writer has ended
+	ended   atomic.Bool // cause is set
+	writer  *writer     // nil: there is none
 
 	park parked
 
 	mu       sync.Mutex // guards what follows
 	raw      net.Conn   // nil once it is parked
-	room     sync.Cond  // the ring has room, or the connection ends
+	room     *sync.Cond // the ring has room, or the connection ends; nil: nobody has waited yet
 	owed     ackRing
 	refused  uint64 // the last row that a full disk refused
 	out      []byte
-	spare    []byte
 	cause    error // why it ends; nil: it does not
 	draining bool  // before it ends, owed acks may still become ready
 	answered bool  // something was queued: the CONNACK
@@ -121,16 +117,13 @@ type topicName struct {
 
 // New wraps raw, whose read deadline must be the one by which the CONNECT has to be there. The Conn owns raw once Run is called.
 func New(env *Env, raw net.Conn) *Conn {
-	c := &Conn{env: env, raw: raw}
-	c.room.L = &c.mu
-	return c
+	return &Conn{env: env, raw: raw}
 }
 
 // Open marks the session as open: the connect deadline gives way to the keep alive. Called from Handler.Connect, after
 // the CONNACK is queued.
 func (c *Conn) Open(grant Grant, keepaliveSec uint16) {
 	c.grant = grant
-	c.prefix = telemetryPrefix(grant.ThingName)
 	c.keepaliveSec = keepaliveSec
 	c.opened.Store(true)
 	c.fresh = true
@@ -146,7 +139,7 @@ func (c *Conn) Version() byte { return c.version }
 func (c *Conn) ProblemInfo() bool { return c.problemInfo }
 
 // SetHeld tells how many QoS 2 messages the session holds open: they count for the receive maximum. Who reads calls it.
-func (c *Conn) SetHeld(n int) { c.heldQoS2 = n }
+func (c *Conn) SetHeld(n int) { c.heldQoS2 = uint16(n) }
 
 // Write queues whole packets for the client. It keeps no reference to b and never blocks. A client that leaves too much
 // unread is cut off. Safe for concurrent use.
@@ -239,7 +232,9 @@ func (c *Conn) endLocked(reason error) {
 	}
 	c.cause = reason
 	c.ended.Store(true)
-	c.room.Broadcast()
+	if c.room != nil {
+		c.room.Broadcast()
+	}
 	if c.raw != nil {
 		_ = c.raw.SetWriteDeadline(time.Now().Add(endGrace)) // an error here is one of the next write too
 	} else if len(c.park.backlog) > 0 {
@@ -284,9 +279,11 @@ func (c *Conn) signal() {
 		s.Wake()
 		return
 	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
+	if c.writer != nil {
+		select {
+		case c.writer.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -300,7 +297,9 @@ func (c *Conn) appendReady(dst []byte) (buf []byte, last bool) {
 	dst, acks := c.owed.appendReady(dst, c.durable.Load(), c.kept.Load(), c.version, c.problemInfo)
 	if acks > 0 {
 		c.env.Acks.Add(acks)
-		c.room.Signal()
+		if c.room != nil {
+			c.room.Signal()
+		}
 	}
 	last = c.cause != nil && (c.owed.size == 0 || !c.draining)
 	if last {

@@ -65,8 +65,8 @@ type Env struct {
 	MalformedPayloads, RowsRefused  *metrics.Counter
 	ValuesSkipped                   *metrics.Counter // of payloads that were taken: no column holds them
 	set                             *metrics.Set
-	decoders                        chan *decode.Decoder // free ones; more are made when it is empty
-	mu                              sync.Mutex           // guards refused, samples, nextSample
+	workspaces                      chan *workspace // free ones; more are made when it is empty
+	mu                              sync.Mutex      // guards refused, samples, nextSample
 	refused                         map[string]*metrics.Counter
 	samples                         []Sample
 	nextSample                      int
@@ -88,8 +88,8 @@ const (
 	maxSampleBytes = 256
 )
 
-// NewEnv fills in the parts of an Env that it makes itself. decoders bounds how many idle decoders are kept.
-func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.Set, limits Limits, writeTimeout time.Duration, decoders int) *Env {
+// NewEnv fills in the parts of an Env that it makes itself. workspaces bounds how many idle ones are kept: about one per core.
+func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.Set, limits Limits, writeTimeout time.Duration, workspaces int) *Env {
 	return &Env{
 		Store:             store,
 		Clock:             clock,
@@ -107,7 +107,7 @@ func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.S
 		RowsRefused:       set.GetOrCreateCounter(`muster_ingest_rows_refused_total`),
 		ValuesSkipped:     set.GetOrCreateCounter(`muster_ingest_values_skipped_total`),
 		set:               set,
-		decoders:          make(chan *decode.Decoder, decoders),
+		workspaces:        make(chan *workspace, workspaces),
 		refused:           make(map[string]*metrics.Counter),
 		dict:              store.Dict(),
 	}
@@ -159,19 +159,26 @@ func (e *Env) keepSample(s Sample) {
 	e.nextSample = (e.nextSample + 1) % maxSamples
 }
 
-// acquireDecoder borrows a decoder: its buffers cost too much to keep one per idle connection.
-func (e *Env) acquireDecoder() *decode.Decoder {
+// workspace is what handling a PUBLISH takes; it costs too much to keep one per idle connection.
+type workspace struct {
+	decoder *decode.Decoder
+	msg     Publish // here because a handler's argument would be allocated
+}
+
+// acquireWorkspace borrows one; releaseWorkspace gives it back, without what points into a connection's buffer.
+func (e *Env) acquireWorkspace() *workspace {
 	select {
-	case d := <-e.decoders:
-		return d
+	case w := <-e.workspaces:
+		return w
 	default:
-		return decode.New(e.dict)
+		return &workspace{decoder: decode.New(e.dict)}
 	}
 }
 
-func (e *Env) releaseDecoder(d *decode.Decoder) {
+func (e *Env) releaseWorkspace(w *workspace) {
+	w.msg = Publish{}
 	select {
-	case e.decoders <- d:
+	case e.workspaces <- w:
 	default:
 	}
 }

@@ -115,7 +115,7 @@ func IsServerFault(v Violation) bool { return v == errDiskFull || v == errFiles 
 // one of the thing's telemetry topics. A refused message has a reason; an error says that the store takes no rows.
 func (e *Env) StoreFor(grant Grant, p *Publish) (reason string, err error) {
 	c := New(e, nil)
-	c.grant, c.prefix, c.version = grant, telemetryPrefix(grant.ThingName), 5
+	c.grant, c.version = grant, 5
 	c.arrivalMs = e.Clock.Now().UnixMilli()
 	e.MessagesLane.Inc()
 	_, reason, err = c.StoreTelemetry(p)

@@ -24,7 +24,7 @@ type parked struct {
 	readBy atomic.Int64                // when the keep alive is over; 0: there is none
 	away   atomic.Bool                 // Resume has it, or will
 	where  atomic.Uint32               // inStore, inFullStore
-	secure *record.Conn                // nil: plain TCP
+	secure *record.Parked              // nil: plain TCP
 
 	// Of who reads.
 	sealed []byte // records of which not all is there, or that were not opened yet
@@ -85,8 +85,7 @@ func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 	parked = true
 	var plain []byte
 	if secure != nil {
-		c.park.secure = secure
-		if plain, c.park.sealed, err = secure.Detach(); err != nil {
+		if c.park.secure, plain, c.park.sealed, err = secure.Detach(); err != nil {
 			c.End(lost(err))
 		}
 	}
@@ -112,7 +111,7 @@ func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 // refuseConnect ends a connection without a session, and without a writer.
 func (c *Conn) refuseConnect(reason error) {
 	c.End(reason)
-	buf, _ := c.collect()
+	buf, _ := c.collect(&writer{})
 	if len(buf) > 0 {
 		n, _ := c.raw.Write(buf) // it is closed in any case
 		c.env.BytesOut.Add(n)

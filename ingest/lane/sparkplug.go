@@ -216,7 +216,7 @@ func (m *nodeMessage) target(device string) (thing tsdb.ThingID, prefix string) 
 	}
 	name := m.t.edge + ":" + device
 	// Without the colon in it, no two nodes and devices make one name.
-	if !strings.Contains(device, ":") && wire.CheckThingName(name) == nil && m.c.grant.Rights.Publish(telemetryPrefix(name)) {
+	if !strings.Contains(device, ":") && wire.CheckThingName(name) == nil && m.c.grant.Rights.Publish(wire.TelemetryTopic(name)) {
 		if id, ok := m.c.env.Sparkplug.ThingByName(name); ok {
 			return id, ""
 		}
@@ -249,8 +249,9 @@ func (m *nodeMessage) online(device string, is bool) {
 func (m *nodeMessage) keep(device string, rows func(*decode.Decoder) ([]decode.Row, error)) bool {
 	c := m.c
 	thing, prefix := m.target(device)
-	d := c.env.acquireDecoder()
-	defer c.env.releaseDecoder(d)
+	w := c.env.acquireWorkspace()
+	defer c.env.releaseWorkspace(w)
+	d := w.decoder
 	d.Device = []byte(prefix)
 	d.Schema = nil
 	if c.env.Schemas != nil {

@@ -6,18 +6,26 @@ import (
 	"sync"
 	"time"
 
+	"muster/agent/wire"
 	"muster/ingest/decode"
 	"muster/tsdb"
 )
 
 // publish handles a PUBLISH: telemetry goes to the store here, everything else to the handler.
 func (c *Conn) publish(first byte, body []byte) error {
+	w := c.env.acquireWorkspace()
+	err := c.publishIn(w, first, body)
+	c.env.releaseWorkspace(w)
+	return err
+}
+
+func (c *Conn) publishIn(w *workspace, first byte, body []byte) error {
 	msg, topic, alias, v := parsePublish(first, c.version, body, &c.env.Limits)
 	if v.bad() {
 		return c.refuse(v)
 	}
-	c.msg = msg
-	p := &c.msg
+	w.msg = msg
+	p := &w.msg
 	name, v := c.resolve(topic, alias)
 	if v.bad() {
 		return c.refuse(v)
@@ -41,7 +49,7 @@ func (c *Conn) publish(first byte, body []byte) error {
 		}
 	}
 	if telemetry {
-		return c.take(p)
+		return c.take(p, w.decoder)
 	}
 	c.env.MessagesBroker.Inc()
 	return c.h.Publish(p)
@@ -76,8 +84,7 @@ func (c *Conn) intern(topic []byte) topicName {
 		}
 	}
 	name := string(topic)
-	rest, ok := strings.CutPrefix(name, c.prefix)
-	n := topicName{name: name, telemetry: ok && (rest == "" || rest[0] == '/') || c.env.Topics.Match(name, c.grant.ThingName)}
+	n := topicName{name: name, telemetry: ofThing(name, c.grant.ThingName) || c.env.Topics.Match(name, c.grant.ThingName)}
 	if len(c.names) < maxNames {
 		c.names = append(c.names, n)
 		return n
@@ -89,8 +96,12 @@ func (c *Conn) intern(topic []byte) topicName {
 
 const maxNames = 4
 
-// telemetryPrefix is what the telemetry topics of a thing begin with.
-func telemetryPrefix(thing string) string { return "dt/" + thing }
+// ofThing says whether a topic is dt/<thing> or below.
+func ofThing(topic, thing string) bool {
+	rest, root := strings.CutPrefix(topic, wire.TelemetryRoot+"/")
+	rest, own := strings.CutPrefix(rest, thing)
+	return root && own && (rest == "" || rest[0] == '/')
+}
 
 var errReceiveMaximum error = Violation{Code: codeReceiveMaximum, Reason: "receive maximum exceeded"}
 
@@ -99,12 +110,15 @@ var errReceiveMaximum error = Violation{Code: codeReceiveMaximum, Reason: "recei
 func (c *Conn) waitRoom() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.version == 5 && c.owed.size+c.heldQoS2 >= c.env.Limits.InFlight {
+	if c.version == 5 && c.owed.size+int(c.heldQoS2) >= c.env.Limits.InFlight {
 		return errReceiveMaximum
 	}
 	for c.cause == nil && c.owed.size >= c.env.Limits.InFlight {
 		if c.hurried {
 			return errWait
+		}
+		if c.room == nil {
+			c.room = sync.NewCond(&c.mu)
 		}
 		c.room.Wait()
 	}
@@ -112,13 +126,13 @@ func (c *Conn) waitRoom() error {
 }
 
 // take stores a telemetry message and owes its PUBACK.
-func (c *Conn) take(p *Publish) error {
+func (c *Conn) take(p *Publish, d *decode.Decoder) error {
 	c.env.MessagesLane.Inc()
 	var waiter tsdb.Waiter
 	if p.QoS > 0 {
 		waiter = c
 	}
-	first, last, code, reason, err := c.store(p, waiter)
+	first, last, code, reason, err := c.store(p, d, waiter)
 	if err != nil {
 		return err
 	}
@@ -155,7 +169,9 @@ func (c *Conn) StoreTelemetry(p *Publish) (code byte, reason string, err error) 
 		return 0, "", nil
 	}
 	rows := &settled{wake: make(chan struct{}, 1)}
-	_, last, code, reason, err := c.store(p, rows)
+	w := c.env.acquireWorkspace()
+	_, last, code, reason, err := c.store(p, w.decoder, rows)
+	c.env.releaseWorkspace(w)
 	if err != nil || code != 0 {
 		return code, reason, err
 	}
@@ -213,9 +229,7 @@ const syncTimeout = 30 * time.Second
 
 // store decodes a payload and appends its rows. first and last are their sequence numbers. A refused message has a reason code (v5 section
 // 3.4.2.1) and is acknowledged with it; an error ends the connection.
-func (c *Conn) store(p *Publish, waiter tsdb.Waiter) (first, last uint64, code byte, reason string, err error) {
-	d := c.env.acquireDecoder()
-	defer c.env.releaseDecoder(d)
+func (c *Conn) store(p *Publish, d *decode.Decoder, waiter tsdb.Waiter) (first, last uint64, code byte, reason string, err error) {
 	d.Thing, d.Schema = c.grant.ThingName, c.currentSchema()
 	skipped := d.Skipped()
 	d.Encoding = p.Encoding

@@ -21,10 +21,10 @@ const farewellTime = time.Second
 type Conn struct {
 	raw    net.Conn
 	layer  *Layer
-	state  State
+	state  *State // of parked
+	parked *Parked
 	resume bool // the handshake resumed a session
 	closed atomic.Bool
-	failed atomic.Bool // detached: Receive has met a fatal alert or a fault
 
 	rmu      sync.Mutex // guards what follows, and state but for Seal and CloseOut; taken before wmu
 	head     [HeaderSize]byte
@@ -36,6 +36,11 @@ type Conn struct {
 
 	wmu      sync.Mutex // guards Seal and CloseOut of state, and writeErr
 	writeErr error      // of all further writes
+}
+
+func makeConn(l *Layer, raw net.Conn) *Conn {
+	p := &Parked{layer: l}
+	return &Conn{raw: raw, layer: l, state: &p.state, parked: p}
 }
 
 // NetConn returns the connection below. Closing it ends the TLS connection without a word; Close must still be called.

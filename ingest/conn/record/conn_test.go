@@ -18,7 +18,7 @@ import (
 func newConn(t testing.TB, raw net.Conn) (*Conn, *State) {
 	t.Helper()
 	client, _ := newPair(t, tls.TLS_AES_128_GCM_SHA256)
-	c := &Conn{raw: raw, layer: newLayer(t, serverConfig())}
+	c := makeConn(newLayer(t, serverConfig()), raw)
 	if err := c.state.Init(c.layer.cache, tls.TLS_AES_128_GCM_SHA256, client.out.secret[:32], client.in.secret[:32], 0); err != nil {
 		t.Fatal(err)
 	}

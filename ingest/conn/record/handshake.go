@@ -103,8 +103,9 @@ func (l *Layer) Handshake(ctx context.Context, raw net.Conn) (conn net.Conn, sta
 		l.tls12.Inc()
 		return std, state, nil
 	}
-	c := &Conn{raw: raw, layer: l, resume: state.DidResume}
-	if err := t.takeOver(&c.state, l.cache, state.CipherSuite); err != nil {
+	c := makeConn(l, raw)
+	c.resume = state.DidResume
+	if err := t.takeOver(c.state, l.cache, state.CipherSuite); err != nil {
 		return nil, tls.ConnectionState{}, fmt.Errorf("take over from crypto/tls: %w", err)
 	}
 	if t.from < t.to { // the client did not wait for us

@@ -39,7 +39,7 @@ func TestTicketsOfGo(t *testing.T) {
 						if disabled {
 							want = 0
 						}
-						s := &conn.(*Conn).state
+						s := conn.(*Conn).state
 						if s.out.seq != want || s.in.seq != 0 || state.CipherSuite != id || state.DidResume != (round == 1 && !disabled) {
 							t.Fatalf("round %d: %d records were sent and %d read, suite %#x, resumed %v", round, s.out.seq, s.in.seq, state.CipherSuite, state.DidResume)
 						}

@@ -5,7 +5,15 @@ import (
 	"io"
 	"net"
 	"testing"
+	"unsafe"
 )
+
+// TestSizeOfParked: what every idle connection costs fits its size class of Go's allocator; the next one takes 32 bytes more.
+func TestSizeOfParked(t *testing.T) {
+	if size := unsafe.Sizeof(Parked{}); unsafe.Sizeof(uintptr(0)) == 8 && size > 256 {
+		t.Errorf("a Parked takes %d bytes, want 256 at most", size)
+	}
+}
 
 // TestDetach: what was opened and not read, and what was read and not opened, is handed over; the connection goes on without
 // its socket, and ends with the alert that fits.
@@ -21,7 +29,7 @@ func TestDetach(t *testing.T) {
 		if n, err := c.Read(b); n != 1 || err != nil || b[0] != 'o' {
 			t.Fatalf("%q %v", b, err)
 		}
-		plain, rest, err := c.Detach()
+		p, plain, rest, err := c.Detach()
 		if err != nil || string(plain) != "ne" || string(rest) != string(two[:3]) || c.buf != nil || c.NetConn() != nil {
 			t.Fatalf("%q %x %v", plain, rest, err)
 		}
@@ -31,21 +39,21 @@ func TestDetach(t *testing.T) {
 		if _, err := c.Write(b); err != net.ErrClosed {
 			t.Fatalf("write after Detach: %v", err)
 		}
-		if data, err := c.Receive(append(rest, two[3:]...)); err != nil || string(data) != "two" {
+		if data, err := p.Receive(append(rest, two[3:]...)); err != nil || string(data) != "two" {
 			t.Fatalf("%q %v", data, err)
 		}
-		if got := take(t, client, c.Seal(nil, []byte("answer"))); got != "d" {
+		if got := take(t, client, p.Seal(nil, []byte("answer"))); got != "d" {
 			t.Fatalf("sealed %q", got)
 		}
-		_, err = c.Receive(end(client))
+		_, err = p.Receive(end(client))
 		var failed, wanted *Error
 		if errors.As(want, &wanted) && (!errors.As(err, &failed) || failed.Alert != wanted.Alert || failed.Remote != wanted.Remote) || wanted == nil && err != want {
 			t.Fatalf("ended with %v, want %v", err, want)
 		}
-		if failed != nil && len(c.Seal(nil, []byte("late"))) > 0 {
+		if failed != nil && len(p.Seal(nil, []byte("late"))) > 0 {
 			t.Fatalf("data was sealed after %v", err)
 		}
-		last := c.AppendFarewell(nil, err)
+		last := p.AppendFarewell(nil, err)
 		if len(farewell) == 0 && len(last) > 0 {
 			t.Fatalf("%x", last)
 		}
@@ -54,11 +62,11 @@ func TestDetach(t *testing.T) {
 				t.Fatalf("farewell %d %x %v", typ, content, err)
 			}
 		}
-		c.Wipe()
-		if c.state.in.secret != [maxSecret]byte{} || c.state.out.secret != [maxSecret]byte{} {
+		p.Wipe()
+		if p.state.in.secret != [maxSecret]byte{} || p.state.out.secret != [maxSecret]byte{} {
 			t.Fatal("keys are left")
 		}
-		if _, err := c.Receive(one); err != errNoKeys {
+		if _, err := p.Receive(one); err != errNoKeys {
 			t.Fatalf("after Wipe: %v", err)
 		}
 	}
@@ -72,7 +80,7 @@ func TestDetach(t *testing.T) {
 	if _, err := io.ReadAll(c); err != io.ErrUnexpectedEOF {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Detach(); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, _, _, err := c.Detach(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatal(err)
 	}
 }

@@ -28,7 +28,7 @@ type half struct {
 type State struct {
 	in, out half
 	cache   *Cache
-	owed    atomic.Uint32 // bits of owe...: what Seal does before its next application data; Receive sets them
+	owed    atomic.Uint32 // bits of owe...: what Seal does before its next application data; who receives sets them
 
 	// Of Receive.
 	minute  uint32  // Unix minute of updates
@@ -43,6 +43,7 @@ type State struct {
 const (
 	oweUpdate  = 1 << iota // the peer asked for a KeyUpdate
 	oweRequest             // we ask the peer for one
+	oweSilence             // no application data: see Parked.Seal
 )
 
 // Init sets the keys of a connection: suiteID as in crypto/tls, the secrets are application_traffic_secret_0 of each direction
@@ -207,7 +208,7 @@ func (s *State) appendOwed(dst []byte) []byte {
 		return dst
 	}
 	// One answer is enough for all requests that came while we were silent (section 4.6.3). What comes from now on gets its own.
-	owed = s.owed.Swap(0)
+	owed = s.owed.And(oweSilence)
 	message := [5]byte{typeKeyUpdate, 0, 0, 1, updateNotRequested}
 	if owed&oweRequest != 0 {
 		message[4] = updateRequested
