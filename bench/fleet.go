@@ -66,6 +66,9 @@ type fleet struct {
 	payload    int
 	progress   io.Writer       // told when the devices are connected
 	enough     <-chan struct{} // ends the measured window before duration is over; nil: nothing does
+	// during, if there is one, measures on its own while the devices send: answered returns how many messages were answered so far. Its end
+	// ends the measured window.
+	during func(ctx context.Context, answered func() uint64) error
 
 	phase atomic.Int32
 }

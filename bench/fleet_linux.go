@@ -64,7 +64,7 @@ func (f *fleet) run(ctx context.Context) (fleetResult, error) {
 		group.Go(func() { failures[i] = l.run() })
 	}
 	var from, to moment
-	err = errors.Join(sleep(ctx, f.warmup), f.observe(&from, loops), f.measure(ctx), f.observe(&to, loops))
+	err = errors.Join(sleep(ctx, f.warmup), f.observe(&from, loops), f.measure(ctx, loops), f.observe(&to, loops))
 	if err != nil {
 		f.phase.Store(phaseStop)
 		group.Wait()
@@ -85,7 +85,10 @@ func (f *fleet) run(ctx context.Context) (fleetResult, error) {
 }
 
 // measure waits for the end of the measured window.
-func (f *fleet) measure(ctx context.Context) error {
+func (f *fleet) measure(ctx context.Context, loops []*loop) error {
+	if f.during != nil {
+		return f.during(ctx, func() uint64 { return answered(loops) })
+	}
 	timer := time.NewTimer(f.duration)
 	defer timer.Stop()
 	select {
@@ -111,12 +114,20 @@ func (f *fleet) observe(m *moment, loops []*loop) (err error) {
 	m.at = time.Now()
 	for _, l := range loops {
 		m.sent += l.sent.Load()
-		m.acked += l.acked.Load() + l.refused.Load()
 	}
+	m.acked = answered(loops)
 	if m.harness, err = readUsage(os.Getpid()); err == nil && f.pid != 0 {
 		m.server, err = readUsage(f.pid)
 	}
 	return err
+}
+
+// answered returns how many messages were acknowledged or refused.
+func answered(loops []*loop) (n uint64) {
+	for _, l := range loops {
+		n += l.acked.Load() + l.refused.Load()
+	}
+	return n
 }
 
 // collect sums up loops that have ended and the measured window between two moments.

@@ -66,7 +66,7 @@ func registryCommand(ctx context.Context, args []string, stdout, stderr io.Write
 	flags.IntVar(&b.groups, "groups", 1000, "dynamic groups over attributes, 0 to 10000")
 	flags.IntVar(&b.telemetryGroups, "telemetry-groups", 100, "dynamic groups over live telemetry, 0 to 1000")
 	flags.IntVar(&b.probes, "probes", 200, "changes of members that are timed, 1 to 10000")
-	flags.DurationVar(&b.load, "load", 8*time.Second, "time to measure messages, with groups over telemetry and without; 0: not at all")
+	flags.DurationVar(&b.load, "load", time.Minute, "time to measure messages, half of it with groups over telemetry; 0: not at all")
 	flags.IntVar(&b.kills, "kills", 0, "kills of the second part, up to 10000")
 	flags.Uint64Var(&b.seed, "seed", 1, "seed of what is random")
 	if code, done := parseFlags(flags, args); done {
