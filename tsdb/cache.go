@@ -182,9 +182,13 @@ func (s *Store) decodeWhole(g *segment, i int, b *block, m MetricID, dec *blockD
 // addDecoded adds those of d that lie in [minMs, maxMs].
 func (p *points) addDecoded(d *decodedColumn) {
 	from, to := 0, len(d.offsets)
-	if d.ascending {
-		from, _ = slices.BinarySearchFunc(d.offsets, p.minMs-d.baseMs, compareOffset)
-		to, _ = slices.BinarySearchFunc(d.offsets, min(p.maxMs, MaxTimeMs)-d.baseMs+1, compareOffset)
+	if d.ascending && to > 0 { // mostly all are wanted
+		if first := p.minMs - d.baseMs; int64(d.offsets[0]) < first {
+			from, _ = slices.BinarySearchFunc(d.offsets, first, compareOffset)
+		}
+		if last := min(p.maxMs, MaxTimeMs) - d.baseMs; int64(d.offsets[to-1]) > last {
+			to, _ = slices.BinarySearchFunc(d.offsets, last+1, compareOffset)
+		}
 	}
 	if d.ascending && p.steps != nil {
 		p.steps.addDecoded(d, from, to)

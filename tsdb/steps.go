@@ -69,9 +69,9 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 	offsets := d.offsets[:to]
 	g.earliestMs = min(g.earliestMs, d.baseMs+int64(offsets[from]))
 	each := 1 // samples of the step before
-	for i := from; i < to; {
-		step := g.stepOf(d.baseMs + int64(offsets[i]))
-		edge := g.firstMs + int64(step)*g.stepMs - d.baseMs
+	step := g.stepOf(d.baseMs + int64(offsets[from]))
+	edge := g.firstMs + int64(step)*g.stepMs - d.baseMs
+	for i := from; ; {
 		last := min(i+each, to) - 1
 		for last > i && int64(offsets[last]) > edge {
 			last--
@@ -83,6 +83,14 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 			g.timesMs[step], g.values[step] = ms, d.number(last)
 		}
 		each, i = last+1-i, last+1
+		if i >= to {
+			return
+		}
+		step, edge = step+1, edge+g.stepMs
+		if off := int64(offsets[i]); off > edge { // a division is dear, and seldom needed
+			step = g.stepOf(d.baseMs + off)
+			edge = g.firstMs + int64(step)*g.stepMs - d.baseMs
+		}
 	}
 }
 

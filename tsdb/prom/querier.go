@@ -94,6 +94,7 @@ type querier struct {
 	pushed       map[selectorID]pushed
 	cost         *cost
 	ids          []tsdb.ThingID
+	ahead        int // how many things the walk looks at for its column, at most
 	chosen       []tsdb.ThingID
 	grouping     grouping // of the walk
 	rows         []string

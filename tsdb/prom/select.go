@@ -93,7 +93,13 @@ func (q *querier) find(
 		}
 		q.cost.series.Add(1)
 		repeats = repeats || mayRepeat(s.thing, s.info, thing)
+		if set.list == nil {
+			set.list = make([]series, 0, q.ahead)
+		}
 		if parts {
+			if set.parts == nil {
+				set.parts = make([]labelParts, 0, q.ahead)
+			}
 			set.parts = append(set.parts, labelParts{t, thing, group})
 		} else {
 			s.lset = seriesLabels(&builder, t.name, thing, s.info, s.text, group)

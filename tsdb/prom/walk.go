@@ -70,6 +70,7 @@ func (q *querier) walk(
 			q.ids = q.store.ThingsSince(q.ids[:0], t.id, minMs)
 			ids = q.ids
 		}
+		q.ahead = len(ids)
 		for _, id := range ids {
 			if visited++; visited%1024 == 0 {
 				if err := ctx.Err(); err != nil {
