@@ -1,6 +1,7 @@
 // What a person does, screen by screen.
 import assert from 'node:assert/strict';
 import { openPage } from './browser.mjs';
+import { exploreSteps } from './explore.mjs';
 import { groupSteps, policySteps, querySteps } from './manage.mjs';
 
 // The browser itself writes a line for each answer that is no success. Asking who is signed in, before anyone is, has one.
@@ -191,12 +192,13 @@ export async function wholeTour(browser, checks, gateway) {
     await deviceSteps(checks, page, gateway, theme, picture);
     await settingsSteps(checks, page, gateway, theme, picture);
     if (gateway.real) {
+      await exploreSteps(checks, page, gateway, theme, picture);
       await querySteps(checks, page, gateway, theme, picture);
       await groupSteps(checks, page, gateway, theme, picture);
       await policySteps(checks, page, gateway, theme, picture);
     }
-    // The browser writes a line for the query that is refused on purpose.
-    await verdict(checks, `${gateway.name} ${theme}`, [/status of 400 .*\/api\/things\?/]);
+    // The browser writes a line for the queries that are refused on purpose.
+    await verdict(checks, `${gateway.name} ${theme}`, [/status of 400 .*\/api\/things\?/, /status of 400 .*\/prometheus\//]);
   }
 }
 

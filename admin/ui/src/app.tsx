@@ -11,6 +11,7 @@ import { RequireSession } from './shell/session';
 import { Shell } from './shell/shell';
 
 const Device = lazy(() => import('./screens/device'));
+const Explore = lazy(() => import('./screens/explore'));
 // One file for the small screens.
 const settings = () => import('./screens/settings');
 const Enrollment = lazy(() => settings().then((screens) => ({ default: screens.Enrollment })));
@@ -38,6 +39,7 @@ export function App() {
                   <Route path="/" component={Overview} />
                   <Route path="/fleet" component={Fleet} />
                   <Route path="/fleet/:name">{({ name }) => <Device key={name} name={name} />}</Route>
+                  <Route path="/explore" component={Explore} />
                   <Route path="/groups">{() => <Groups />}</Route>
                   <Route path="/groups/:name">{({ name }) => <Groups name={decodeURIComponent(name)} />}</Route>
                   <Route path="/types" component={Types} />

@@ -121,9 +121,9 @@ export default function Chart({ times, series, height, label, format, formatTick
                 out.textContent = '';
                 return;
               }
-              const parts = now.current.series.map((one, index) => {
+              const parts = nearest(self, at, now.current.series.length).map((index) => {
                 const value = self.data[index + 1]?.[at];
-                return `${now.current.series.length > 1 ? one.label + ' ' : ''}${value === null || value === undefined ? 'no value' : now.current.format(value)}`;
+                return `${now.current.series.length > 1 ? now.current.series[index]!.label + ' ' : ''}${value === null || value === undefined ? 'no value' : now.current.format(value)}`;
               });
               out.textContent = `${moment(self.data[0][at]! * 1000)}   ${parts.join('   ')}`;
             },
@@ -163,6 +163,25 @@ export default function Chart({ times, series, height, label, format, formatTick
       <output ref={readout} className="chart-readout" aria-hidden="true" />
     </div>
   );
+}
+
+// The readout has room for so many series; of more, it has the one at the pointer.
+const mostRead = 3;
+
+/** The series to read at a time, by index: all of a few, else the one whose value is nearest to the cursor. */
+function nearest(plot: uPlot, at: number, series: number): number[] {
+  if (series <= mostRead) return Array.from({ length: series }, (_, index) => index);
+  const wanted = plot.posToVal(plot.cursor.top ?? 0, 'y');
+  let best = -1;
+  let distance = Infinity;
+  for (let index = 0; index < series; index++) {
+    const value = plot.data[index + 1]?.[at];
+    if (value !== null && value !== undefined && Math.abs(value - wanted) < distance) {
+      best = index;
+      distance = Math.abs(value - wanted);
+    }
+  }
+  return best < 0 ? [] : [best];
 }
 
 /** A little air around the data; around a constant, enough to see that it is one. */

@@ -5,7 +5,7 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { IconCheck, IconColumns3, IconDownload } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
-import { Refusal, sentence } from '../api/client';
+import { Refusal } from '../api/client';
 import type { Thing } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useLive } from '../live/overview';
@@ -13,6 +13,7 @@ import { Glyph, type Status, StatusText, statusOf } from '../parts/glyph';
 import { LastSeen } from '../parts/lastseen';
 import { Placeholder, useLate } from '../parts/late';
 import { Problem } from '../parts/problem';
+import { QueryProblem } from '../parts/queryproblem';
 import { useTitle } from '../parts/title';
 import { toastError } from '../parts/toast';
 import { typing } from '../shell/querybar';
@@ -20,7 +21,7 @@ import { saveFile, toCsv } from '../text/csv';
 import { count, figure, plural } from '../text/format';
 import { type FleetState, type FleetView, maxColumns, readFleet, writeFleet } from '../text/urlstate';
 import { rowHeight, useDensity } from '../theme/preferences';
-import { markedAt, wholeQuery } from '../text/query';
+import { wholeQuery } from '../text/query';
 import { FirstDevice } from './firstdevice';
 import { KeepAsGroup } from './keepasgroup';
 import './fleet.css';
@@ -84,23 +85,6 @@ export function Fleet() {
       ) : (
         <FirstDevice />
       )}
-    </div>
-  );
-}
-
-/** A query that cannot be read, with the place marked. */
-function QueryProblem({ query, at, message }: { query: string; at: number; message: string }) {
-  const [before, marked, after] = markedAt(query, at);
-  return (
-    <div className="empty" role="alert">
-      <pre className="query-problem">
-        {before}
-        <mark>{marked}</mark>
-        {after}
-      </pre>
-      <p>
-        <StatusText status="bad">{sentence(message)}</StatusText>
-      </p>
     </div>
   );
 }

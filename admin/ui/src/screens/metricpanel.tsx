@@ -1,6 +1,7 @@
 import { ActionIcon, SegmentedControl, Tooltip } from '@mantine/core';
 import { useViewportSize } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
+import { Link } from 'wouter';
 import { IconChartLine, IconTable, IconZoomReset } from '@tabler/icons-react';
 import { serverNow } from '../api/client';
 import type { TwinField } from '../api/contract';
@@ -12,7 +13,7 @@ import { Moment } from '../parts/time';
 import { count, decimalsOf, fixed, measured, moment, plural, span as spanText, unitOf } from '../text/format';
 import { ofThing } from '../text/promql';
 import { asRecorded, onRaster } from '../text/series';
-import { type DeviceView, type Range, raster, rangeSeconds, ranges } from '../text/urlstate';
+import { type DeviceView, exploreLink, type Range, raster, rangeSeconds, ranges } from '../text/urlstate';
 
 interface MetricPanelProps {
   thing: string;
@@ -111,6 +112,7 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
       )}
       <p className="metric-query">
         <code className="clip">{query}</code>
+        <Link href={exploreLink({ q: query, range, zoom })}>Explore</Link>
         <span className="muted">{zoom ? `${moment(zoom.from * 1000)} to ${moment(zoom.to * 1000)}` : !view.asTable && 'drag over the chart to zoom'}</span>
       </p>
     </section>

@@ -4,6 +4,7 @@ import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState } from 'react';
 import { useLocation, useSearchParams } from 'wouter';
 import * as gateway from '../api/gateway';
+import { Suggestions } from '../parts/suggestions';
 import { count } from '../text/format';
 import { charsBefore, replaceChars } from '../text/query';
 import { readFleet, writeFleet } from '../text/urlstate';
@@ -12,6 +13,8 @@ import { readFleet, writeFleet } from '../text/urlstate';
 export function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 }
+
+const noteOf = ({ kind, things }: gateway.Completion['items'][number]) => (things !== undefined ? count(things) : kind === 'keyword' ? '' : kind);
 
 export function QueryBar() {
   const [path, navigate] = useLocation();
@@ -124,24 +127,7 @@ export function QueryBar() {
       />
       <kbd aria-hidden="true">/</kbd>
       {shown && (
-        <ul id={listId} role="listbox" aria-label="What may come next" className="suggestions">
-          {items.map((item, index) => (
-            <li
-              key={item.text}
-              id={`${listId}-${index}`}
-              role="option"
-              aria-selected={index === active}
-              // Not a click: the field would lose the focus first, and the list would be gone.
-              onPointerDown={(event) => {
-                event.preventDefault();
-                take(index);
-              }}
-            >
-              <span className="mono clip">{item.text}</span>
-              <span className="muted">{item.things === undefined ? (item.kind === 'keyword' ? '' : item.kind) : count(item.things)}</span>
-            </li>
-          ))}
-        </ul>
+        <Suggestions id={listId} active={active} onTake={take} items={items.map((item) => ({ text: item.text, note: noteOf(item) }))} />
       )}
     </form>
   );

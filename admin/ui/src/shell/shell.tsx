@@ -5,6 +5,7 @@ import {
   IconCategory,
   IconFingerprint,
   IconFolders,
+  IconChartLine,
   IconCheck,
   IconChevronDown,
   IconHistory,
@@ -145,6 +146,7 @@ function Rail() {
       <ul>
         <Place href="/" label="Overview" icon={IconLayoutDashboard} exact />
         <Place href="/fleet" label="Fleet" icon={IconList} figure={overview && count(overview.things)} />
+        <Place href="/explore" label="Explore" icon={IconChartLine} />
         <Place href="/groups" label="Groups" icon={IconFolders} />
         <Place href="/types" label="Types" icon={IconCategory} />
         <Place href="/policies" label="Policies" icon={IconShieldCheck} />

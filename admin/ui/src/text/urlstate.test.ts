@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { codeOf, type FleetView, fleetLink, raster, readDevice, readFleet, safeTarget, writeDevice, writeFleet } from './urlstate';
+import { codeOf, exploreLink, type FleetView, fleetLink, raster, readDevice, readExplore, readFleet, safeTarget, writeDevice, writeExplore, writeFleet } from './urlstate';
 
 test('the fleet view survives its URL', () => {
   const views: FleetView[] = [
@@ -21,6 +21,13 @@ test('defaults leave no trace, broken values mean the default', () => {
 test('the device view survives its URL', () => {
   const view = { metric: 'power_w', range: '6h' as const, zoom: { from: 1_800_000_000, to: 1_800_000_600 }, asTable: true };
   expect(readDevice(new URLSearchParams(writeDevice(view).toString()))).toEqual(view);
+});
+
+test('the view of Explore survives its URL', () => {
+  const view = { q: 'sum by (city) (power_w{a="b&c"})', range: '7d' as const, zoom: { from: 1_800_000_000, to: 1_800_000_600 }, asTable: true };
+  expect(readExplore(new URLSearchParams(writeExplore(view).toString()))).toEqual(view);
+  expect(exploreLink({ q: 'up' })).toBe('/explore?q=up');
+  expect(readExplore(new URLSearchParams('range=9y&from=5&to=3'))).toEqual({ q: '', range: '1h', zoom: undefined, asTable: false });
 });
 
 test('a raster has round steps and holds the whole span', () => {

@@ -50,19 +50,35 @@ export const rangeSeconds: Record<Range, number> = { '15m': 900, '1h': 3600, '6h
 export interface DeviceView {
   metric: string;
   range: Range;
-  /** A brushed part of the time line, Unix seconds; undefined: the last `range` until now. */
-  zoom: { from: number; to: number } | undefined;
+  /** A brushed part of the time line; undefined: the last `range` until now. */
+  zoom: Zoom | undefined;
   asTable: boolean;
+}
+
+/** Unix seconds. */
+export interface Zoom {
+  from: number;
+  to: number;
+}
+
+function readZoom(params: URLSearchParams): Zoom | undefined {
+  const from = Number(params.get('from'));
+  const to = Number(params.get('to'));
+  return Number.isSafeInteger(from) && Number.isSafeInteger(to) && from > 0 && to > from ? { from, to } : undefined;
+}
+
+function writeZoom(params: URLSearchParams, zoom: Zoom | undefined) {
+  if (!zoom) return;
+  params.set('from', String(zoom.from));
+  params.set('to', String(zoom.to));
 }
 
 export function readDevice(params: URLSearchParams): DeviceView {
   const range = params.get('range') as Range;
-  const from = Number(params.get('from'));
-  const to = Number(params.get('to'));
   return {
     metric: params.get('metric') ?? '',
     range: ranges.includes(range) ? range : '1h',
-    zoom: Number.isSafeInteger(from) && Number.isSafeInteger(to) && from > 0 && to > from ? { from, to } : undefined,
+    zoom: readZoom(params),
     asTable: params.get('as') === 'table',
   };
 }
@@ -71,13 +87,40 @@ export function writeDevice(view: DeviceView): URLSearchParams {
   const params = new URLSearchParams();
   if (view.metric) params.set('metric', view.metric);
   if (view.range !== '1h') params.set('range', view.range);
-  if (view.zoom) {
-    params.set('from', String(view.zoom.from));
-    params.set('to', String(view.zoom.to));
-  }
+  writeZoom(params, view.zoom);
   if (view.asTable) params.set('as', 'table');
   return params;
 }
+
+/** What Explore shows: an expression over a span. */
+export interface ExploreView {
+  q: string;
+  range: LongRange;
+  /** A part of the time line, Unix seconds; undefined: the last `range` until now. */
+  zoom: Zoom | undefined;
+  asTable: boolean;
+}
+
+export const longRanges = [...ranges, '7d', '30d'] as const;
+export type LongRange = (typeof longRanges)[number];
+export const longRangeSeconds: Record<LongRange, number> = { ...rangeSeconds, '7d': 7 * 86400, '30d': 30 * 86400 };
+
+export function readExplore(params: URLSearchParams): ExploreView {
+  const range = params.get('range') as LongRange;
+  return { q: params.get('q') ?? '', range: longRanges.includes(range) ? range : '1h', zoom: readZoom(params), asTable: params.get('as') === 'table' };
+}
+
+export function writeExplore(view: Partial<ExploreView>): URLSearchParams {
+  const params = new URLSearchParams();
+  if (view.q) params.set('q', view.q);
+  if (view.range && view.range !== '1h') params.set('range', view.range);
+  writeZoom(params, view.zoom);
+  if (view.asTable) params.set('as', 'table');
+  return params;
+}
+
+/** The address of Explore with exactly these. */
+export const exploreLink = (view: Partial<ExploreView>) => `/explore?${writeExplore(view)}`;
 
 /** The step, whole seconds, that gives at most `points` over a span, and the span's ends on that raster. */
 export function raster(from: number, to: number, points: number): { start: number; end: number; step: number } {
