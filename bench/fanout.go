@@ -138,7 +138,7 @@ func (f *fanout) run(ctx context.Context) (results []fanoutResult, err error) {
 	}
 	defer m.stop()
 	if r, err = f.measure(ctx, "mosquitto", m.addr, m.pid()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("mosquitto: %w\n%s", err, m.log)
 	}
 	return append(results, r), nil
 }
@@ -156,7 +156,7 @@ func (f *fanout) measure(ctx context.Context, broker, addr string, pid int) (r f
 		s := &fanoutSubscriber{seen: make([]bool, f.messages)}
 		s.conn, err = handshake(ctx, addr, appendConnect(nil, mqtt311, fmt.Sprintf("fan-%05d", i), 600), appendSubscribe(nil, mqtt311, 1, fanoutTopic), plainTCP)
 		if err != nil {
-			return r, errors.Join(err, ctx.Err())
+			return r, fmt.Errorf("subscriber %d of %d: %w", i+1, f.subscribers, errors.Join(err, ctx.Err()))
 		}
 		defer s.conn.Close()
 		subscribers[i] = s

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -51,6 +52,9 @@ func startMosquitto(ctx context.Context, binary, dir string, ca *authority) (*mo
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return nil, err
 	}
+	if err := allFiles(); err != nil {
+		return nil, err
+	}
 	m := &mosquitto{addr: addr, cmd: exec.Command(binary, "-c", file), log: &tail{}, exited: make(chan struct{})}
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	if err := m.cmd.Start(); err != nil {
@@ -65,6 +69,20 @@ func startMosquitto(ctx context.Context, binary, dir string, ca *authority) (*mo
 		return nil, fmt.Errorf("start %s: %w\n%s", binary, err, m.log)
 	}
 	return m, nil
+}
+
+// allFiles lets the processes that are started from now on have as many open files as they may. A Go program takes them by itself, but hands
+// the limit on that it was started with, often 1024: mosquitto resets connections beyond it.
+func allFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("raise the limit of open files to %d: %w", limit.Max, err)
+	}
+	return nil
 }
 
 func (m *mosquitto) pid() int { return m.cmd.Process.Pid }
