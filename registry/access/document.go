@@ -136,12 +136,9 @@ func (b *Book) CreatePolicyVersion(ctx context.Context, name, text string, inFor
 func (b *Book) SetDefaultPolicyVersion(ctx context.Context, name string, id int) error {
 	b.change.Lock()
 	defer b.change.Unlock()
-	d, err := b.find(name)
+	d, err := b.findWith(name, id)
 	if err != nil {
 		return err
-	}
-	if d.version(id) == nil {
-		return errNoVersion(name, id)
 	}
 	row := d.row()
 	row.Default, row.ChangedMs = id, b.nowMs()
@@ -156,12 +153,9 @@ func (b *Book) SetDefaultPolicyVersion(ctx context.Context, name string, id int)
 func (b *Book) DeletePolicyVersion(ctx context.Context, name string, id int) error {
 	b.change.Lock()
 	defer b.change.Unlock()
-	d, err := b.find(name)
+	d, err := b.findWith(name, id)
 	if err != nil {
 		return err
-	}
-	if d.version(id) == nil {
-		return errNoVersion(name, id)
 	}
 	if d.inForce == id {
 		return refuse(Conflict, "version %d of policy %q is in force; put another in force first, or delete the policy", id, name)
@@ -292,6 +286,18 @@ func (b *Book) find(name string) (*document, error) {
 		return nil, err
 	}
 	return nil, refuse(NotFound, "policy %q does not exist", name)
+}
+
+// findWith returns a policy that has a version, or NotFound. The caller holds mu or change.
+func (b *Book) findWith(name string, version int) (*document, error) {
+	d, err := b.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if d.version(version) == nil {
+		return nil, errNoVersion(name, version)
+	}
+	return d, nil
 }
 
 func errNoVersion(name string, id int) error {

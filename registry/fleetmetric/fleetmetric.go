@@ -101,12 +101,19 @@ func Open(ctx context.Context, store Store, fleet Fleet, clock Clock) (*Metrics,
 
 // schedule puts a metric into the set. Values are recorded at multiples of the period, as time series want them. The caller holds mu.
 func (m *Metrics) schedule(metric Metric) {
-	periodMs := int64(metric.PeriodSeconds) * 1000
-	m.all[metric.Name] = &scheduled{metric, (m.clock.Now().UnixMilli()/periodMs + 1) * periodMs}
+	_, next := metric.around(m.clock.Now().UnixMilli())
+	m.all[metric.Name] = &scheduled{metric, next}
 	select {
 	case m.changed <- struct{}{}:
 	default:
 	}
+}
+
+// around returns the multiples of the period before nowMs, or at it, and behind it, in Unix milliseconds.
+func (m *Metric) around(nowMs int64) (last, next int64) {
+	periodMs := int64(m.PeriodSeconds) * 1000
+	last = nowMs / periodMs * periodMs
+	return last, last + periodMs
 }
 
 var nameRule = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)

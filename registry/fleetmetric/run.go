@@ -62,12 +62,11 @@ func (m *Metrics) take(nowMs int64) (due []scheduled, wait time.Duration) {
 	defer m.mu.Unlock()
 	wait = longestWait
 	for _, s := range m.all {
-		periodMs := int64(s.PeriodSeconds) * 1000
-		next := (nowMs/periodMs + 1) * periodMs
+		last, next := s.around(nowMs)
 		switch {
 		case s.dueMs <= nowMs:
 			// What was missed, by a slow query or a clock that jumped, stays missed.
-			s.dueMs = nowMs / periodMs * periodMs
+			s.dueMs = last
 			due = append(due, *s)
 			s.dueMs = next
 		case s.dueMs > next: // the clock was set back
