@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,7 +232,6 @@ func (r *Registry) load(ctx context.Context) error {
 					continue
 				}
 				records = append(records, rec)
-				r.things[rec.name] = rec
 				r.setByID(rec)
 				rec.join()
 				r.presence.load(rec.id, s.link)
@@ -264,8 +264,10 @@ func (r *Registry) load(ctx context.Context) error {
 	if err := r.groups.load(groups); err != nil {
 		return err
 	}
-	r.order.load(records)
+	var names sync.WaitGroup
+	names.Go(func() { r.loadNames(records) }) // beside the index
 	r.loadIndex(records)
+	names.Wait()
 	r.loadGroupIndex()
 	for _, m := range members {
 		if err := r.loadMember(m); err != nil {
@@ -278,6 +280,14 @@ func (r *Registry) load(ctx context.Context) error {
 	r.revision.Store(marks.Revision)
 	r.startDynamic()
 	return nil
+}
+
+func (r *Registry) loadNames(records []*record) {
+	r.things = make(map[string]*record, len(records))
+	for _, rec := range records {
+		r.things[rec.name] = rec
+	}
+	r.order.load(slices.Clone(records))
 }
 
 // recordOf makes the record of t, whose type must be there.

@@ -7,7 +7,7 @@ import (
 	"muster/registry/index"
 )
 
-// loadIndex builds the index of all things; Open has nobody else yet.
+// loadIndex builds the index of all things, which come by id; Open has nobody else yet.
 func (r *Registry) loadIndex(records []*record) {
 	x := index.New(fieldName, func(id uint32) string { return r.byID[id].name })
 	r.index = x
@@ -32,17 +32,23 @@ func (r *Registry) loadIndex(records []*record) {
 	all(fieldType, (*record).typeName)
 	all(fieldBilling, (*record).billingGroup)
 
-	byKey := make(map[string][]*record)
-	for _, rec := range records {
+	having := make(map[string]*[]uint32) // by key of an attribute: places of the records that have it
+	for i, rec := range records {
 		for _, a := range rec.attributes {
-			byKey[a.key] = append(byKey[a.key], rec)
+			list := having[a.key]
+			if list == nil {
+				list = new([]uint32)
+				having[a.key] = list
+			}
+			*list = append(*list, uint32(i))
 		}
 	}
-	for key, list := range byKey {
+	for key, list := range having {
 		fields <- func() {
-			x.Load(fieldAttribute+key, len(list), func(i int) (string, uint32) {
-				value, _ := list[i].attribute(key)
-				return value, list[i].id
+			x.Load(fieldAttribute+key, len(*list), func(i int) (string, uint32) {
+				rec := records[(*list)[i]]
+				value, _ := rec.attribute(key)
+				return value, rec.id
 			})
 		}
 	}

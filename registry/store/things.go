@@ -78,15 +78,15 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, re
 		var t registry.Thing
 		var c registry.Connectivity
 		var attributes sql.RawBytes
-		var connected int
-		if err := rows.Scan(&t.ID, &t.Name, &t.UUID, &t.TypeName, &t.BillingGroup, &attributes, &t.Version, &t.CreatedMs, &t.UpdatedMs,
+		var id, connected int64 // numbers of another size are converted through text
+		if err := rows.Scan(&id, &t.Name, &t.UUID, &t.TypeName, &t.BillingGroup, &attributes, &t.Version, &t.CreatedMs, &t.UpdatedMs,
 			&connected, &c.SinceMs, &c.LastSeenMs, &c.Remote, &c.Reason); err != nil {
 			return err
 		}
 		if t.Attributes, err = decodeAttributes(attributes); err != nil {
 			return fmt.Errorf("thing %q: attributes: %w", t.Name, err)
 		}
-		c.Connected = connected != 0
+		t.ID, c.Connected = uint32(id), connected != 0
 		onThing(t, c)
 	}
 	return rows.Err()
