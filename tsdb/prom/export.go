@@ -34,8 +34,9 @@ func (a *API) Thing(name string) (tsdb.ThingID, []tsdb.Label, bool) {
 	}
 	things := thingCache{dir: a.queryable.dir, grouper: a.queryable.grouper}
 	state := things.get(id)
-	list := make([]tsdb.Label, 0, len(state.labels))
-	for _, l := range state.labels {
+	found := things.labels(state, id)
+	list := make([]tsdb.Label, 0, len(found))
+	for _, l := range found {
 		list = append(list, tsdb.Label(l))
 	}
 	return id, list, !state.hidden

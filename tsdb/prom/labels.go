@@ -39,9 +39,11 @@ type thingPage [1 << thingPageBits]thingState
 // thingState is what one query knows of one thing. Labels are resolved once, so both sides of `a / b` see the same
 // attributes even when one changes meanwhile.
 type thingState struct {
+	name    string  // of a thing
 	labels  []Label // ascending unique names; of a thing with `thing`
 	groups  []string
-	known   bool   // labels and hidden are set
+	met     bool   // hidden and name are set
+	known   bool   // labels is set
 	grouped bool   // groups is set
 	hidden  bool   // the directory does not know the thing, or the source's labels are lost
 	walk    uint32 // the walk that matched and seen belong to
@@ -63,7 +65,7 @@ type thingCache struct {
 	names   []string
 }
 
-// get returns the state of id with its labels resolved.
+// get returns the state of id. Its labels are resolved when they are asked for: most queries show few of the things that they look at.
 func (c *thingCache) get(id tsdb.ThingID) *thingState {
 	pages, page := &c.pages, int(id>>thingPageBits)
 	if id >= tsdb.FirstSource {
@@ -76,10 +78,25 @@ func (c *thingCache) get(id tsdb.ThingID) *thingState {
 		(*pages)[page] = new(thingPage)
 	}
 	s := &(*pages)[page][id&(1<<thingPageBits-1)]
-	if !s.known {
+	switch {
+	case s.met:
+	case id >= tsdb.FirstSource:
+		c.resolve(s, id)
+	default:
+		var ok bool
+		s.name, ok = c.dir.ThingName(id)
+		s.hidden = !ok || s.name == ""
+	}
+	s.met = true
+	return s
+}
+
+// labels returns the labels of id, whose state is s.
+func (c *thingCache) labels(s *thingState, id tsdb.ThingID) []Label {
+	if !s.known && !s.hidden {
 		c.resolve(s, id)
 	}
-	return s
+	return s.labels
 }
 
 func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
@@ -97,12 +114,7 @@ func (c *thingCache) resolve(s *thingState, id tsdb.ThingID) {
 		}
 		list = c.buf
 	} else {
-		name, ok := c.dir.ThingName(id)
-		if !ok || name == "" {
-			s.hidden = true
-			return
-		}
-		c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, name}), id)
+		c.buf = c.dir.AppendLabels(append(c.buf[:0], Label{thingLabel, s.name}), id)
 		if list = cleanLabels(c.buf); c.grouper != nil {
 			list = reserveGroup(list)
 		}

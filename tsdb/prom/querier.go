@@ -123,8 +123,8 @@ func (q *querier) LabelNames(
 		if !thing.seen {
 			thing.seen = true
 			names[nameLabel] = struct{}{}
-			for i := range thing.labels {
-				names[thing.labels[i].Name] = struct{}{}
+			for _, l := range q.things.labels(thing, id) {
+				names[l.Name] = struct{}{}
 			}
 			if len(q.things.memberships(thing, id)) > 0 {
 				names[groupLabel] = struct{}{}
@@ -163,7 +163,7 @@ func (q *querier) LabelValues(
 			}
 		default:
 			thing.seen = name != valueLabel
-			if v := valueOf(thing.labels, name); v != "" {
+			if v := valueOf(q.things.labels(thing, id), name); v != "" {
 				values[v] = struct{}{}
 			}
 			if name == groupLabel && q.grouper != nil && id < tsdb.FirstSource {

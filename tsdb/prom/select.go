@@ -74,14 +74,14 @@ func (q *querier) find(
 		}
 	}
 
-	set := &seriesSet{}
+	set := &seriesSet{things: &q.things}
 	repeats := false
 	var builder labels.ScratchBuilder
 	use := groupShown
 	if len(matchers) > 0 {
 		use = q.groupUses[&matchers[0]]
 	}
-	addOne := func(s series, t *target, thing []Label, group string) error {
+	addOne := func(s series, t *target, thing *thingState, group string) error {
 		if q.series++; q.series > q.maxSeries {
 			return &limitError{fmt.Sprintf("the query selects more than %d series (query.max-series); narrow its label matchers", q.maxSeries)}
 		}
@@ -92,7 +92,7 @@ func (q *querier) find(
 			q.cost.lastValues.Add(1)
 		}
 		q.cost.series.Add(1)
-		repeats = repeats || mayRepeat(s.thing, s.info, thing)
+		repeats = repeats || s.thing >= tsdb.FirstSource && mayRepeat(s.info, thing.labels)
 		if set.list == nil {
 			set.list = make([]series, 0, q.ahead)
 		}
@@ -102,18 +102,18 @@ func (q *querier) find(
 			}
 			set.parts = append(set.parts, labelParts{t, thing, group})
 		} else {
-			s.lset = seriesLabels(&builder, t.name, thing, s.info, s.text, group)
+			s.lset = seriesLabels(&builder, t.name, q.things.labels(thing, s.thing), s.info, s.text, group)
 		}
 		set.list = append(set.list, s)
 		return nil
 	}
 	add := func(s series, t *target, thing *thingState) error {
 		if !q.grouping.shown || s.thing >= tsdb.FirstSource {
-			return addOne(s, t, thing.labels, "")
+			return addOne(s, t, thing, "")
 		}
 		q.rows = q.grouping.appendRows(q.rows[:0], q.things.memberships(thing, s.thing))
 		for _, group := range q.rows {
-			if err := addOne(s, t, thing.labels, group); err != nil {
+			if err := addOne(s, t, thing, group); err != nil {
 				return err
 			}
 		}
@@ -194,7 +194,7 @@ func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info boo
 // labelParts are what the labels of a series are made of, besides its text.
 type labelParts struct {
 	t     *target
-	thing []Label
+	thing *thingState
 	group string
 }
 
@@ -202,6 +202,7 @@ type labelParts struct {
 type seriesSet struct {
 	list    []series
 	parts   []labelParts // of each series, where labels are not made; else nil
+	things  *thingCache
 	builder labels.ScratchBuilder
 	pos     int // of the current series, plus one
 	err     error
@@ -213,7 +214,7 @@ func (s *seriesSet) labels(i int) labels.Labels {
 		return s.list[i].lset
 	}
 	p := &s.parts[i]
-	return seriesLabels(&s.builder, p.t.name, p.thing, s.list[i].info, s.list[i].text, p.group)
+	return seriesLabels(&s.builder, p.t.name, s.things.labels(p.thing, s.list[i].thing), s.list[i].info, s.list[i].text, p.group)
 }
 
 // value returns the value of a label of series i, "" where there is none.
@@ -230,7 +231,7 @@ func (s *seriesSet) value(i int, name string) string {
 	case name == groupLabel && p.group != "":
 		return p.group
 	}
-	return valueOf(p.thing, name)
+	return valueOf(s.things.labels(p.thing, s.list[i].thing), name)
 }
 
 func (s *seriesSet) Next() bool {

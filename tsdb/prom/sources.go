@@ -137,8 +137,8 @@ func (x *sourceIndex) label(store Store, n int, name string) *sourceLabel {
 
 // mayRepeat says whether a source's series could have the labels of another series: sources differ from each other, but one
 // that names a thing may be like the thing, and one with the label `value` like a string column.
-func mayRepeat(id tsdb.ThingID, info bool, list []Label) bool {
-	return id >= tsdb.FirstSource && (info || valueOf(list, thingLabel) != "" || valueOf(list, valueLabel) != "")
+func mayRepeat(info bool, list []Label) bool {
+	return info || valueOf(list, thingLabel) != "" || valueOf(list, valueLabel) != ""
 }
 
 // mergeRepeated makes one series of those that have the same labels, in place. It sorts list.

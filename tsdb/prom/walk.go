@@ -87,16 +87,16 @@ func (q *querier) walk(
 			thing := q.things.get(id)
 			if thing.walk != q.walks {
 				thing.walk, thing.seen = q.walks, false
-				thing.matched = !thing.hidden && matchLabels(others, thing.labels)
+				thing.matched = !thing.hidden && (len(others) == 0 || matchLabels(others, q.things.labels(thing, id)))
 				if thing.matched && len(groups) > 0 {
 					if id >= tsdb.FirstSource {
-						thing.matched = matchLabels(groups, thing.labels)
+						thing.matched = matchLabels(groups, q.things.labels(thing, id))
 					} else {
 						thing.matched = q.grouping.match(q.things.memberships(thing, id))
 					}
 				}
 			}
-			if !thing.matched || !t.info && values != nil && !matchAll(values, valueOf(thing.labels, valueLabel)) {
+			if !thing.matched || !t.info && values != nil && !matchAll(values, valueOf(q.things.labels(thing, id), valueLabel)) {
 				continue
 			}
 			step, err := visit(t, id, thing, &last)
