@@ -226,7 +226,7 @@ type unpackLayout struct {
 	interval
 	times   unpackStream
 	columns []unpackStream
-	texts   bool // some slots are texts
+	texts   []uint16 // which of before are texts
 }
 
 type unpackStream struct {
@@ -244,10 +244,12 @@ func (u *unpacker) open(b *reader) int {
 			u.layouts = append(u.layouts, unpackLayout{})
 		}
 		l := &u.layouts[u.used]
-		l.before, l.texts = l.before[:0], false
+		l.before, l.texts = l.before[:0], l.texts[:0]
 		for n := b.uvarintMax(MaxRowValues); n > 0 && b.err == nil; n-- {
 			v := b.slot()
-			l.texts = l.texts || v.Kind == String
+			if v.Kind == String {
+				l.texts = append(l.texts, uint16(len(l.before)))
+			}
 			l.before = append(l.before, v)
 		}
 		if len(l.before) == 0 {
@@ -390,6 +392,11 @@ func (s *unpackStream) nextOf(v *Value, follows bool) bool {
 		}
 		v.Mantissa = int64(binary.LittleEndian.Uint64(s.large[s.atLarge:]))
 		s.atLarge += 8
+		return true
+	}
+	if !follows && s.atLarge < len(s.large) && s.large[s.atLarge] < 0x80 {
+		v.Mantissa += unzigzag(uint64(s.large[s.atLarge]))
+		s.atLarge++
 		return true
 	}
 	d, ok := s.next(follows)

@@ -8,13 +8,14 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
-	// replayGroups is how many groups of the log are decoded at once, the memory that it takes aside.
-	replayGroups = 16
-	// replayPayload bounds the bytes of such groups: packed rows grow to the twentyfold.
-	replayPayload = 1 << 20
+	// replayGroups is how many groups of the log are decoded at once.
+	replayGroups = 256
+	// replayPayload bounds the bytes of such groups, for the memory that they take: packed rows grow to the twentyfold.
+	replayPayload = 512 << 10
 )
 
 // replayLogs puts the rows of log files that are not in segments back into memory.
@@ -42,16 +43,21 @@ func (s *Store) replayLogs(numbers []uint64) error {
 	return nil
 }
 
-// replay reads the log, on all cores: groups are decoded side by side, and their rows put into the shards side by side, those of a
-// shard in the order of the groups.
+// replay reads the log, on all cores: while the rows of some groups are put into the shards side by side, those of a shard in the order of
+// the groups, the next groups are decoded side by side.
 type replay struct {
-	s      *Store
-	words  record
-	groups []replayGroup // the first used of them wait to be replayed
+	s        *Store
+	words    record
+	next     replayBatch // to be decoded
+	ready    replayBatch // to be put into the shards
+	visitors [shardCount]visitor
+}
+
+// replayBatch is groups that follow each other. It keeps their buffers.
+type replayBatch struct {
+	groups []replayGroup // the first used of them count
 	used   int
 	bytes  int // of their payloads
-
-	visitors [shardCount]visitor // one for each worker
 }
 
 // replayGroup is one group on its way back into memory.
@@ -133,57 +139,70 @@ func (r *replay) group(number uint64, g groupHead, payload []byte) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if r.used == len(r.groups) {
-		r.groups = append(r.groups, replayGroup{})
+	n := &r.next
+	if n.used == len(n.groups) {
+		n.groups = append(n.groups, replayGroup{})
 	}
-	x := &r.groups[r.used]
+	x := &n.groups[n.used]
 	x.head, x.payload = g, rows
-	r.used++
-	r.bytes += len(rows)
-	if r.used == replayGroups || r.bytes >= replayPayload {
-		r.flush(number)
+	n.used++
+	n.bytes += len(rows)
+	if n.used == replayGroups || n.bytes >= replayPayload {
+		r.step(number)
 	}
 	return nil
 }
 
-// flush replays the groups that wait.
-func (r *replay) flush(number uint64) {
-	groups := r.groups[:r.used]
-	workers := runtime.GOMAXPROCS(0)
-	sideBySide(min(workers, len(groups)), func(worker int) {
-		for i := worker; i < len(groups); i += workers {
-			groups[i].decode()
-		}
-	})
-	for i := range groups {
-		groups[i].lost = r.s.dict.lacks(groups[i].metric, groups[i].text, groups[i].source)
+// step decodes the groups that were read and puts the rows of those before into the shards.
+func (r *replay) step(number uint64) {
+	ready := r.ready.groups[:r.ready.used]
+	for i := range ready {
+		ready[i].lost = r.s.dict.lacks(ready[i].metric, ready[i].text, ready[i].source)
 	}
-	sideBySide(min(workers, shardCount), func(worker int) {
-		for i := range groups {
-			if groups[i].err == nil {
-				r.s.replayRows(&groups[i], worker, workers)
-				r.s.replayVisits(&r.visitors[worker], &groups[i], worker, workers)
+	workers := min(runtime.GOMAXPROCS(0), shardCount)
+	var tasks atomic.Int64
+	sideBySide(workers, func() {
+		for {
+			task := int(tasks.Add(1)) - 1
+			switch {
+			case task < workers:
+				for i := range ready {
+					if ready[i].err == nil {
+						r.s.replayRows(&ready[i], task, workers)
+						r.s.replayVisits(&r.visitors[task], &ready[i], task, workers)
+					}
+				}
+			case task-workers < r.next.used:
+				r.next.groups[task-workers].decode()
+			default:
+				return
 			}
 		}
 	})
-	for i := range groups {
-		if err := groups[i].err; err != nil {
-			r.s.damage.found(logName(number), fmt.Errorf("group %d: %w", groups[i].head.seq, err))
+	for i := range ready {
+		if err := ready[i].err; err != nil {
+			r.s.damage.found(logName(number), fmt.Errorf("group %d: %w", ready[i].head.seq, err))
 		}
-		groups[i].payload = nil
+		ready[i].payload = nil
 	}
-	r.used, r.bytes = 0, 0
+	r.ready.used, r.ready.bytes = 0, 0
+	r.ready, r.next = r.next, r.ready
 }
 
-// sideBySide calls do with 0 to n-1, each on a goroutine of its own, and waits for all.
-func sideBySide(n int, do func(worker int)) {
+// flush replays all groups that were read.
+func (r *replay) flush(number uint64) {
+	for r.next.used > 0 || r.ready.used > 0 {
+		r.step(number)
+	}
+}
+
+// sideBySide calls do n times, each on a goroutine of its own, and waits for all.
+func sideBySide(n int, do func()) {
 	var others sync.WaitGroup
-	for worker := 1; worker < n; worker++ {
-		others.Go(func() { do(worker) })
+	for range n - 1 {
+		others.Go(do)
 	}
-	if n > 0 {
-		do(0)
-	}
+	do()
 	others.Wait()
 }
 

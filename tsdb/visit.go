@@ -52,9 +52,7 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 	v.at, v.from = uint32(len(x.mantissas)), uint32(len(x.body))
 	v.firstMs, v.minMs, v.maxMs = l.timeMs, l.timeMs, l.timeMs
 	x.mantissas = l.appendMantissas(x.mantissas)
-	if l.texts {
-		x.see(l)
-	}
+	x.see(l)
 	for range v.rows - 1 {
 		passed, ok := l.nextTime()
 		if !ok {
@@ -73,9 +71,7 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 		if x.body, ok = l.follow(x.body, passed); !ok {
 			return false
 		}
-		if l.texts {
-			x.see(l)
-		}
+		x.see(l)
 	}
 	v.lastMs, v.to = l.timeMs, uint32(len(x.body))
 	if v.rows > 1 {
@@ -90,10 +86,8 @@ func (x *visits) add(l *unpackLayout, v visit) bool {
 
 // see takes note of the texts in the last row of l.
 func (x *visits) see(l *unpackLayout) {
-	for i := range l.before {
-		if v := &l.before[i]; v.Kind == String {
-			x.text = max(x.text, uint32(min(uint64(v.Mantissa), math.MaxUint32)))
-		}
+	for _, i := range l.texts {
+		x.text = max(x.text, uint32(min(uint64(l.before[i].Mantissa), math.MaxUint32)))
 	}
 }
 
@@ -108,7 +102,9 @@ func (l *unpackLayout) appendMantissas(dst []int64) []int64 {
 // as a run has it there.
 func (l *unpackLayout) follow(dst []byte, passed int64) ([]byte, bool) {
 	n := len(l.before)
-	dst = slices.Grow(dst, mostRowBytes(n))
+	if most := mostRowBytes(n); cap(dst)-len(dst) < most {
+		dst = slices.Grow(dst, most)
+	}
 	room, k := dst[:cap(dst)], len(dst)
 	k += binary.PutVarint(room[k:], passed)
 	room[k] = 0
