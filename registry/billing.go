@@ -143,25 +143,16 @@ func (r *Registry) BillingGroup(name string) (BillingGroup, error) {
 
 // ListBillingGroups returns up to limit billing groups whose name begins with prefix, by name ascending.
 func (r *Registry) ListBillingGroups(prefix, after string, limit int) (groups []BillingGroup, next string, err error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, "", err
-	}
-	from, err := decodeCursor(after)
-	if err != nil {
-		return nil, "", err
-	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for _, name := range slices.Sorted(maps.Keys(r.billing)) { // at most MaxBillingGroups
-		if name <= from || !strings.HasPrefix(name, prefix) {
-			continue
+	return pageOf(after, limit, func(from string, yield func(string, BillingGroup) bool) error {
+		for _, name := range slices.Sorted(maps.Keys(r.billing)) { // at most MaxBillingGroups
+			if name > from && strings.HasPrefix(name, prefix) && !yield(name, r.billing[name].BillingGroup) {
+				break
+			}
 		}
-		if len(groups) == limit {
-			return groups, encodeCursor(groups[limit-1].Name), nil
-		}
-		groups = append(groups, r.billing[name].BillingGroup)
-	}
-	return groups, "", nil
+		return nil
+	})
 }
 
 // ThingsInBillingGroup pages through the names of the things in a billing group, as ThingsInGroup does.

@@ -85,45 +85,34 @@ type GroupFilter struct {
 // ListGroups returns up to limit groups by name ascending. after is "" or the next of the page before; next is "" at the
 // end. A parent that does not exist is NotFound.
 func (r *Registry) ListGroups(f GroupFilter, after string, limit int) (groups []Group, next string, err error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, "", err
-	}
-	from, err := decodeCursor(after)
-	if err != nil {
-		return nil, "", err
-	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	list := r.groups.order
-	var above *groupRecord
-	switch {
-	case f.Parent != "":
-		if above = r.groups.byName[f.Parent]; above == nil {
-			return nil, "", errNoGroup(f.Parent)
+	return pageOf(after, limit, func(from string, yield func(string, Group) bool) error {
+		list := r.groups.order
+		var above *groupRecord
+		switch {
+		case f.Parent != "":
+			if above = r.groups.byName[f.Parent]; above == nil {
+				return errNoGroup(f.Parent)
+			}
+			if !f.Below {
+				list = above.children
+			}
+		case f.Roots:
+			list = r.groups.roots
 		}
-		if !f.Below {
-			list = above.children
+		start, found := findGroup(list, max(from, f.Prefix))
+		if found && from >= f.Prefix && from != "" {
+			start++
 		}
-	case f.Roots:
-		list = r.groups.roots
-	}
-	start, found := findGroup(list, max(from, f.Prefix))
-	if found && from >= f.Prefix && from != "" {
-		start++
-	}
-	for _, g := range list[start:] {
-		if !strings.HasPrefix(g.name, f.Prefix) {
-			break
+		for _, g := range list[start:] {
+			isBelow := above == nil || !f.Below || g != above && g.within(above)
+			if !strings.HasPrefix(g.name, f.Prefix) || isBelow && !yield(g.name, g.group()) {
+				break
+			}
 		}
-		if f.Below && above != nil && (g == above || !g.within(above)) {
-			continue
-		}
-		if len(groups) == limit {
-			return groups, encodeCursor(groups[limit-1].Name), nil
-		}
-		groups = append(groups, g.group())
-	}
-	return groups, "", nil
+		return nil
+	})
 }
 
 // GroupsOf returns the names of the groups that a thing is in directly, ascending. An unknown thing is NotFound.

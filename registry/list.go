@@ -27,31 +27,13 @@ func (r *Registry) List(ctx context.Context, f ListFilter, after string, limit i
 	if f.AttributeValue != "" && f.AttributeName == "" {
 		return nil, "", refuse(Invalid, "attributeValue needs attributeName; send both")
 	}
-	if err := checkLimit(limit); err != nil {
-		return nil, "", err
-	}
-	from, err := decodeCursor(after)
-	if err != nil {
-		return nil, "", err
-	}
-	more := false
-	err = r.scan(ctx, from, func(rec *record) bool {
-		if !f.match(rec) {
-			return true
-		}
-		if more = len(things) == limit; more {
-			return false
-		}
-		things = append(things, rec.thing())
-		return true
+	records, next, err := pageOf(after, limit, func(from string, yield func(string, *record) bool) error {
+		return r.scan(ctx, from, func(rec *record) bool { return !f.match(rec) || yield(rec.name, rec) })
 	})
-	if err != nil {
-		return nil, "", err
+	for _, rec := range records {
+		things = append(things, rec.thing())
 	}
-	if more {
-		next = encodeCursor(things[limit-1].Name)
-	}
-	return things, next, nil
+	return things, next, err
 }
 
 func (f *ListFilter) match(rec *record) bool {
@@ -98,6 +80,21 @@ func (r *Registry) scan(ctx context.Context, after string, visit func(*record) b
 
 // ListThingTypes returns up to limit types by name ascending, or only the one called name if name is not "".
 func (r *Registry) ListThingTypes(ctx context.Context, name, after string, limit int) (types []ThingType, next string, err error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return pageOf(after, limit, func(from string, yield func(string, ThingType) bool) error {
+		for _, n := range slices.Sorted(maps.Keys(r.types)) { // at most MaxThingTypes
+			if n > from && (name == "" || n == name) && !yield(n, r.types[n].typ) {
+				break
+			}
+		}
+		return nil
+	})
+}
+
+// pageOf returns up to limit items of a list and the cursor of the next page, "" at the end. after is "" or the cursor of the page before;
+// each calls yield with the items whose names are above from, by name ascending, until it returns false.
+func pageOf[T any](after string, limit int, each func(from string, yield func(name string, item T) bool) error) (page []T, next string, err error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, "", err
 	}
@@ -105,18 +102,19 @@ func (r *Registry) ListThingTypes(ctx context.Context, name, after string, limit
 	if err != nil {
 		return nil, "", err
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, n := range slices.Sorted(maps.Keys(r.types)) { // at most MaxThingTypes
-		if n <= from || name != "" && n != name {
-			continue
+	last := ""
+	err = each(from, func(name string, item T) bool {
+		if len(page) == limit {
+			next = encodeCursor(last)
+			return false
 		}
-		if len(types) == limit {
-			return types, encodeCursor(types[limit-1].Name), nil
-		}
-		types = append(types, r.types[n].typ)
+		page, last = append(page, item), name
+		return true
+	})
+	if err != nil {
+		return nil, "", err
 	}
-	return types, "", nil
+	return page, next, nil
 }
 
 func checkLimit(limit int) error {
