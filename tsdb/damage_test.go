@@ -3,9 +3,11 @@ package tsdb_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,30 +16,46 @@ import (
 	"muster/tsdb/vfs"
 )
 
-// history fills a store with rows of all kinds, in segments and in the log, and closes it. No two rows have the same time, so every
-// value that is read is the only right one.
-func history(t *testing.T, fsys vfs.FS) {
+// history fills a store with rows of all kinds, in segments and in the log, packed and one by one, of things and of a source, and two deletions,
+// and closes it. It returns what it said before the second deletion, which is in the log. No two rows of a thing have the same time, so every value that is
+// read is the only right one.
+func history(t *testing.T, fsys vfs.FS) (before map[string]string) {
 	t.Helper()
 	opts := small(fsys)
-	opts.LogBytes = 1 << 20 // sealed only where it says so
+	opts.LogBytes, opts.GroupWait = 1<<20, time.Hour // sealed and committed only where it says so
 	opts.RetentionTier5m, opts.RetentionTier1h = 100*365*24*time.Hour, 100*365*24*time.Hour
 	s := open(t, opts)
 	power, label, on, ratio := metric(t, s, "power_w"), metric(t, s, "label"), metric(t, s, "on"), metric(t, s, "ratio")
+	node := source(t, s, "job", "node")
 	rng := rand.New(rand.NewPCG(5, 5))
 	for i := range int64(900) {
 		if i == 300 || i == 600 {
 			must(t, s.Seal(context.Background()))
 		}
-		if i%50 == 0 {
+		if i%50 == 0 || i == 880 || i == 885 { // two groups at the end have too few rows for a pack
 			must(t, s.Sync(context.Background()))
 		}
 		appendRow(t, s, tsdb.ThingID(i%3), i*1000,
 			decimal(power, i*7, -1), text(t, s, label, fmt.Sprintf("label %d", i/40)),
 			tsdb.Value{Metric: on, Kind: tsdb.Bool, Mantissa: int64(rng.IntN(2))},
 			tsdb.Value{Metric: ratio, Kind: tsdb.Float, Mantissa: int64(math.Float64bits(math.Sqrt(float64(i))))})
+		switch {
+		case i%15 == 0:
+			appendRow(t, s, node, i*1000, decimal(power, i, 0))
+		case i < 100 && i%10 == 1:
+			appendRow(t, s, 3, i*1000, decimal(power, i, 0))
+		case i == 200:
+			must(t, s.DeleteThing(3))
+		case i > 600 && i < 800 && i%10 == 1:
+			appendRow(t, s, 4, i*1000, decimal(power, i, 0))
+		case i == 884:
+			before = everything(t, s)
+			must(t, s.DeleteThing(4))
+		}
 	}
 	must(t, tsdb.Tend(s)) // makes the tiers of what is sealed
 	must(t, s.Close())
+	return before
 }
 
 // everything is all that a store says, by cell.
@@ -47,7 +65,7 @@ func everything(t *testing.T, s *tsdb.Store) map[string]string {
 	var nums tsdb.Samples
 	var texts tsdb.StringSamples
 	for _, m := range s.Metrics() {
-		for thing := range tsdb.ThingID(5) {
+		for _, thing := range []tsdb.ThingID{0, 1, 2, 3, 4, tsdb.FirstSource} {
 			must(t, s.Read(&nums, thing, m.ID, 0, math.MaxInt64))
 			for i, ms := range nums.TimesMs {
 				cells[fmt.Sprint(thing, " ", m.Name, " ", ms)] = fmt.Sprint(nums.Values[i])
@@ -68,20 +86,39 @@ func everything(t *testing.T, s *tsdb.Store) map[string]string {
 	return cells
 }
 
+// wholeHistory returns a store with a history, what it says, and that with what it said of a thing before it was deleted: a deletion that is lost
+// is no wrong value.
+func wholeHistory(t *testing.T) (fsys *vfs.Mem, want, right map[string]string) {
+	t.Helper()
+	fsys = vfs.NewMem()
+	right = history(t, fsys)
+	var kinds []string
+	for _, name := range fsys.Tree() {
+		kinds = append(kinds, path.Ext(name), strings.TrimSuffix(path.Base(name), path.Ext(name)))
+	}
+	for _, kind := range []string{".log", ".seg", ".t5m", ".t1h", "dict", "twin", "source"} {
+		if !slices.Contains(kinds, kind) {
+			t.Fatalf("no %s among %q", kind, kinds)
+		}
+	}
+	s := open(t, small(fsys))
+	want = everything(t, s)
+	must(t, s.Close())
+	deleted := len(right)
+	maps.Copy(right, want)
+	if len(want) < 3600+60+27 || deleted == 0 || len(right) != len(want)+20 {
+		t.Fatalf("%d cells, %d with those that were deleted", len(want), len(right))
+	}
+	return fsys, want, right
+}
+
 // Any bit of any file turns: it is found and named, at most one block or group is lost, and no value is wrong.
 func TestFlippedBits(t *testing.T) {
-	whole := vfs.NewMem()
-	history(t, whole)
+	whole, want, right := wholeHistory(t)
 	report, err := tsdb.Fsck("data", whole)
 	must(t, err)
-	if len(report.Damage) != 0 || report.Blocks < 6 || report.Groups < 5 || report.Samples != 2400 {
+	if len(report.Damage) != 0 || report.Blocks < 8 || report.Groups < 7 || report.Samples < 2440 {
 		t.Fatalf("a good store: %+v", report)
-	}
-	s := open(t, small(whole))
-	want := everything(t, s)
-	must(t, s.Close())
-	if len(want) != 3600+3*3*2+3*3 {
-		t.Fatalf("%d cells", len(want))
 	}
 	rng := rand.New(rand.NewPCG(6, 6))
 	for _, name := range whole.Tree() {
@@ -107,8 +144,8 @@ func TestFlippedBits(t *testing.T) {
 			s := open(t, small(fsys))
 			got := everything(t, s)
 			for cell, value := range got {
-				if want[cell] != value {
-					t.Fatalf("%s: %s is %s, want %s", what, cell, value, want[cell])
+				if right[cell] != value {
+					t.Fatalf("%s: %s is %s, want %s", what, cell, value, right[cell])
 				}
 			}
 			if lost := len(want) - len(got); lost > 400 {
@@ -118,6 +155,50 @@ func TestFlippedBits(t *testing.T) {
 			}
 			if f, ok := s.Last(1, 0); !ok || f.Number != 628.6 && !strings.HasSuffix(name, ".log") {
 				t.Fatalf("%s: last value %+v", what, f)
+			}
+			must(t, s.Close())
+		}
+	}
+}
+
+// Any file ends early: the store opens, no value is wrong, what is lost was past the end, and it is named, but for the tail of the log, which looks as if
+// it had never been written.
+func TestTruncated(t *testing.T) {
+	whole, want, right := wholeHistory(t)
+	rng := rand.New(rand.NewPCG(8, 8))
+	for _, name := range whole.Tree() {
+		if strings.HasSuffix(name, "LOCK") {
+			continue
+		}
+		data, err := whole.ReadFile(name)
+		must(t, err)
+		for _, size := range append(rng.Perm(len(data))[:min(20, len(data))], 0, 1, min(600, len(data)-1), len(data)/2, len(data)-1) {
+			what := fmt.Sprintf("%s of %d bytes cut at %d", name, len(data), size)
+			fsys := whole.PowerCut(0) // a copy: all is synced
+			must(t, fsys.WriteFile(name, data[:size], 0o600))
+			report, err := tsdb.Fsck("data", fsys)
+			must(t, err)
+			s := open(t, small(fsys))
+			got := everything(t, s)
+			for cell, value := range got {
+				if right[cell] != value {
+					t.Fatalf("%s: %s is %s, want %s", what, cell, value, right[cell])
+				}
+			}
+			inLog := strings.HasSuffix(name, ".log")
+			if !inLog && (len(report.Damage) == 0 || s.Stats().Damaged == 0) {
+				t.Fatalf("%s: not found: %+v", what, report)
+			}
+			if lost := len(want) - len(got); lost > 1300 || lost > 0 && strings.HasPrefix(path.Ext(name), ".0") {
+				t.Fatalf("%s: %d cells lost", what, lost)
+			}
+			if inLog {
+				for cell, value := range want {
+					var ms int64
+					if _, err := fmt.Sscan(cell[strings.LastIndexByte(cell, ' ')+1:], &ms); err == nil && ms < 600_000 && got[cell] != value {
+						t.Fatalf("%s: %s, which is in a segment, is %q", what, cell, got[cell])
+					}
+				}
 			}
 			must(t, s.Close())
 		}
