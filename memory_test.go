@@ -5,18 +5,22 @@ import (
 	"testing"
 )
 
-// TestCollectEarly: the gateway collects its garbage early, unless the operator has an opinion.
-func TestCollectEarly(t *testing.T) {
+// TestCollectAt: the gateway says when its garbage is collected, unless the operator has an opinion.
+func TestCollectAt(t *testing.T) {
 	before := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(before)
 	t.Setenv("GOGC", "77")
-	collectEarly()
+	collectAt(gcPercent)()
 	if got := debug.SetGCPercent(100); got != 100 {
 		t.Errorf("%d although GOGC is set", got)
 	}
 	t.Setenv("GOGC", "")
-	collectEarly()
-	if got := debug.SetGCPercent(100); got != gcPercent {
+	end := collectAt(gcPercent)
+	if got := debug.SetGCPercent(gcPercent); got != gcPercent {
 		t.Errorf("%d, want %d", got, gcPercent)
+	}
+	end()
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Errorf("%d at the end, want what it was", got)
 	}
 }

@@ -82,7 +82,7 @@ func serveCommand(ctx context.Context, args []string, out, errs io.Writer) error
 		s.print(out)
 		return nil
 	}
-	collectEarly()
+	collectAt(gcPercent)
 	g, err := openGateway(ctx, s, errs)
 	if err != nil {
 		return err
@@ -160,6 +160,7 @@ func (g *gateway) openRegistry(ctx context.Context, _ *bootstrap) (err error) {
 		return err
 	}
 	g.onClose("registry database", func(context.Context) error { return g.database.Close() })
+	defer collectAt(loadPercent)()
 	g.things, err = registry.Open(ctx, registry.Options{
 		Store: g.database, Clock: g.clock, Log: g.log, Metrics: g.metrics,
 		AccountID: g.settings.awsAccount, Region: g.settings.awsRegion,
