@@ -67,6 +67,21 @@ func (f heldFile) Sync() error {
 	return f.File.Sync()
 }
 
+// TestAckMemory: acknowledgements that do not wait for the disk do not wait for a disk that is busy either.
+func TestAckMemory(t *testing.T) {
+	f := newFixture(t, false)
+	hold := newHeldFS(f.fs)
+	f.fs, f.ackMemory = hold, true
+	f.start()
+	c := f.connect(4, "lamp")
+	hold.stop()
+	t.Cleanup(hold.free)
+	for id := range byte(10) {
+		c.send(publishPacket(4, "dt/lamp", `{"a":1}`, 1, uint16(id)+1, false))
+		c.expect(0x40, 2, 0, id+1)
+	}
+}
+
 // TestDiskFull: no false acknowledgement, and all is well once there is space again.
 func TestDiskFull(t *testing.T) {
 	f := newFixture(t, false)

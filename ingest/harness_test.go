@@ -247,15 +247,16 @@ func (p *presence) has(event string) bool {
 
 // fixture is a server with its surroundings. Its parts may be changed before start.
 type fixture struct {
-	t        *testing.T
-	gate     *gate
-	presence *presence
-	config   ingest.Config
-	fs       vfs.FS
-	clock    vfs.Clock // of the server
-	dir      string
-	log      *lockedBuffer
-	broken   bool // the disk is: closing may fail
+	t         *testing.T
+	gate      *gate
+	presence  *presence
+	config    ingest.Config
+	fs        vfs.FS
+	clock     vfs.Clock // of the server
+	dir       string
+	log       *lockedBuffer
+	broken    bool // the disk is: closing may fail
+	ackMemory bool
 
 	store   *tsdb.Store
 	metrics *metrics.Set
@@ -306,7 +307,7 @@ func (f *fixture) start() *fixture {
 	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	set := metrics.NewSet()
 	f.metrics = set
-	f.store, err = tsdb.Open(tsdb.Options{Dir: f.dir + "/tsdb", FS: f.fs, Clock: vfs.SystemClock{}, Log: log, Metrics: set, MemoryBytes: 64 << 20, GroupWait: 2 * time.Millisecond})
+	f.store, err = tsdb.Open(tsdb.Options{Dir: f.dir + "/tsdb", FS: f.fs, Clock: vfs.SystemClock{}, Log: log, Metrics: set, MemoryBytes: 64 << 20, GroupWait: 2 * time.Millisecond, AckMemory: f.ackMemory})
 	if err != nil {
 		f.t.Fatal(err)
 	}

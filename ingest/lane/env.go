@@ -71,6 +71,7 @@ type Env struct {
 	samples                         []Sample
 	nextSample                      int
 	dict                            *tsdb.Dict
+	ackMemory                       bool         // acknowledgements do not wait for the disk
 	behind                          atomic.Int32 // connections that the store held up: loops do not try until it takes rows again
 }
 
@@ -110,6 +111,7 @@ func NewEnv(store *tsdb.Store, clock vfs.Clock, log *slog.Logger, set *metrics.S
 		workspaces:        make(chan *workspace, workspaces),
 		refused:           make(map[string]*metrics.Counter),
 		dict:              store.Dict(),
+		ackMemory:         store.AckMemory(),
 	}
 }
 

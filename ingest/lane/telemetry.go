@@ -125,11 +125,12 @@ func (c *Conn) waitRoom() error {
 	return c.cause
 }
 
-// take stores a telemetry message and owes its PUBACK.
+// take stores a telemetry message and owes its PUBACK, which is ready at once where it does not wait for the disk: who commits rows from
+// memory tells of them before each group, but not while it writes the one before.
 func (c *Conn) take(p *Publish, d *decode.Decoder) error {
 	c.env.MessagesLane.Inc()
 	var waiter tsdb.Waiter
-	if p.QoS > 0 {
+	if p.QoS > 0 && !c.env.ackMemory {
 		waiter = c
 	}
 	first, last, code, reason, err := c.store(p, d, waiter)
@@ -140,7 +141,10 @@ func (c *Conn) take(p *Publish, d *decode.Decoder) error {
 	if p.QoS == 0 {
 		return nil
 	}
-	a := ack{first: first, seq: last, id: p.ID, code: code, reason: reason}
+	a := ack{id: p.ID, code: code, reason: reason}
+	if waiter != nil {
+		a.first, a.seq = first, last
+	}
 	if kept {
 		a.copies = c.expectCopies()
 	}
