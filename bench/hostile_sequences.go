@@ -91,6 +91,17 @@ func hostileSequences() []hostileSequence {
 				}
 			}
 		}, false},
+		{"packets full of filters", inMQTT, func(c *hostileConn) {
+			filters := strings.Split(strings.Repeat("a,", 20_000)+strings.Repeat("a/", 10_000), ",")
+			for i := range uint16(10) {
+				if _, err := c.stream.Write(appendFilters(nil, c.speaks, 2*i+1, true, filters)); err != nil {
+					return
+				}
+				if _, err := c.stream.Write(appendFilters(nil, c.speaks, 2*i+2, false, filters)); err != nil {
+					return
+				}
+			}
+		}, false},
 		{"packet that does not end", inMQTT, func(c *hostileConn) {
 			c.stream.Write(append([]byte{0x30, 0xff, 0xff, 0x07}, c.random(4000)...))
 		}, false},

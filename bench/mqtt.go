@@ -78,6 +78,24 @@ func appendSubscribe(dst []byte, v version, id uint16, filter string) []byte {
 	return append(appendString(dst, filter), 1)
 }
 
+// appendFilters appends a SUBSCRIBE for filters at QoS 1, or their UNSUBSCRIBE.
+func appendFilters(dst []byte, v version, id uint16, subscribe bool, filters []string) []byte {
+	body := binary.BigEndian.AppendUint16(nil, id)
+	if v == mqtt5 {
+		body = append(body, 0)
+	}
+	kind := byte(packetSubscribe)
+	if !subscribe {
+		kind += 2 // UNSUBSCRIBE
+	}
+	for _, f := range filters {
+		if body = appendString(body, f); subscribe {
+			body = append(body, 1)
+		}
+	}
+	return append(appendHeader(dst, kind<<4|2, len(body)), body...)
+}
+
 // appendDisconnect appends a normal DISCONNECT, which both versions may write without a body.
 func appendDisconnect(dst []byte) []byte { return append(dst, packetDisconnect<<4, 0) }
 

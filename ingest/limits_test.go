@@ -60,7 +60,7 @@ func TestSubscribeBeyondTheLimits(t *testing.T) {
 			t.Fatalf("v%d: got %+v", version, m)
 		}
 		by := f.server.Stats().RefusedBy
-		if by["filter with too many levels"] != 2 || by["too many filters"] != 2 {
+		if by["filter with too many levels"] != 2 || by["too many filters"] != 1 {
 			t.Fatalf("v%d: %v", version, by)
 		}
 		c.send(filtersPacket(version, false, 2, filters...))

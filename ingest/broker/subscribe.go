@@ -16,8 +16,11 @@ func (l *link) subscribe(body []byte) error {
 		subs[i] = subscription{filter: f.Name, id: p.SubscriptionID, qos: f.Options & 3, noLocal: f.Options&4 != 0, retainAsPublished: f.Options&8 != 0, retainHandling: f.Options >> 4 & 3}
 		codes[i], existed[i] = l.grantSubscription(subs[i])
 	}
-	for i := range p.More { // AWS IoT would end the connection
-		codes[len(subs)+i] = l.refuseSubscription("too many filters", codeQuota)
+	if p.More > 0 { // AWS IoT would end the connection
+		code := l.refuseSubscription("too many filters", codeQuota)
+		for i := len(subs); i < len(codes); i++ {
+			codes[i] = code
+		}
 	}
 	if !listened && l.b.index.listened() {
 		l.b.saveAllOpen()
