@@ -87,6 +87,21 @@ func (l liveTelemetry) Window(column query.Column, nowMs int64, thing uint32) (v
 	return value, ok, firstMs, nil
 }
 
+// Samples implements registry.LiveTelemetry.
+func (l liveTelemetry) Samples(metric string, thing uint32, fromMs, toMs int64, f func(timesMs []int64, values []float64)) error {
+	id, known := l.store.Dict().LookupMetric(metric)
+	if !known {
+		return nil
+	}
+	samples := l.samples.Get().(*tsdb.Samples)
+	defer l.samples.Put(samples)
+	if err := l.store.Read(samples, tsdb.ThingID(thing), id, fromMs, toMs); err != nil {
+		return err
+	}
+	f(samples.TimesMs, samples.Values)
+	return nil
+}
+
 // EachWith implements registry.LiveTelemetry.
 func (l liveTelemetry) EachWith(metric string, f func(thing uint32)) {
 	id, ok := l.store.Dict().LookupMetric(metric)

@@ -49,12 +49,17 @@ type extra struct {
 	EnterAfterMs int64  `json:"enterAfterMs,omitempty"`
 	LeaveAfterMs int64  `json:"leaveAfterMs,omitempty"`
 	EveryMs      int64  `json:"everyMs,omitempty"`
+	// SinceMs is since when the group is defined so, where its members follow from what was before.
+	SinceMs int64 `json:"sinceMs,omitempty"`
 }
 
-// dynamic returns a definition as a group keeps it.
-func (d Definition) dynamic() *Dynamic {
+// dynamic returns a definition as a group keeps it from a time on.
+func (d Definition) dynamic(sinceMs int64) *Dynamic {
 	out := &Dynamic{Query: strings.Clone(d.Query), IndexName: thingsIndex, QueryVersion: queryVersion}
-	x := extra{d.LeaveQuery, d.EnterAfter.Milliseconds(), d.LeaveAfter.Milliseconds(), d.Every.Milliseconds()}
+	x := extra{d.LeaveQuery, d.EnterAfter.Milliseconds(), d.LeaveAfter.Milliseconds(), d.Every.Milliseconds(), 0}
+	if x.LeaveQuery != "" || x.EnterAfterMs > 0 || x.LeaveAfterMs > 0 {
+		x.SinceMs = sinceMs
+	}
 	if x != (extra{}) {
 		text, err := json.Marshal(x)
 		if err != nil {
@@ -67,12 +72,24 @@ func (d Definition) dynamic() *Dynamic {
 
 // Definition returns what makes things members of the group.
 func (d *Dynamic) Definition() Definition {
-	var x extra
+	x := d.extra()
+	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	return Definition{Query: d.Query, LeaveQuery: x.LeaveQuery, EnterAfter: ms(x.EnterAfterMs), LeaveAfter: ms(x.LeaveAfterMs), Every: ms(x.EveryMs)}
+}
+
+func (d *Dynamic) extra() (x extra) {
 	if d.Extra != "" {
 		_ = json.Unmarshal([]byte(d.Extra), &x) // it was written by dynamic
 	}
-	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	return Definition{Query: d.Query, LeaveQuery: x.LeaveQuery, EnterAfter: ms(x.EnterAfterMs), LeaveAfter: ms(x.LeaveAfterMs), Every: ms(x.EveryMs)}
+	return x
+}
+
+// sinceMs is since when the group is defined so, 0 where that does not matter.
+func (d *Dynamic) sinceMs() int64 { return d.extra().SinceMs }
+
+// sameDynamic says whether two groups have the same members.
+func sameDynamic(a, b *Dynamic) bool {
+	return a == b || a != nil && b != nil && a.Definition() == b.Definition() && a.IndexName == b.IndexName && a.QueryVersion == b.QueryVersion
 }
 
 // rule checks a definition and makes it a rule of a group.

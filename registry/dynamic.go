@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -32,7 +33,8 @@ type dynamic struct {
 	seenSinceMs int64             // groups were built since then that ask when things were seen; query.Never: none
 
 	rouse    chan struct{} // buffered: follow has something new to look at
-	building sync.Mutex    // held while groups are built, taken before fleet
+	building sync.Mutex    // held while groups are built, taken before fleet; guards replayed
+	replayed time.Duration // how long samples were read since the start
 }
 
 // DynamicInput is what CreateDynamicGroup takes.
@@ -51,7 +53,7 @@ func (r *Registry) CreateDynamicGroup(ctx context.Context, in DynamicInput) (Gro
 		return Group{}, err
 	}
 	made, err := r.CreateGroup(ctx, GroupInput{
-		Name: in.Name, Description: in.Description, Attributes: in.Attributes, Tags: in.Tags, Dynamic: in.Definition.dynamic(),
+		Name: in.Name, Description: in.Description, Attributes: in.Attributes, Tags: in.Tags, Dynamic: in.Definition.dynamic(r.nowMs()),
 	})
 	if err != nil {
 		return Group{}, err
@@ -87,7 +89,7 @@ func (r *Registry) UpdateDynamicGroup(ctx context.Context, in DynamicUpdate) (Gr
 		if err := r.checkDefinition(ctx, in.Name, *in.Definition); err != nil {
 			return Group{}, err
 		}
-		update.Dynamic = in.Definition.dynamic()
+		update.Dynamic = in.Definition.dynamic(r.nowMs())
 	}
 	updated, err := r.UpdateGroup(ctx, update)
 	if err != nil {

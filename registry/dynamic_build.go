@@ -96,6 +96,7 @@ func (r *Registry) buildOne(group uint32, cause string) {
 		return // whoever makes it known comes back
 	}
 	todo := r.find(d)
+	r.replay(d)
 	for range buildRounds {
 		r.weigh(d, todo)
 		r.fleet.Lock()

@@ -531,3 +531,60 @@ func TestDynamicAgainstQueries(t *testing.T) {
 	}
 	check(600, "the end", true)
 }
+
+// TestMembersSurvive: what is between the two thresholds of a group, and what waits, is after a restart what its samples made it.
+func TestMembersSurvive(t *testing.T) {
+	w := open(t)
+	live := newLiveFake()
+	w.FollowTelemetry(live)
+	ids := map[string]uint32{}
+	for _, name := range []string{"cool", "kept", "left", "old", "waits"} {
+		ids[name] = w.create(name, "").ID
+	}
+	put := func(name string, value float64) {
+		w.clock.advance(time.Millisecond)
+		live.put("temp", ids[name], w.clock.Now().UnixMilli(), value)
+	}
+	put("old", 70) // before the groups are there
+	w.clock.advance(time.Minute)
+	put("old", 55)
+	hysteresis := func(d *registry.Definition) { d.LeaveQuery = "telemetry.temp<50" }
+	w.dynamic("hot", "telemetry.temp>60", hysteresis)
+	w.dynamic("slow", "telemetry.temp>60", func(d *registry.Definition) { d.EnterAfter = 10 * time.Minute })
+	w.dynamic("mixed", "telemetry.temp>60 thingName:*", hysteresis)
+	put("kept", 61)
+	put("left", 61)
+	w.until("hot", "kept left")
+	put("kept", 55)
+	put("cool", 55)
+	put("left", 45)
+	w.until("hot", "kept")
+	put("left", 55)
+	w.clock.advance(time.Hour)
+	put("waits", 65)
+	w.until("hot", "kept waits")
+	w.clock.advance(8 * time.Minute)
+	w.restart()
+	w.FollowTelemetry(live)
+	w.wantMembers("hot", "kept waits")
+	w.wantMembers("mixed", "waits") // what else than samples matters is not known: what is between is out
+	w.wantMembers("slow", "")
+	w.clock.advance(2*time.Minute + time.Second)
+	w.until("slow", "waits")
+	// another definition begins anew
+	w.until("hot", "kept waits")
+	changed := registry.Definition{Query: "telemetry.temp>62", LeaveQuery: "telemetry.temp<50"}
+	if _, err := w.UpdateDynamicGroup(ctx, registry.DynamicUpdate{Name: "hot", Definition: &changed}); err != nil {
+		t.Fatal(err)
+	}
+	w.wantMembers("hot", "waits")
+	w.clock.advance(time.Minute)
+	w.restart()
+	w.FollowTelemetry(live)
+	w.wantMembers("hot", "waits")
+	// and the same definition again is no change, however long ago it was made
+	same := registry.DynamicInput{Name: "hot", Definition: changed}
+	if _, err := w.CreateDynamicGroup(ctx, same); err != nil {
+		t.Fatal(err)
+	}
+}

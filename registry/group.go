@@ -101,8 +101,6 @@ func (r *Registry) CreateGroup(ctx context.Context, in GroupInput) (Group, error
 	return made, nil
 }
 
-func sameDynamic(a, b *Dynamic) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
-
 // planCreateGroup adds a new group to tx. Its attributes are checked and belong to the result.
 func (r *Registry) planCreateGroup(tx *transaction, in GroupInput) (Group, error) {
 	if len(r.groups.byName) >= r.opts.MaxGroups || r.nextGroupID >= maxID {
@@ -219,7 +217,7 @@ func (r *Registry) UpdateGroup(ctx context.Context, in GroupUpdate) (Group, erro
 				return err
 			}
 		}
-		if in.OfDynamic && in.Dynamic != nil && *in.Dynamic != *g.dynamic {
+		if in.OfDynamic && in.Dynamic != nil && !sameDynamic(in.Dynamic, g.dynamic) {
 			if err := r.checkCircle(g.id, g.name, in.Dynamic); err != nil {
 				return err
 			}

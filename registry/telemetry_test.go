@@ -116,6 +116,20 @@ func (f *liveFake) Window(c query.Column, nowMs int64, id uint32) (value float64
 	return value, ok, firstMs, nil
 }
 
+func (f *liveFake) Samples(metric string, id uint32, fromMs, toMs int64, visit func([]int64, []float64)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var times []int64
+	var values []float64
+	for _, s := range f.samples[metric][id] {
+		if s.ms >= fromMs && s.ms <= toMs {
+			times, values = append(times, s.ms), append(values, s.value)
+		}
+	}
+	visit(times, values)
+	return nil
+}
+
 func (f *liveFake) EachWith(metric string, visit func(uint32)) {
 	f.mu.Lock()
 	ids := slices.Collect(maps.Keys(f.samples[metric]))

@@ -18,6 +18,8 @@ type LiveTelemetry interface {
 	Last(metric string, id uint32) (value float64, ok bool)
 	// Window returns the value of a column over a window that ends at nowMs, and the time of the first sample in it.
 	Window(column query.Column, nowMs int64, id uint32) (value float64, ok bool, firstMs int64, err error)
+	// Samples calls f with the samples of a metric of a thing between two times, both included, ascending. f does not keep them.
+	Samples(metric string, id uint32, fromMs, toMs int64, f func(timesMs []int64, values []float64)) error
 	// EachWith calls f with every thing that ever had a sample of a metric.
 	EachWith(metric string, f func(id uint32))
 	// Watch replaces what is watched: last values against bounds, and every sample of metrics with windows.

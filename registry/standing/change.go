@@ -111,11 +111,7 @@ func (e *Engine) weigh(r *rule, id uint32, d query.Document, cause string, nowMs
 		e.plan(r, id, untilMs)
 		return false
 	}
-	after := r.EnterAfter
-	if in {
-		after = r.LeaveAfter
-	}
-	if after > 0 {
+	if after := r.after(in); after > 0 {
 		since, waits := r.sinceMs[id]
 		if !waits {
 			since = nowMs

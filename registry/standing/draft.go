@@ -17,6 +17,7 @@ type Draft struct {
 	members bitset.BitSet
 	ifSeen  bitset.BitSet
 	plans   plans
+	sinceMs map[uint32]int64 // as in rule
 }
 
 // Draft begins to find the members of a rule that has not begun; nil if there is no such rule. Of several drafts of a rule the last one counts.
@@ -26,7 +27,7 @@ func (e *Engine) Draft(group uint32) *Draft {
 		return nil
 	}
 	r.missed.ClearAll()
-	return &Draft{rule: r, plans: newPlans()}
+	return &Draft{rule: r, plans: newPlans(), sinceMs: map[uint32]int64{}}
 }
 
 // Rule returns the rule that the draft is of.
@@ -46,6 +47,7 @@ func (d *Draft) Timed() bool { return d.rule.seen || d.rule.timed() }
 // Weigh makes a thing a member if its document, nil if it is gone, matches Enter, and Leave does not, and notes when that may change.
 func (d *Draft) Weigh(id uint32, doc query.Document, nowMs int64) {
 	r := d.rule
+	delete(d.sinceMs, id)
 	if doc == nil {
 		d.members.Clear(uint(id))
 		return
@@ -88,7 +90,7 @@ func (e *Engine) Begin(d *Draft, live *bitset.BitSet, cause string, nowMs int64)
 		r.listed = *d.members.Clone()
 	}
 	r.begun, r.missed = true, bitset.BitSet{}
-	r.ifSeen, r.plans = d.ifSeen, d.plans
+	r.ifSeen, r.plans, r.sinceMs = d.ifSeen, d.plans, d.sinceMs
 	e.takeTurn(r)
 	changed := e.fleet.SetAll(r.Group, &d.members, cause)
 	if named := e.whoName(r.folded); slices.ContainsFunc(named, func(r *rule) bool { return r.begun }) {
