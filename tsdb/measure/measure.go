@@ -324,20 +324,19 @@ func (m *measurement) queryFigures(ctx context.Context, t *table, kept string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	for i, q := range list {
+	for _, q := range list {
 		ms, err := m.time(ctx, q, own.ask)
 		if err != nil {
 			return err
 		}
-		goal := q.goal
-		if i == 0 {
-			goal = 0.2
-		}
-		t.most(q.name+", over HTTP", "ms", ms, goal)
+		t.most(q.name+", over HTTP", "ms", ms, q.goal)
 		if ms, err = m.time(ctx, q, m.vs.ask); err != nil {
 			return err
 		}
 		t.last().beside(ms)
+		if t.Peer == victoriaMetrics && q.there > 0 {
+			t.last().asThere(q.there)
+		}
 	}
 	return nil
 }

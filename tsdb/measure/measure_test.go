@@ -274,8 +274,14 @@ func TestCommand(t *testing.T) {
 	if want := 20*400*columns + 200*scaleRounds*columns; peer.samples > want || peer.samples < want*9/10 { // of the memory figure's, late ones are not sent
 		t.Fatalf("the peer has got %d samples, want %d", peer.samples, want)
 	}
-	withPeer := 0
+	withPeer, withRatio := 0, 0
 	for _, f := range got.Figures {
+		if f.RatioMet != nil {
+			withRatio++
+			if *f.RatioMet != (*f.Ratio <= f.GoalRatio) || !(f.GoalRatio > 0.5 && f.GoalRatio < 0.8) {
+				t.Errorf("%s: ratio %v, its goal %v, met %v", f.Name, *f.Ratio, f.GoalRatio, *f.RatioMet)
+			}
+		}
 		if !(f.Value > 0) && !strings.HasPrefix(f.Name, "memory") { // so few series may cost less than a page
 			t.Errorf("%s is %v", f.Name, f.Value)
 		}
@@ -283,11 +289,11 @@ func TestCommand(t *testing.T) {
 			withPeer++
 		}
 	}
-	if got.Peer != "VictoriaMetrics" || len(got.Figures) != 21 || withPeer != 12 || len(peer.queries) != 5*20 {
+	if got.Peer != "VictoriaMetrics" || len(got.Figures) != 21 || withPeer != 12 || withRatio != 3 || len(peer.queries) != 5*20 {
 		t.Fatalf("peer %q, %d figures, %d of them beside the peer's, %d queries", got.Peer, len(got.Figures), withPeer, len(peer.queries))
 	}
 	var text strings.Builder
-	if err := got.write(&text); err != nil || !strings.Contains(text.String(), "ratio") {
+	if err := got.write(&text); err != nil || !strings.Contains(text.String(), "ratio") || !strings.Contains(text.String(), "<= 0.71") {
 		t.Fatalf("%v\n%s", err, text.String())
 	}
 }

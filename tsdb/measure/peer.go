@@ -137,13 +137,16 @@ func (p *peer) command(ctx context.Context, path string) (known bool, err error)
 }
 
 // name is what to call the peer.
+// victoriaMetrics is the peer that the goals are set beside.
+const victoriaMetrics = "VictoriaMetrics"
+
 func (p *peer) name(ctx context.Context) (string, error) {
 	victoria, err := p.command(ctx, "/internal/force_flush")
 	if err != nil {
 		return "", fmt.Errorf("--vs: %w", err)
 	}
 	if victoria {
-		return "VictoriaMetrics", nil
+		return victoriaMetrics, nil
 	}
 	return "Prometheus", nil
 }

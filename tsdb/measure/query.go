@@ -34,13 +34,15 @@ func (d directory) AppendLabels(dst []prom.Label, id tsdb.ThingID) []prom.Label 
 	return append(dst, prom.Label{Name: "city", Value: city(int(id))})
 }
 
-// question is one query that is timed. goal is in milliseconds, 0 without.
+// question is one query that is timed. Goals are in milliseconds, 0 without.
 type question struct {
 	name  string
 	path  string
 	form  url.Values
-	goal  float64
-	count int // series of the answer
+	count int     // series of the answer
+	goal  float64 // over HTTP
+	// there is what VictoriaMetrics took on the machine on which the goal was set: on another, goal/there is the goal for the ratio of both.
+	there float64
 }
 
 // questions are asked at endMs about the hour before.
@@ -54,11 +56,11 @@ func questions(devices int, endMs int64) []question {
 	}
 	series := fmt.Sprintf("%d series", devices)
 	return []question{
-		{"last value of one series", "/api/v1/query", instant(fmt.Sprintf("temperature_c{thing=%q}", one)), 0, 1},
-		{"one series, 1 h at 60 s", "/api/v1/query_range", ranged(fmt.Sprintf("temperature_c{thing=%q}", one)), 0, 1},
-		{"avg by (city), " + series + ", 1 h at 60 s", "/api/v1/query_range", ranged("avg by (city) (temperature_c)"), 12, min(devices, cities)},
-		{"topk(10, rate([5m])), " + series, "/api/v1/query", instant("topk(10, rate(energy_wh[5m]))"), 5, min(devices, 10)},
-		{"all samples of one series, 1 h", "/api/v1/query", instant(fmt.Sprintf("temperature_c{thing=%q}[1h]", one)), 0, 1},
+		{"last value of one series", "/api/v1/query", instant(fmt.Sprintf("temperature_c{thing=%q}", one)), 1, 0.2, 0.34},
+		{"one series, 1 h at 60 s", "/api/v1/query_range", ranged(fmt.Sprintf("temperature_c{thing=%q}", one)), 1, 0, 0},
+		{"avg by (city), " + series + ", 1 h at 60 s", "/api/v1/query_range", ranged("avg by (city) (temperature_c)"), min(devices, cities), 12, 17},
+		{"topk(10, rate([5m])), " + series, "/api/v1/query", instant("topk(10, rate(energy_wh[5m]))"), min(devices, 10), 5, 7.5},
+		{"all samples of one series, 1 h", "/api/v1/query", instant(fmt.Sprintf("temperature_c{thing=%q}[1h]", one)), 1, 0, 0},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -18,6 +19,9 @@ type figure struct {
 	Met    *bool    `json:"met,omitempty"`
 	Peer   *float64 `json:"peer,omitempty"`
 	Ratio  *float64 `json:"ratio,omitempty"` // value / peer
+	// GoalRatio is goal / peer on the machine on which the goal was set.
+	GoalRatio float64 `json:"goalRatio,omitempty"`
+	RatioMet  *bool   `json:"ratioMet,omitempty"`
 }
 
 // table collects the figures of a run.
@@ -58,6 +62,13 @@ func (f *figure) beside(peer float64) {
 	}
 }
 
+// asThere says what the peer, which f is beside, took on the machine on which f's goal was set.
+func (f *figure) asThere(peer float64) {
+	f.GoalRatio = f.Goal / peer
+	met := f.Ratio != nil && *f.Ratio <= f.GoalRatio
+	f.RatioMet = &met
+}
+
 func (t *table) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -66,22 +77,24 @@ func (t *table) writeJSON(w io.Writer) error {
 
 func (t *table) write(w io.Writer) error {
 	fmt.Fprintln(w, t.Load)
+	ratioGoals := slices.ContainsFunc(t.Figures, func(f figure) bool { return f.RatioMet != nil })
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(tab, "\tmuster\tgoal\t\t")
 	if t.Peer != "" {
 		fmt.Fprintf(tab, "%s\tratio\t", t.Peer)
 	}
+	if ratioGoals {
+		fmt.Fprint(tab, "its goal\t\t")
+	}
 	fmt.Fprintln(tab)
 	for _, f := range t.Figures {
 		goal, met := "", ""
 		if f.Met != nil {
-			goal, met = ">= "+digits(f.Goal), "ok"
+			goal = ">= " + digits(f.Goal)
 			if f.AtMost {
 				goal = "<= " + digits(f.Goal)
 			}
-			if !*f.Met {
-				met = "missed"
-			}
+			met = verdict(*f.Met)
 		}
 		fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t", name(f), digits(f.Value), goal, met)
 		switch {
@@ -90,9 +103,27 @@ func (t *table) write(w io.Writer) error {
 		case t.Peer != "":
 			fmt.Fprint(tab, "\t\t")
 		}
+		switch {
+		case f.RatioMet != nil:
+			fmt.Fprintf(tab, "<= %.2f\t%s\t", f.GoalRatio, verdict(*f.RatioMet))
+		case ratioGoals:
+			fmt.Fprint(tab, "\t\t")
+		}
 		fmt.Fprintln(tab)
 	}
-	return tab.Flush()
+	if err := tab.Flush(); err != nil || !ratioGoals {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "The goals of queries are in milliseconds of one machine. On a slower one the ratio to %s, in the same run, judges: "+
+		"its goal is the goal divided by what %[1]s took there.\n", t.Peer)
+	return err
+}
+
+func verdict(met bool) string {
+	if met {
+		return "ok"
+	}
+	return "missed"
 }
 
 // nameWidth makes the names flush left in a table that is flush right.
