@@ -118,6 +118,10 @@ func TestDynamicGroupsLive(t *testing.T) {
 			}
 		}
 	}
+	// It waits since before the restart, as its samples say.
+	if _, body := again.get("/iot/thing-groups/held/things"); strings.Contains(body, "lamp-1") {
+		t.Fatal("held an hour after a restart: " + body)
+	}
 	if code, body := again.call("DELETE", "/iot/dynamic-thing-groups/hot", ""); code != 200 {
 		t.Fatal(code, body)
 	}
