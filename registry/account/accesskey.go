@@ -21,7 +21,7 @@ func (a *Accounts) NewAccessKey(ctx context.Context, role Role, by string) (secr
 	if err != nil {
 		return "", AccessKey{}, err
 	}
-	secret = base64.RawURLEncoding.EncodeToString(raw)
+	secret = base64.RawStdEncoding.EncodeToString(raw) // as AWS's; none begins with a dash, which shells' commands take for an option
 	k, err = a.putAccessKey(ctx, "AKMS"+base32.StdEncoding.EncodeToString(id), secret, role, by)
 	return secret, k, err
 }

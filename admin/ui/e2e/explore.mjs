@@ -99,11 +99,14 @@ export async function exploreSteps(checks, page, { address }, theme, picture) {
   await checks.step(`${theme}: on a telephone it fits the width`, async () => {
     const { width, height } = page.viewportSize();
     await page.setViewportSize({ width: 390, height: 844 });
-    await page.goto(`${address}/explore?q=${encodeURIComponent('avg by (city) (power_w)')}&range=15m`);
-    await canvas.waitFor();
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls sideways');
-    await checks.accessible(page, picture('explore-phone'));
-    await checks.shot(page, picture('explore-phone'));
-    await page.setViewportSize({ width, height });
+    try {
+      await page.goto(`${address}/explore?q=${encodeURIComponent('avg by (city) (power_w)')}&range=15m`);
+      await canvas.waitFor();
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the page scrolls sideways');
+      await checks.accessible(page, picture('explore-phone'));
+      await checks.shot(page, picture('explore-phone'));
+    } finally {
+      await page.setViewportSize({ width, height });
+    }
   });
 }

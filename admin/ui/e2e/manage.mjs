@@ -154,6 +154,16 @@ export async function policySteps(checks, page, { address }, theme, picture) {
     await page.locator('.answer', { hasText: 'denied by a policy' }).waitFor();
     assert.match(await page.locator('.answer').innerText(), new RegExp(name));
   });
+  await checks.step(`${theme}: what is written is tried before it is in force`, async () => {
+    const document = page.getByLabel('Document of the policy');
+    const deny = { Effect: 'Deny', Action: 'iot:Publish', Resource: 'arn:aws:iot:*:*:topic/dt/*/hidden' };
+    await document.fill(JSON.stringify({ Version: '2012-10-17', Statement: [deny] }));
+    await page.getByText('with the document as it is written now').waitFor();
+    await page.getByRole('button', { name: 'Ask' }).click();
+    await page.locator('.answer', { hasText: 'Now it is denied by a policy.' }).waitFor();
+    assert.match(await page.locator('.answer .status').first().innerText(), /^allowed/);
+    await page.getByRole('button', { name: 'Undo' }).click();
+  });
   await checks.look(page, picture('policy'));
   await checks.step(`${theme}: a policy goes when nobody has it`, async () => {
     await page.getByRole('button', { name: `Detach from ${group}` }).click();

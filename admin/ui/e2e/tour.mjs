@@ -1,6 +1,7 @@
 // What a person does, screen by screen.
 import assert from 'node:assert/strict';
 import { openPage } from './browser.mjs';
+import { keySteps, userSteps } from './accounts.mjs';
 import { exploreSteps } from './explore.mjs';
 import { groupSteps, policySteps, querySteps } from './manage.mjs';
 
@@ -85,7 +86,7 @@ export async function firstSetup(browser, checks, mock) {
         await page.waitForURL('**/fleet?state=offline');
       });
     }
-    await verdict(checks, `${mock.name} ${theme}`, [...firstVisit, /status of 401 .*\/api\/login/]);
+    await verdict(checks, `${mock.name} ${theme}`, [...firstVisit, /status of 401 .*\/api\/login/, /status of 400 .*\/api\/me\/password/]);
   }
 }
 
@@ -193,12 +194,14 @@ export async function wholeTour(browser, checks, gateway) {
     await settingsSteps(checks, page, gateway, theme, picture);
     if (gateway.real) {
       await exploreSteps(checks, page, gateway, theme, picture);
+      await userSteps(checks, page, gateway, theme, picture);
+      await keySteps(checks, page, gateway, theme, picture);
       await querySteps(checks, page, gateway, theme, picture);
       await groupSteps(checks, page, gateway, theme, picture);
       await policySteps(checks, page, gateway, theme, picture);
     }
     // The browser writes a line for the queries that are refused on purpose.
-    await verdict(checks, `${gateway.name} ${theme}`, [/status of 400 .*\/api\/things\?/, /status of 400 .*\/prometheus\//]);
+    await verdict(checks, `${gateway.name} ${theme}`, [/status of 400 .*\/api\/things\?/, /status of 400 .*\/prometheus\//, /status of 401 .*\/api\/login/]);
   }
 }
 

@@ -16,6 +16,9 @@ const Explore = lazy(() => import('./screens/explore'));
 const settings = () => import('./screens/settings');
 const Enrollment = lazy(() => settings().then((screens) => ({ default: screens.Enrollment })));
 const Tokens = lazy(() => settings().then((screens) => ({ default: screens.Tokens })));
+const Users = lazy(() => settings().then((screens) => ({ default: screens.Users })));
+const AccessKeys = lazy(() => settings().then((screens) => ({ default: screens.AccessKeys })));
+const Password = lazy(() => settings().then((screens) => ({ default: screens.Password })));
 const Audit = lazy(() => settings().then((screens) => ({ default: screens.Audit })));
 // And one for what groups and policies need.
 const manage = () => import('./screens/manage');
@@ -47,6 +50,9 @@ export function App() {
                   <Route path="/policies/:name">{({ name }) => <Policy key={name} name={decodeURIComponent(name)} />}</Route>
                   <Route path="/enrollment" component={Enrollment} />
                   <Route path="/tokens" component={Tokens} />
+                  <Route path="/users" component={Users} />
+                  <Route path="/access-keys" component={AccessKeys} />
+                  <Route path="/password" component={Password} />
                   <Route path="/audit" component={Audit} />
                   <Route path="/about" component={About} />
                   <Route component={Nowhere} />

@@ -2,6 +2,13 @@
 
 export type Role = 'viewer' | 'operator' | 'security' | 'admin';
 
+export const roles: { value: Role; label: string }[] = [
+  { value: 'viewer', label: 'viewer: reads' },
+  { value: 'operator', label: 'operator: changes things' },
+  { value: 'security', label: 'security: keys and certificates' },
+  { value: 'admin', label: 'admin: everything' },
+];
+
 /** Keys, certificates and the audit are for the roles that answer for security. The gateway decides; this hides what it would refuse. */
 export function mayManageKeys(role: Role): boolean {
   return role === 'security' || role === 'admin';
@@ -92,6 +99,26 @@ export interface Token {
   createdMs: number;
   expiresMs: number;
   lastUsedMs: number;
+}
+
+export interface User {
+  username: string;
+  role: Role;
+  /** Without one a user signs in by links only. */
+  hasPassword: boolean;
+  disabled: boolean;
+  createdMs: number;
+  changedMs: number;
+}
+
+/** For AWS's clients, which sign their requests. */
+export interface AccessKey {
+  id: string;
+  role: Role;
+  createdBy: string;
+  createdMs: number;
+  lastUsedMs: number;
+  active: boolean;
 }
 
 export interface AuditLine {

@@ -1,6 +1,6 @@
 // The gateway's resources, one function each. Screens call these and never build a path of their own.
 import { call } from './client';
-import type { AllowEntry, AuditLine, Me, Overview, PromSeries, Role, ThingDetail, ThingPage, Token, TwinField } from './contract';
+import type { AccessKey, AllowEntry, AuditLine, Me, Overview, PromSeries, Role, ThingDetail, ThingPage, Token, TwinField, User } from './contract';
 
 export const me = () => call<Me>('/api/me', { probing: true });
 export const setupNeeded = () => call<{ needed: boolean }>('/api/setup', { probing: true });
@@ -102,6 +102,20 @@ export const tokens = (signal?: AbortSignal) => call<{ tokens: Token[] }>('/api/
 export const makeToken = (body: { name: string; role: Role; lifeSeconds: number }) =>
   call<{ token: string }>('/api/tokens', { method: 'POST', body });
 export const removeToken = (id: string) => call<void>(`/api/tokens/${encodeURIComponent(id)}`, { method: 'DELETE' });
+
+const userPath = (name: string) => `/api/users/${encodeURIComponent(name)}`;
+export const users = (signal?: AbortSignal) => call<{ users: User[] }>('/api/users', { signal }).then((answer) => answer.users);
+export const makeUser = (body: { username: string; password: string; role: Role }) => call<Me>('/api/users', { method: 'POST', body });
+export const changeUser = (name: string, body: { password?: string; role?: Role; disabled?: boolean }) => call<void>(userPath(name), { method: 'PATCH', body });
+export const removeUser = (name: string) => call<void>(userPath(name), { method: 'DELETE' });
+/** Every session of the caller ends but this one. */
+export const changeOwnPassword = (body: { presentPassword: string; password: string }) => call<Me>('/api/me/password', { method: 'PUT', body });
+
+const keyPath = (id: string) => `/api/access-keys/${encodeURIComponent(id)}`;
+export const accessKeys = (signal?: AbortSignal) => call<{ accessKeys: AccessKey[] }>('/api/access-keys', { signal }).then((answer) => answer.accessKeys);
+export const makeAccessKey = (role: Role) => call<{ id: string; secret: string }>('/api/access-keys', { method: 'POST', body: { role } });
+export const activateAccessKey = (id: string, active: boolean) => call<void>(keyPath(id), { method: 'PATCH', body: { active } });
+export const removeAccessKey = (id: string) => call<void>(keyPath(id), { method: 'DELETE' });
 
 export const audit = (limit: number, signal?: AbortSignal) =>
   call<{ lines: AuditLine[] }>(`/api/audit?limit=${limit}`, { signal }).then((answer) => answer.lines ?? []);

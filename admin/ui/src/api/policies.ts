@@ -21,8 +21,12 @@ export interface PolicyVersion {
 
 export type Action = 'CONNECT' | 'PUBLISH' | 'SUBSCRIBE' | 'RECEIVE';
 
+export type Verdict = 'ALLOWED' | 'EXPLICIT_DENY' | 'IMPLICIT_DENY';
+
 export interface Decision {
-  authDecision: 'ALLOWED' | 'EXPLICIT_DENY' | 'IMPLICIT_DENY';
+  decision: Verdict;
+  /** With what is in force. */
+  decisionNow: Verdict;
   /** What decided, and what would have. Statements count from 1. */
   matchedStatements: { policyName: string; statement: number; effect: 'Allow' | 'Deny'; resource: string }[];
   missingContextValues?: string[];
@@ -65,12 +69,9 @@ export const detach = (name: string, target: string) => call<void>(targetPath(na
 export const attached = (target: string, signal?: AbortSignal) =>
   all<PolicyName>(`/iot/attached-policies/${encodeURIComponent(target)}?recursive=true`, 'POST', 'policies', signal);
 
-export const principals = (thing: string, signal?: AbortSignal) =>
-  call<{ principals: string[] }>(`/iot/things/${encodeURIComponent(thing)}/principals`, { signal }).then((answer) => answer.principals);
-
-/** What a thing with this certificate may do to a resource. */
-export const decide = (principal: string, clientId: string, actionType: Action, resource: string) =>
-  call<{ authResults: Decision[] }>(`/iot/test-authorization?clientId=${encodeURIComponent(clientId)}`, {
+/** What a thing might do to a topic, a topic filter or as a client id, if the policy had this document; undefined: as it is. */
+export const simulate = (policyName: string, policyDocument: string | undefined, thingName: string, actionType: Action, resource: string) =>
+  call<{ inForce: boolean; results: Decision[] }>('/api/policies/simulate', {
     method: 'POST',
-    body: { principal, authInfos: [{ actionType, resources: [resource] }] },
-  }).then((answer) => answer.authResults[0]!);
+    body: { policyName, policyDocument, thingName, requests: [{ actionType, resource }] },
+  });

@@ -71,6 +71,7 @@ export function Policy({ name }: { name: string }) {
   const policy = useQuery({ queryKey: ['policy', name], queryFn: ({ signal }) => api.policy(name, signal) });
   const versions = useQuery({ queryKey: ['policy', name, 'versions'], queryFn: ({ signal }) => api.versions(name, signal) });
   const [leaving, setLeaving] = useState(false);
+  const [draft, setDraft] = useState<string>();
 
   const remove = async () => {
     setLeaving(false);
@@ -96,11 +97,11 @@ export function Policy({ name }: { name: string }) {
       </header>
       <div className="policy">
         <div>
-          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} />
+          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} onDraft={setDraft} />
           <Versions name={name} versions={versions.data ?? []} />
         </div>
         <div>
-          <Simulator arn={policy.data.policyArn} version={policy.data.defaultVersionId} />
+          <Simulator name={name} version={policy.data.defaultVersionId} draft={draft} />
           <Targets name={name} arn={policy.data.policyArn} />
         </div>
       </div>
@@ -117,14 +118,18 @@ interface EditorProps {
   name: string;
   document: string;
   versions: api.PolicyVersion[];
+  /** Told what is written, while it differs from what is in force and may be a policy. */
+  onDraft: (draft: string | undefined) => void;
 }
 
-function Editor({ name, document, versions }: EditorProps) {
+function Editor({ name, document, versions, onDraft }: EditorProps) {
   const shown = pretty(document);
   const [text, setText] = useState(shown);
   const { attempt, busy } = useAttempt(['policy', name]);
   useEffect(() => setText(shown), [shown]);
   const problem = policyProblem(text);
+  const draft = text === shown || problem ? undefined : text;
+  useEffect(() => onDraft(draft), [draft, onDraft]);
   // The oldest one makes room, as nobody can want a sixth version more than the newest.
   const dropped = versions.length >= most ? versions.filter((version) => !version.isDefaultVersion).at(-1) : undefined;
   const save = () =>

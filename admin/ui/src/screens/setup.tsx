@@ -1,4 +1,4 @@
-import { Button, PasswordInput, TextInput } from '@mantine/core';
+import { Button, TextInput } from '@mantine/core';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { Redirect, useLocation } from 'wouter';
@@ -6,8 +6,9 @@ import { sentence } from '../api/client';
 import * as gateway from '../api/gateway';
 import { Glyph } from '../parts/glyph';
 import { Mark } from '../parts/mark';
+import { NewPassword } from '../parts/newpassword';
 import { useTitle } from '../parts/title';
-import { passwordRules } from '../text/password';
+import { isGoodPassword } from '../text/password';
 import { codeOf } from '../text/urlstate';
 import './signin.css';
 
@@ -23,8 +24,7 @@ export function Setup() {
   const [password, setPassword] = useState('');
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState('');
-  const rules = passwordRules(password, username);
-  const complete = code.trim() && username.trim() && rules.every((rule) => rule.met);
+  const complete = code.trim() && username.trim() && isGoodPassword(password, username);
 
   useEffect(() => {
     if (location.hash) history.replaceState(null, '', location.pathname);
@@ -79,26 +79,7 @@ export function Setup() {
             value={username}
             onChange={(event) => setUsername(event.currentTarget.value)}
           />
-          <PasswordInput
-            label="Password"
-            autoComplete="new-password"
-            required
-            withAsterisk={false}
-            aria-describedby="password-rules"
-            value={password}
-            onChange={(event) => setPassword(event.currentTarget.value)}
-          />
-          <ul className="rules" id="password-rules">
-            {rules.map((rule) => (
-              <li key={rule.text} data-met={rule.met}>
-                <span className="status">
-                  <Glyph status={rule.met ? 'ok' : 'off'} />
-                  {rule.text}
-                  <span className="unseen">{rule.met ? ': met' : ': not met yet'}</span>
-                </span>
-              </li>
-            ))}
-          </ul>
+          <NewPassword username={username} value={password} onChange={setPassword} />
           <p className="refused" role="alert">
             {refused && (
               <>

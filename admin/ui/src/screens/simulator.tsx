@@ -4,7 +4,6 @@ import { useState } from 'react';
 import { sentence } from '../api/client';
 import * as api from '../api/policies';
 import { StatusText, type Status } from '../parts/glyph';
-import { resourceOf } from '../text/policy';
 
 const actions: { value: api.Action; label: string; asks: string }[] = [
   { value: 'PUBLISH', label: 'publish', asks: 'to the topic' },
@@ -13,30 +12,32 @@ const actions: { value: api.Action; label: string; asks: string }[] = [
   { value: 'CONNECT', label: 'connect', asks: 'with the client id' },
 ];
 
-const words: Record<api.Decision['authDecision'], { status: Status; text: string }> = {
+const words: Record<api.Verdict, { status: Status; text: string }> = {
   ALLOWED: { status: 'ok', text: 'allowed' },
   EXPLICIT_DENY: { status: 'bad', text: 'denied by a policy' },
   IMPLICIT_DENY: { status: 'warn', text: 'denied, because no policy allows it' },
 };
 
-/** arn is any of this gateway: region and account are taken from it. version is only shown. */
-export function Simulator({ arn, version }: { arn: string; version: string }) {
+interface Answer {
+  decision: api.Decision;
+  inForce: boolean;
+  /** Whether a draft was judged. */
+  drafted: boolean;
+}
+
+/** Judges by the draft, if there is one, else by what is in force; version is only shown. */
+export function Simulator({ name, version, draft }: { name: string; version: string; draft?: string }) {
   const [thing, setThing] = useState('');
   const [action, setAction] = useState<api.Action>('PUBLISH');
   const [on, setOn] = useState('');
-  const [answer, setAnswer] = useState<{ decision: api.Decision } | { problem: string }>();
+  const [answer, setAnswer] = useState<Answer | { problem: string }>();
   const { asks } = actions.find((each) => each.value === action)!;
   const topic = on.trim() || (action === 'CONNECT' ? thing.trim() : `dt/${thing.trim()}`);
 
   const ask = async () => {
     try {
-      const name = thing.trim();
-      const [principal] = await api.principals(name);
-      if (!principal) {
-        setAnswer({ problem: `${name} has no certificate, so no policy can be tried: devices without one connect where the plain listener is on.` });
-        return;
-      }
-      setAnswer({ decision: await api.decide(principal, name, action, resourceOf(arn, action, topic)) });
+      const { inForce, results } = await api.simulate(name, draft, thing.trim(), action, topic);
+      setAnswer({ decision: results[0]!, inForce, drafted: draft !== undefined });
     } catch (cause) {
       setAnswer({ problem: sentence(cause) });
     }
@@ -46,7 +47,7 @@ export function Simulator({ arn, version }: { arn: string; version: string }) {
     <section className="section" aria-labelledby="simulate">
       <div className="section-head">
         <h2 id="simulate">Try it</h2>
-        <span className="muted">with version {version} and everything else that is in force</span>
+        <span className="muted">with {draft === undefined ? `version ${version}` : 'the document as it is written now,'} and everything else that is in force</span>
       </div>
       <form
         className="line"
@@ -69,18 +70,24 @@ export function Simulator({ arn, version }: { arn: string; version: string }) {
         </Button>
       </form>
       <div role="status" className="answer">
-        {answer && ('problem' in answer ? <StatusText status="warn">{answer.problem}</StatusText> : <Verdict {...answer.decision} />)}
+        {answer && ('problem' in answer ? <StatusText status="warn">{answer.problem}</StatusText> : <Verdict policy={name} {...answer} />)}
       </div>
     </section>
   );
 }
 
-function Verdict({ authDecision, matchedStatements, missingContextValues }: api.Decision) {
-  const { status, text } = words[authDecision];
-  const deciding = matchedStatements.filter(({ effect }) => (authDecision === 'EXPLICIT_DENY') === (effect === 'Deny'));
+function Verdict({ policy, decision: { decision, decisionNow, matchedStatements, missingContextValues }, inForce, drafted }: Answer & { policy: string }) {
+  const { status, text } = words[decision];
+  const deciding = matchedStatements.filter(({ effect }) => (decision === 'EXPLICIT_DENY') === (effect === 'Deny'));
   return (
     <>
       <StatusText status={status}>{text}</StatusText>
+      {drafted && (
+        <p className="muted">
+          {decision === decisionNow ? 'As it is now.' : `Now it is ${words[decisionNow].text}.`}
+          {!inForce && ` It does not have ${policy}: this is as if that were attached to its certificate.`}
+        </p>
+      )}
       {deciding.length > 0 && (
         <ul className="muted">
           {deciding.map(({ policyName, statement, resource }) => (

@@ -3,7 +3,7 @@ import { ActionIcon, NativeSelect, Tooltip } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { IconTrash } from '@tabler/icons-react';
 import { useState } from 'react';
-import type { Role, Token } from '../api/contract';
+import { type Role, roles, type Token } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
@@ -18,13 +18,6 @@ import { useNow } from '../live/clock';
 import { addresses } from '../text/addresses';
 import { count, daysUntil } from '../text/format';
 import './enrollment.css';
-
-const roles: { value: Role; label: string }[] = [
-  { value: 'viewer', label: 'viewer: reads' },
-  { value: 'operator', label: 'operator: changes things' },
-  { value: 'security', label: 'security: keys and certificates' },
-  { value: 'admin', label: 'admin: everything' },
-];
 
 const lives = [
   { value: '30', label: '30 days' },

@@ -8,15 +8,18 @@ import {
   IconChartLine,
   IconCheck,
   IconChevronDown,
+  IconCloudLock,
   IconHistory,
   IconInfoCircle,
   IconKey,
   IconLayoutDashboard,
   IconList,
+  IconLock,
   IconLogout,
   IconMoon,
   IconShieldCheck,
   IconSun,
+  IconUsers,
   type Icon,
 } from '@tabler/icons-react';
 import { useEffect } from 'react';
@@ -130,6 +133,9 @@ function UserMenu() {
           </Menu.Item>
         ))}
         <Menu.Divider />
+        <Menu.Item leftSection={<IconLock size={14} stroke={1.5} />} component={Link} href="/password">
+          Change password
+        </Menu.Item>
         <Menu.Item leftSection={<IconLogout size={14} stroke={1.5} />} onClick={leave}>
           Sign out
         </Menu.Item>
@@ -154,7 +160,13 @@ function Rail() {
       </ul>
       <h2>Settings</h2>
       <ul>
-        {me.role === 'admin' && <Place href="/tokens" label="Access tokens" icon={IconKey} />}
+        {me.role === 'admin' && (
+          <>
+            <Place href="/users" label="Users" icon={IconUsers} />
+            <Place href="/tokens" label="Access tokens" icon={IconKey} />
+            <Place href="/access-keys" label="Access keys" icon={IconCloudLock} />
+          </>
+        )}
         {mayManageKeys(me.role) && <Place href="/audit" label="Audit" icon={IconHistory} />}
         <Place href="/about" label="This gateway" icon={IconInfoCircle} />
       </ul>

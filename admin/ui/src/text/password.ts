@@ -1,3 +1,6 @@
+/** Whether a password meets every rule. */
+export const isGoodPassword = (password: string, username: string) => passwordRules(password, username).every((rule) => rule.met);
+
 /**
  * What the gateway asks of a password, each rule with whether it is met; length beats signs. The gateway also refuses
  * words that guessing starts with, and says so itself.

@@ -32,13 +32,6 @@ export function policyProblem(text: string): string | undefined {
   return undefined;
 }
 
-const kinds = { CONNECT: 'client', PUBLISH: 'topic', RECEIVE: 'topic', SUBSCRIBE: 'topicfilter' } as const;
-
-/** The ARN of what an action is done to; arn is any other one of the same gateway. */
-export function resourceOf(arn: string, action: keyof typeof kinds, name: string): string {
-  return `${arn.split(':').slice(0, 5).join(':')}:${kinds[action]}/${name}`;
-}
-
 /** What an ARN stands for: arn:aws:iot:REGION:ACCOUNT:KIND/NAME. */
 export function targetName(arn: string): { kind: string; name: string } {
   const rest = arn.split(':').slice(5).join(':');
