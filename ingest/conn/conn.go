@@ -104,16 +104,17 @@ func (d *Door) handshakeOf(config *tls.Config) (handshake, error) {
 	}, nil
 }
 
-// Listen binds addr; a nil config is a plain listener. Accept does the rest.
-func (d *Door) Listen(addr string, config *tls.Config) (*Listener, error) {
+// Listen binds addr; without TLS settings it is a plain listener. Accept does the rest.
+func (d *Door) Listen(addr string, secure *tls.Config) (*Listener, error) {
 	l := &Listener{door: d}
-	if config != nil {
+	if secure != nil {
 		var err error
-		if l.shake, err = d.handshakeOf(config); err != nil {
+		if l.shake, err = d.handshakeOf(secure); err != nil {
 			return nil, err
 		}
 	}
-	tcp, err := net.Listen("tcp", addr)
+	config := listenConfig()
+	tcp, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w; another program may use the port: choose another address", addr, err)
 	}
@@ -123,6 +124,11 @@ func (d *Door) Listen(addr string, config *tls.Config) (*Listener, error) {
 	d.listeners = append(d.listeners, l)
 	return l, nil
 }
+
+const (
+	keepAlive      = time.Minute      // a connection is silent for so long before TCP asks whether the peer is there,
+	keepAliveAgain = 15 * time.Second // and again; the system gives up after some times
+)
 
 // Addr returns the bound address.
 func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
@@ -158,10 +164,6 @@ func (d *Door) admit(raw net.Conn, shake handshake) {
 	if !d.enter(raw) {
 		_ = raw.Close() // the same
 		return
-	}
-	if tcp, ok := raw.(*net.TCPConn); ok {
-		_ = tcp.SetNoDelay(true) // the default of Go; said because acks are small
-		_ = tcp.SetKeepAlivePeriod(time.Minute)
 	}
 	go func() {
 		parked := false

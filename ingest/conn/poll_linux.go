@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -81,6 +82,23 @@ func (p *poller) wait(timeoutMs int) int {
 // event returns the slot and the mask of the i-th event.
 func (p *poller) event(i int) (slot int32, mask uint32) {
 	return p.events[i].Fd, p.events[i].Events
+}
+
+// listenConfig has connections inherit the listener's keep-alive (tcp(7)): what Go sets on each takes four system calls. Go turns delays
+// of small packets off by itself.
+func listenConfig() net.ListenConfig {
+	return net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) error {
+		var errs []error
+		set := func(fd uintptr, level, option, value int) {
+			errs = append(errs, os.NewSyscallError("setsockopt", syscall.SetsockoptInt(int(fd), level, option, value)))
+		}
+		err := raw.Control(func(fd uintptr) {
+			set(fd, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
+			set(fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, int(keepAlive/time.Second))
+			set(fd, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, int(keepAliveAgain/time.Second))
+		})
+		return errors.Join(append(errs, err)...)
+	}}
 }
 
 // detach takes the socket out of tcp and out of Go's poller, which would wake up for each of its packets as well. The

@@ -7,6 +7,10 @@ import (
 	"net"
 )
 
+func listenConfig() net.ListenConfig {
+	return net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAliveAgain}}
+}
+
 // There are no parked connections on this system: StartLoops says so and every connection keeps its goroutines.
 
 var errNoLoops = errors.New("connections cannot be parked on this system: set the loop to goroutine")
