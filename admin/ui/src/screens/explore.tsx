@@ -87,7 +87,7 @@ export default function Explore() {
           </ActionIcon>
         </Tooltip>
         {/* With the times as they are now, so that whoever follows it sees the same. */}
-        <CopyButton text={`${location.origin}${exploreLink({ ...view, zoom: drawn.data?.span ?? zoom })}`} what="a link to exactly this" />
+        <CopyButton text={`${location.origin}${exploreLink({ ...view, zoom: (asTable ? undefined : drawn.data?.span) ?? span() })}`} what="a link to exactly this" />
       </header>
       <div className="explore-query">
         <PromqlField value={q} onRun={run} />

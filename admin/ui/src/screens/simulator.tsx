@@ -1,6 +1,6 @@
 // May this thing do that? The gateway's own answer, with the policies that decide.
 import { Button, NativeSelect, TextInput } from '@mantine/core';
-import { useState } from 'react';
+import { useEffect, useState } from 'react';
 import { sentence } from '../api/client';
 import * as api from '../api/policies';
 import { StatusText, type Status } from '../parts/glyph';
@@ -31,6 +31,8 @@ export function Simulator({ name, version, draft }: { name: string; version: str
   const [action, setAction] = useState<api.Action>('PUBLISH');
   const [on, setOn] = useState('');
   const [answer, setAnswer] = useState<Answer | { problem: string }>();
+  // What was answered is not said of another document.
+  useEffect(() => setAnswer(undefined), [draft, version]);
   const { asks } = actions.find((each) => each.value === action)!;
   const topic = on.trim() || (action === 'CONNECT' ? thing.trim() : `dt/${thing.trim()}`);
 
