@@ -94,11 +94,11 @@ func (q *querier) find(
 		q.cost.series.Add(1)
 		repeats = repeats || s.thing >= tsdb.FirstSource && mayRepeat(s.info, thing.labels)
 		if set.list == nil {
-			set.list = make([]series, 0, q.ahead)
+			set.list = make([]series, 0, min(q.ahead, maxAhead))
 		}
 		if parts {
 			if set.parts == nil {
-				set.parts = make([]labelParts, 0, q.ahead)
+				set.parts = make([]labelParts, 0, min(q.ahead, maxAhead))
 			}
 			set.parts = append(set.parts, labelParts{t, thing, group})
 		} else {
@@ -190,6 +190,9 @@ func seriesLabels(b *labels.ScratchBuilder, name string, thing []Label, info boo
 	b.Sort()
 	return b.Labels()
 }
+
+// maxAhead is how many series get their room before they are found to match.
+const maxAhead = 2048
 
 // labelParts are what the labels of a series are made of, besides its text.
 type labelParts struct {
