@@ -181,8 +181,8 @@ func TestPushdown(t *testing.T) {
 			t.Errorf("only %d of %d queries had a result", results, queries)
 		}
 	}
-	f(6, 2000, maxCells)
+	f(6, 1200, maxCells)
 	// many parts, and many parts of groups
-	f(300, 250, maxCells)
-	f(300, 250, 64)
+	f(300, 100, maxCells)
+	f(300, 100, 64)
 }
