@@ -195,11 +195,3 @@ func (o *order) each(descending bool, visit func(c *chunk, i int) bool) {
 		}
 	}
 }
-
-func (o *order) len() int {
-	n := 0
-	for _, c := range o.chunks {
-		n += len(c.refs)
-	}
-	return n
-}
