@@ -44,7 +44,7 @@ func (s *Store) ReadSteps(dst *Samples, thing ThingID, m MetricID, minMs, maxMs,
 	if p.disorder && err == nil {
 		p.stepMs = 0
 		if err = s.collect(&p, sc, thing, m); err == nil {
-			n := thin(p.times, p.numbers, firstMs, stepMs)
+			n := Thin(p.times, p.numbers, firstMs, stepMs)
 			p.times, p.numbers = p.times[:n], p.numbers[:n]
 		}
 	}

@@ -9,18 +9,9 @@ import (
 
 // AddAll is Add of one value for many things, none of which must have it already. It is much faster.
 func (x *Index) AddAll(things *bitset.BitSet, field, value string) {
-	if value == "" || things.None() {
-		return
+	if value != "" && !things.None() {
+		x.fieldFor(field, value).addAll(things, Fold(value))
 	}
-	if len(value) > maxValueBytes {
-		panic("BUG: a value of " + field + " is too long for the index")
-	}
-	f := x.fields[field]
-	if f == nil {
-		f = newField()
-		x.fields[field] = f
-	}
-	f.addAll(things, Fold(value))
 }
 
 // RemoveAll is Remove of one value for many things, all of which must have it.

@@ -54,18 +54,22 @@ func (x *Index) RemoveThing(id uint32) {
 
 // Add notes that a thing has a value of a field, which it must not have already. At most 8 KiB; an empty value is none.
 func (x *Index) Add(id uint32, field, value string) {
-	if value == "" {
-		return
+	if value != "" {
+		x.fieldFor(field, value).add(id, Fold(value))
 	}
+}
+
+// fieldFor returns the field that is to get a value.
+func (x *Index) fieldFor(name, value string) *field {
 	if len(value) > maxValueBytes {
-		panic("BUG: a value of " + field + " is too long for the index")
+		panic("BUG: a value of " + name + " is too long for the index")
 	}
-	f := x.fields[field]
+	f := x.fields[name]
 	if f == nil {
 		f = newField()
-		x.fields[field] = f
+		x.fields[name] = f
 	}
-	f.add(id, Fold(value))
+	return f
 }
 
 // Remove notes that a thing has a value no longer.

@@ -192,7 +192,7 @@ func (it *sampleIterator) read(fromMs, toMs int64) (int, error) {
 		it.mark()
 		it.times, it.values = it.numbers.TimesMs, it.numbers.Values
 		if s.sel.stepMs > 0 {
-			left := thin(it.times, it.values, s.sel.firstMs, s.sel.stepMs)
+			left := tsdb.Thin(it.times, it.values, s.sel.firstMs, s.sel.stepMs)
 			it.times, it.values = it.times[:left], it.values[:left]
 		}
 	} else {
@@ -228,23 +228,6 @@ func (it *sampleIterator) mark() {
 		}
 	}
 	it.numbers.TimesMs, it.numbers.Values = times, values
-}
-
-// thin keeps, of the samples between two steps, the last: the one that counts at the later step. It works in place and
-// returns how many are left. Times ascend; steps are at firstMs + n*stepMs, n >= 0.
-func thin(times []int64, values []float64, firstMs, stepMs int64) int {
-	left, edge := 0, firstMs
-	for i, ms := range times {
-		if i+1 < len(times) && times[i+1] <= edge {
-			continue
-		}
-		times[left], values[left] = ms, values[i]
-		left++
-		if i+1 < len(times) {
-			edge = firstMs + (times[i+1]-firstMs+stepMs-1)/stepMs*stepMs
-		}
-	}
-	return left
 }
 
 // account tells the query how much the iterator's buffers have grown. The engine keeps one iterator per selector as a
