@@ -71,13 +71,16 @@ func Thin(times []int64, values []float64, firstMs, stepMs int64) int {
 	return left
 }
 
-// stepAfter returns the first step at or after ms.
-func stepAfter(ms, firstMs, stepMs int64) int64 {
+// stepOf returns the number of the first step at or after ms, counted from 0.
+func stepOf(ms, firstMs, stepMs int64) int64 {
 	if ms <= firstMs {
-		return firstMs
+		return 0
 	}
-	return firstMs + (ms-firstMs+stepMs-1)/stepMs*stepMs
+	return (ms - firstMs + stepMs - 1) / stepMs
 }
+
+// stepAfter returns the time of that step.
+func stepAfter(ms, firstMs, stepMs int64) int64 { return firstMs + stepOf(ms, firstMs, stepMs)*stepMs }
 
 // add takes the next sample, which lies in [minMs, maxMs].
 func (p *points) add(x point) {

@@ -46,12 +46,7 @@ func (g *stepGrid) reset() {
 }
 
 // stepOf returns the first step at or after ms.
-func (g *stepGrid) stepOf(ms int64) int {
-	if ms <= g.firstMs {
-		return 0
-	}
-	return int((ms - g.firstMs + g.stepMs - 1) / g.stepMs)
-}
+func (g *stepGrid) stepOf(ms int64) int { return int(stepOf(ms, g.firstMs, g.stepMs)) }
 
 // add takes a sample that is not later than the last step.
 func (g *stepGrid) add(x point) {

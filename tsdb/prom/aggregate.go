@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/schema"
@@ -126,7 +127,7 @@ func (a *aggregation) evaluate() {
 	found := 0
 	for i := range a.results {
 		for _, v := range a.results[i].values {
-			if !isStale(v) {
+			if !value.IsStaleNaN(v) {
 				found++
 			}
 		}

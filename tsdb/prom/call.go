@@ -131,7 +131,7 @@ func (it *callIterator) put(step int64, result float64, found bool) {
 	if found {
 		it.times, it.values, it.lastMs = append(it.times, step), append(it.values, result), step
 	} else if it.lastMs == step-it.p.stepMs {
-		it.times, it.values = append(it.times, step), append(it.values, math.Float64frombits(value.StaleNaN))
+		it.times, it.values = append(it.times, step), append(it.values, staleNaN)
 	}
 }
 

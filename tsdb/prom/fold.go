@@ -11,10 +11,8 @@ import (
 // maxCells is how many numbers are added up at a time, of 40 bytes each: groups times steps. What needs more goes over its groups in parts.
 const maxCells = 1 << 17
 
+// staleNaN stands for no sample.
 var staleNaN = math.Float64frombits(value.StaleNaN)
-
-// isStale says whether v stands for no sample.
-func isStale(v float64) bool { return math.Float64bits(v) == value.StaleNaN }
 
 // fold evaluates sum, avg, min, max, count, group, stddev and stdvar.
 func (a *aggregation) fold() error {
@@ -108,7 +106,7 @@ const cellBytes = 40
 func foldRow(op parser.ItemType, cells []cell, row []float64) (found int) {
 	cells = cells[:len(row)]
 	for i, f := range row {
-		if isStale(f) {
+		if value.IsStaleNaN(f) {
 			continue
 		}
 		found++

@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"muster/tsdb"
@@ -223,7 +222,7 @@ func (it *sampleIterator) mark() {
 			times, values = append(times, it.texts.TimesMs[i]), append(values, 1)
 			it.on = true
 		case it.on:
-			times, values = append(times, it.texts.TimesMs[i]), append(values, math.Float64frombits(value.StaleNaN))
+			times, values = append(times, it.texts.TimesMs[i]), append(values, staleNaN)
 			it.on = false
 		}
 	}

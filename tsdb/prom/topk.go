@@ -5,6 +5,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
@@ -15,7 +16,7 @@ func (a *aggregation) choose() error {
 	var order []int32 // of groups
 	err := a.inOrder(a.byGroup(len(a.first))(0, len(a.first)), func(i int32, row []float64) error {
 		f := row[0]
-		if isStale(f) {
+		if value.IsStaleNaN(f) {
 			return nil
 		}
 		h := &heaps[a.groupOf[i]]
