@@ -1,21 +1,19 @@
 // Access keys, for AWS's CLI and SDKs.
-import { ActionIcon, Button, NativeSelect, Tooltip } from '@mantine/core';
+import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { IconTrash } from '@tabler/icons-react';
 import { useState } from 'react';
 import { type AccessKey, type Role, roles } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
-import { Command } from '../parts/copy';
 import { StatusText } from '../parts/glyph';
-import { Placeholder } from '../parts/late';
-import { Problem } from '../parts/problem';
+import { ListSection } from '../parts/listsection';
+import { ShownOnce } from '../parts/shownonce';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
+import { Trash } from '../parts/trash';
 import { addresses } from '../text/addresses';
 import { awsCommands } from '../text/aws';
-import { count } from '../text/format';
 import './enrollment.css';
 import './users.css';
 
@@ -49,21 +47,9 @@ export function AccessKeys() {
         </form>
       </section>
       {fresh && <Fresh {...fresh} />}
-      <section className="section" aria-labelledby="keys">
-        <div className="section-head">
-          <h2 id="keys">Access keys</h2>
-          {list.data && <span className="muted">{count(list.data.length)}</span>}
-        </div>
-        {list.error ? (
-          <Problem error={list.error} retry={() => list.refetch()} />
-        ) : !list.data ? (
-          <Placeholder rows={4} />
-        ) : list.data.length === 0 ? (
-          <p className="muted">There is none yet.</p>
-        ) : (
-          <KeyTable keys={list.data} />
-        )}
-      </section>
+      <ListSection id="keys" title="Access keys" list={list} none="There is none yet.">
+        {(keys) => <KeyTable keys={keys} />}
+      </ListSection>
     </div>
   );
 }
@@ -71,28 +57,15 @@ export function AccessKeys() {
 function Fresh({ id, secret }: { id: string; secret: string }) {
   const { configure, trial } = awsCommands(id, secret, addresses(location).origin);
   return (
-    <section className="section" aria-labelledby="fresh">
-      <div className="section-head">
-        <h2 id="fresh">Copy it now: {id}</h2>
-      </div>
-      <div className="note" role="status">
-        <p>This is the only time the secret is shown. The CA's certificate is ca.pem in the gateway's data folder.</p>
-      </div>
-      <div className="enroll-how" style={{ marginTop: 12 }}>
-        <div>
-          <p className="muted">The secret</p>
-          <Command text={secret} what="the secret" />
-        </div>
-        <div>
-          <p className="muted">For the AWS CLI, as the profile muster</p>
-          <Command text={configure} />
-        </div>
-        <div>
-          <p className="muted">Try it</p>
-          <Command text={trial} />
-        </div>
-      </div>
-    </section>
+    <ShownOnce
+      name={id}
+      note="This is the only time the secret is shown. The CA's certificate is ca.pem in the gateway's data folder."
+      commands={[
+        { label: 'The secret', text: secret, what: 'the secret' },
+        { label: 'For the AWS CLI, as the profile muster', text: configure },
+        { label: 'Try it', text: trial },
+      ]}
+    />
   );
 }
 
@@ -140,11 +113,7 @@ function KeyTable({ keys }: { keys: AccessKey[] }) {
                   >
                     {key.active ? 'Deactivate' : 'Activate'}
                   </button>
-                  <Tooltip label="Remove">
-                    <ActionIcon size={26} aria-label={`Remove ${key.id}`} onClick={() => setLeaving(key)}>
-                      <IconTrash size={16} stroke={1.5} />
-                    </ActionIcon>
-                  </Tooltip>
+                  <Trash what={`Remove ${key.id}`} onClick={() => setLeaving(key)} />
                 </td>
               </tr>
             ))}

@@ -1,11 +1,12 @@
 // The allow-list: which keys may enroll, as which thing.
-import { ActionIcon, Button, TextInput, Tooltip } from '@mantine/core';
+import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
-import { IconTrash, IconUpload } from '@tabler/icons-react';
+import { IconUpload } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link } from 'wouter';
 import { type AllowEntry, mayManageKeys } from '../api/contract';
 import * as gateway from '../api/gateway';
+import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { Command, CopyButton } from '../parts/copy';
 import { StatusText } from '../parts/glyph';
@@ -14,6 +15,7 @@ import { Problem } from '../parts/problem';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
 import { toastDone, toastError } from '../parts/toast';
+import { Trash } from '../parts/trash';
 import { useMe } from '../shell/session';
 import { addresses } from '../text/addresses';
 import { allowLines, cleanHash, isHash } from '../text/allowlist';
@@ -265,17 +267,11 @@ function Add() {
 }
 
 function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: boolean }) {
-  const client = useQueryClient();
+  const { attempt } = useAttempt(['allow']);
   const [leaving, setLeaving] = useState<AllowEntry>();
-  const remove = async (entry: AllowEntry) => {
+  const remove = (entry: AllowEntry) => {
     setLeaving(undefined);
-    try {
-      await gateway.disallow(entry.spkiSha256);
-      toastDone(`The key of ${entry.thingName} is no longer allowed.`);
-      await client.invalidateQueries({ queryKey: ['allow'] });
-    } catch (cause) {
-      toastError(cause);
-    }
+    void attempt(() => gateway.disallow(entry.spkiSha256), `The key of ${entry.thingName} is no longer allowed.`);
   };
   return (
     <>
@@ -316,13 +312,7 @@ function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: bo
                 <Ago ms={entry.addedMs} />
               </td>
               <td className="right">
-                {mayWrite && (
-                  <Tooltip label="Remove from the list">
-                    <ActionIcon size={26} aria-label={`Remove the key of ${entry.thingName}`} onClick={() => setLeaving(entry)}>
-                      <IconTrash size={16} stroke={1.5} />
-                    </ActionIcon>
-                  </Tooltip>
-                )}
+                {mayWrite && <Trash label="Remove from the list" what={`Remove the key of ${entry.thingName}`} onClick={() => setLeaving(entry)} />}
               </td>
             </tr>
           ))}
@@ -333,7 +323,7 @@ function AllowTable({ entries, mayWrite }: { entries: AllowEntry[]; mayWrite: bo
         title="Remove this key?"
         action="Remove"
         onCancel={() => setLeaving(undefined)}
-        onConfirm={() => leaving && void remove(leaving)}
+        onConfirm={() => leaving && remove(leaving)}
       >
         <p>
           {leaving && leaving.usedMs > 0 ? (

@@ -1,7 +1,6 @@
 // Explore: a PromQL expression over time as a chart, or at one time as a table. All of it is in the URL.
-import { ActionIcon, Button, SegmentedControl, Tooltip } from '@mantine/core';
+import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { IconChartLine, IconTable, IconZoomReset } from '@tabler/icons-react';
 import { useState } from 'react';
 import { useSearchParams } from 'wouter';
 import { serverNow } from '../api/client';
@@ -12,11 +11,12 @@ import { Placeholder } from '../parts/late';
 import { LazyChart } from '../parts/lazychart';
 import { Problem } from '../parts/problem';
 import { QueryProblem } from '../parts/queryproblem';
+import { RangeControls } from '../parts/rangecontrols';
 import { useTitle } from '../parts/title';
 import { count, measured, moment, plural, span as spanText } from '../text/format';
 import { differing, mistakeIn, ofMetric, seriesName } from '../text/promql';
 import { onRaster } from '../text/series';
-import { type ExploreView, exploreLink, type LongRange, longRanges, longRangeSeconds, raster, readExplore, writeExplore } from '../text/urlstate';
+import { type ExploreView, exploreLink, longRanges, longRangeSeconds, raster, readExplore, writeExplore } from '../text/urlstate';
 import { PromqlField } from './promqlfield';
 import './explore.css';
 
@@ -68,24 +68,14 @@ export default function Explore() {
       <header className="page-head explore-head">
         <h1>Explore</h1>
         <span className="spread" />
-        {zoom && (
-          <Tooltip label={`Back to the last ${spanText(longRangeSeconds[range])}`}>
-            <ActionIcon aria-label="Back to the whole range" onClick={() => change({ zoom: undefined })}>
-              <IconZoomReset size={16} stroke={1.5} />
-            </ActionIcon>
-          </Tooltip>
-        )}
-        <SegmentedControl
-          aria-label="Range"
-          value={zoom ? '' : range}
-          onChange={(value) => change({ range: value as LongRange, zoom: undefined })}
-          data={[...longRanges]}
+        <RangeControls
+          ranges={longRanges}
+          range={range}
+          zoomed={zoom !== undefined}
+          back={`Back to the last ${spanText(longRangeSeconds[range])}`}
+          asTable={asTable}
+          change={change}
         />
-        <Tooltip label={asTable ? 'Show as chart' : 'Show as table'}>
-          <ActionIcon aria-label={asTable ? 'Show as chart' : 'Show as table'} onClick={() => change({ asTable: !asTable })}>
-            {asTable ? <IconChartLine size={16} stroke={1.5} /> : <IconTable size={16} stroke={1.5} />}
-          </ActionIcon>
-        </Tooltip>
         {/* With the times as they are now, so that whoever follows it sees the same. */}
         <CopyButton text={`${location.origin}${exploreLink({ ...view, zoom: (asTable ? undefined : drawn.data?.span) ?? span() })}`} what="a link to exactly this" />
       </header>

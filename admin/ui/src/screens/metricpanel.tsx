@@ -1,19 +1,18 @@
-import { ActionIcon, SegmentedControl, Tooltip } from '@mantine/core';
 import { useViewportSize } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from 'wouter';
-import { IconChartLine, IconTable, IconZoomReset } from '@tabler/icons-react';
 import { serverNow } from '../api/client';
 import type { TwinField } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { CopyButton } from '../parts/copy';
 import { LazyChart } from '../parts/lazychart';
 import { Problem } from '../parts/problem';
+import { RangeControls } from '../parts/rangecontrols';
 import { Moment } from '../parts/time';
 import { count, decimalsOf, fixed, measured, moment, plural, span as spanText, unitOf } from '../text/format';
 import { ofThing } from '../text/promql';
 import { asRecorded, onRaster } from '../text/series';
-import { type DeviceView, exploreLink, type Range, raster, rangeSeconds, ranges } from '../text/urlstate';
+import { type DeviceView, exploreLink, raster, rangeSeconds, ranges } from '../text/urlstate';
 
 interface MetricPanelProps {
   thing: string;
@@ -68,25 +67,9 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
         </h2>
         <Summary values={values} format={format} />
         <span className="spread" />
-        {zoom && (
-          <Tooltip label="Back to the whole range">
-            <ActionIcon aria-label="Back to the whole range" onClick={() => change({ zoom: undefined })}>
-              <IconZoomReset size={16} stroke={1.5} />
-            </ActionIcon>
-          </Tooltip>
-        )}
-        <SegmentedControl
-          aria-label="Range"
-          value={zoom ? '' : range}
-          onChange={(value) => change({ range: value as Range, zoom: undefined })}
-          data={[...ranges]}
-        />
-        <CopyButton text={query} what="as PromQL" />
-        <Tooltip label={view.asTable ? 'Show as chart' : 'Show as table'}>
-          <ActionIcon aria-label={view.asTable ? 'Show as chart' : 'Show as table'} onClick={() => change({ asTable: !view.asTable })}>
-            {view.asTable ? <IconChartLine size={16} stroke={1.5} /> : <IconTable size={16} stroke={1.5} />}
-          </ActionIcon>
-        </Tooltip>
+        <RangeControls ranges={ranges} range={range} zoomed={zoom !== undefined} back="Back to the whole range" asTable={view.asTable} change={change}>
+          <CopyButton text={query} what="as PromQL" />
+        </RangeControls>
       </div>
       {data.error && !data.data ? (
         <Problem error={data.error} retry={() => data.refetch()} />

@@ -1,7 +1,6 @@
 // What devices may do: the list of policies, one policy with its versions and targets, and the simulator that says who may do what.
-import { ActionIcon, Button, NativeSelect, Textarea, TextInput, Tooltip } from '@mantine/core';
+import { Button, NativeSelect, Textarea, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { IconTrash } from '@tabler/icons-react';
 import { useEffect, useState } from 'react';
 import { Link, useLocation } from 'wouter';
 import * as api from '../api/policies';
@@ -9,10 +8,12 @@ import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
+import { ListSection } from '../parts/listsection';
 import { MakeForm } from '../parts/makeform';
 import { Problem } from '../parts/problem';
 import { Moment } from '../parts/time';
 import { useTitle } from '../parts/title';
+import { Trash } from '../parts/trash';
 import { count } from '../text/format';
 import { policyProblem, startingPolicy, targetName } from '../text/policy';
 import { Simulator } from './simulator';
@@ -37,20 +38,10 @@ export function Policies() {
         <p className="muted">What devices may do over MQTT. Without one, a thing may use its own topics and nothing else.</p>
       </header>
       <MakeForm title="Make a policy" placeholder="street-lights" make={make} />
-      <section className="section" aria-labelledby="all">
-        <div className="section-head">
-          <h2 id="all">Policies</h2>
-          {list.data && <span className="muted">{count(list.data.length)}</span>}
-        </div>
-        {list.error ? (
-          <Problem error={list.error} retry={() => list.refetch()} />
-        ) : !list.data ? (
-          <Placeholder rows={4} />
-        ) : list.data.length === 0 ? (
-          <p className="muted">There is none yet: every device has the least that it needs.</p>
-        ) : (
+      <ListSection id="all" title="Policies" list={list} none="There is none yet: every device has the least that it needs.">
+        {(policies) => (
           <ul className="names">
-            {list.data.map(({ policyName }) => (
+            {policies.map(({ policyName }) => (
               <li key={policyName}>
                 <Link href={`/policies/${encodeURIComponent(policyName)}`} className="mono">
                   {policyName}
@@ -59,7 +50,7 @@ export function Policies() {
             ))}
           </ul>
         )}
-      </section>
+      </ListSection>
     </div>
   );
 }
@@ -208,15 +199,10 @@ function Versions({ name, versions }: { name: string; versions: api.PolicyVersio
                     >
                       Put in force
                     </button>
-                    <Tooltip label="Remove">
-                      <ActionIcon
-                        size={26}
-                        aria-label={`Remove version ${versionId}`}
-                        onClick={() => void attempt(() => api.removeVersion(name, versionId), `Version ${versionId} is removed.`)}
-                      >
-                        <IconTrash size={16} stroke={1.5} />
-                      </ActionIcon>
-                    </Tooltip>
+                    <Trash
+                      what={`Remove version ${versionId}`}
+                      onClick={() => void attempt(() => api.removeVersion(name, versionId), `Version ${versionId} is removed.`)}
+                    />
                   </>
                 )}
               </td>
@@ -253,11 +239,7 @@ function Targets({ name, arn }: { name: string; arn: string }) {
           {list.data.map((target) => (
             <li key={target}>
               <TargetLink arn={target} />
-              <Tooltip label="Detach">
-                <ActionIcon size={26} aria-label={`Detach from ${targetName(target).name}`} onClick={() => void change(() => api.detach(name, target))}>
-                  <IconTrash size={16} stroke={1.5} />
-                </ActionIcon>
-              </Tooltip>
+              <Trash label="Detach" what={`Detach from ${targetName(target).name}`} onClick={() => void change(() => api.detach(name, target))} />
             </li>
           ))}
           {list.data.length === 0 && <li className="muted">Nobody has it yet.</li>}

@@ -2,6 +2,7 @@
 import { Textarea } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState } from 'react';
+import { flushSync } from 'react-dom';
 import * as prometheus from '../api/prometheus';
 import { Suggestions } from '../parts/suggestions';
 import { functions, matchOf, offers, ofMetric, type Place, placeAt, quoted } from '../text/promql';
@@ -70,11 +71,14 @@ export function PromqlField({ value, onRun }: { value: string; onRun: (text: str
     const item = items[index];
     if (!item || !place) return;
     const before = text.slice(0, place.from) + item.insert;
-    setText(before + text.slice(place.to));
-    setCaret(before.length);
-    setActive(-1);
+    // At once: a caret that is placed in a later frame would split what is typed until then.
+    flushSync(() => {
+      setText(before + text.slice(place.to));
+      setCaret(before.length);
+      setActive(-1);
+    });
     field.current?.focus();
-    requestAnimationFrame(() => field.current?.setSelectionRange(before.length, before.length));
+    field.current?.setSelectionRange(before.length, before.length);
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.key === 'Escape' && shown) {

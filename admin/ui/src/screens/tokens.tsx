@@ -1,19 +1,18 @@
 // Bearer tokens for programs: Grafana, scripts, the muster CLI.
-import { ActionIcon, NativeSelect, Tooltip } from '@mantine/core';
+import { NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { IconTrash } from '@tabler/icons-react';
 import { useState } from 'react';
 import { type Role, roles, type Token } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
-import { Command } from '../parts/copy';
 import { StatusText } from '../parts/glyph';
-import { Placeholder } from '../parts/late';
+import { ListSection } from '../parts/listsection';
 import { MakeForm } from '../parts/makeform';
-import { Problem } from '../parts/problem';
+import { ShownOnce } from '../parts/shownonce';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
+import { Trash } from '../parts/trash';
 import { useNow } from '../live/clock';
 import { addresses } from '../text/addresses';
 import { count, daysUntil } from '../text/format';
@@ -38,21 +37,9 @@ export function Tokens() {
       </header>
       <Create onMade={setFresh} />
       {fresh && <Fresh {...fresh} />}
-      <section className="section" aria-labelledby="tokens">
-        <div className="section-head">
-          <h2 id="tokens">Tokens</h2>
-          {list.data && <span className="muted">{count(list.data.length)}</span>}
-        </div>
-        {list.error ? (
-          <Problem error={list.error} retry={() => list.refetch()} />
-        ) : !list.data ? (
-          <Placeholder rows={4} />
-        ) : list.data.length === 0 ? (
-          <p className="muted">There is none yet.</p>
-        ) : (
-          <TokenTable tokens={list.data} />
-        )}
-      </section>
+      <ListSection id="tokens" title="Tokens" list={list} none="There is none yet.">
+        {(tokens) => <TokenTable tokens={tokens} />}
+      </ListSection>
     </div>
   );
 }
@@ -75,24 +62,14 @@ function Create({ onMade }: { onMade: (fresh: { name: string; token: string }) =
 function Fresh({ name, token }: { name: string; token: string }) {
   const { origin } = addresses(location);
   return (
-    <section className="section" aria-labelledby="fresh">
-      <div className="section-head">
-        <h2 id="fresh">Copy it now: {name}</h2>
-      </div>
-      <div className="note" role="status">
-        <p>This is the only time the token is shown; the gateway keeps its hash.</p>
-      </div>
-      <div className="enroll-how" style={{ marginTop: 12 }}>
-        <div>
-          <p className="muted">The token</p>
-          <Command text={token} what="the token" />
-        </div>
-        <div>
-          <p className="muted">Try it</p>
-          <Command text={`curl --cacert ca.pem -H "Authorization: Bearer ${token}" '${origin}/prometheus/api/v1/query?query=count(up_s)'`} />
-        </div>
-      </div>
-    </section>
+    <ShownOnce
+      name={name}
+      note="This is the only time the token is shown; the gateway keeps its hash."
+      commands={[
+        { label: 'The token', text: token, what: 'the token' },
+        { label: 'Try it', text: `curl --cacert ca.pem -H "Authorization: Bearer ${token}" '${origin}/prometheus/api/v1/query?query=count(up_s)'` },
+      ]}
+    />
   );
 }
 
@@ -140,11 +117,7 @@ function TokenTable({ tokens }: { tokens: Token[] }) {
                 )}
               </td>
               <td className="right">
-                <Tooltip label="Remove">
-                  <ActionIcon size={26} aria-label={`Remove the token ${token.name}`} onClick={() => setLeaving(token)}>
-                    <IconTrash size={16} stroke={1.5} />
-                  </ActionIcon>
-                </Tooltip>
+                <Trash what={`Remove the token ${token.name}`} onClick={() => setLeaving(token)} />
               </td>
             </tr>
           ))}

@@ -1,7 +1,7 @@
 // People who may sign in: their roles, who is out for a while, new passwords.
 import { ActionIcon, Button, Modal, NativeSelect, Tooltip } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { IconKey, IconTrash, IconUserCheck, IconUserOff } from '@tabler/icons-react';
+import { IconKey, IconUserCheck, IconUserOff } from '@tabler/icons-react';
 import { useState } from 'react';
 import { Link } from 'wouter';
 import { type Role, roles, type User } from '../api/contract';
@@ -9,14 +9,13 @@ import * as gateway from '../api/gateway';
 import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
 import { StatusText } from '../parts/glyph';
-import { Placeholder } from '../parts/late';
+import { ListSection } from '../parts/listsection';
 import { MakeForm } from '../parts/makeform';
 import { NewPassword } from '../parts/newpassword';
-import { Problem } from '../parts/problem';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
+import { Trash } from '../parts/trash';
 import { useMe } from '../shell/session';
-import { count } from '../text/format';
 import { isGoodPassword } from '../text/password';
 import './users.css';
 
@@ -32,13 +31,9 @@ export function Users() {
         </p>
       </header>
       <Make />
-      <section className="section" aria-labelledby="users">
-        <div className="section-head">
-          <h2 id="users">Users</h2>
-          {list.data && <span className="muted">{count(list.data.length)}</span>}
-        </div>
-        {list.error ? <Problem error={list.error} retry={() => list.refetch()} /> : !list.data ? <Placeholder rows={4} /> : <UserTable users={list.data} />}
-      </section>
+      <ListSection id="users" title="Users" list={list} none="There is none yet.">
+        {(users) => <UserTable users={users} />}
+      </ListSection>
     </div>
   );
 }
@@ -187,11 +182,7 @@ function UserTable({ users }: { users: User[] }) {
                           {user.disabled ? <IconUserCheck size={16} stroke={1.5} /> : <IconUserOff size={16} stroke={1.5} />}
                         </ActionIcon>
                       </Tooltip>
-                      <Tooltip label="Remove">
-                        <ActionIcon size={26} aria-label={`Remove ${user.username}`} onClick={() => setLeaving(user)}>
-                          <IconTrash size={16} stroke={1.5} />
-                        </ActionIcon>
-                      </Tooltip>
+                      <Trash what={`Remove ${user.username}`} onClick={() => setLeaving(user)} />
                     </>
                   )}
                 </td>

@@ -2,6 +2,7 @@
 import { IconSearch } from '@tabler/icons-react';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState } from 'react';
+import { flushSync } from 'react-dom';
 import { useLocation, useSearchParams } from 'wouter';
 import * as gateway from '../api/gateway';
 import { Suggestions } from '../parts/suggestions';
@@ -74,9 +75,10 @@ export function QueryBar() {
     // An answer for what was there before is for other places.
     if (!item || completion.isPlaceholderData) return;
     const next = replaceChars(text, completion.data!.from, completion.data!.to, item.kind === 'value' || item.kind === 'group' ? `${item.text} ` : item.text);
-    write(next.text, next.caret);
+    // At once: a caret that is placed in a later frame would split what is typed until then.
+    flushSync(() => write(next.text, next.caret));
     input.current?.focus();
-    requestAnimationFrame(() => input.current?.setSelectionRange(next.caret, next.caret));
+    input.current?.setSelectionRange(next.caret, next.caret);
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.key === 'Escape') {
