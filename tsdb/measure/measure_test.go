@@ -289,7 +289,7 @@ func TestCommand(t *testing.T) {
 			withPeer++
 		}
 	}
-	if got.Peer != "VictoriaMetrics" || len(got.Figures) != 21 || withPeer != 12 || withRatio != 3 || len(peer.queries) != 5*20 {
+	if got.Peer != "VictoriaMetrics" || len(got.Figures) != 21 || withPeer != 12 || withRatio != 3 || len(peer.queries) != 5*asked {
 		t.Fatalf("peer %q, %d figures, %d of them beside the peer's, %d queries", got.Peer, len(got.Figures), withPeer, len(peer.queries))
 	}
 	var text strings.Builder

@@ -212,10 +212,9 @@ func (a *API) Serve(ctx context.Context, method, path string, form url.Values) (
 			return a.refuse(err)
 		}
 		defer a.gate.leave()
-		var end context.CancelCauseFunc
-		ctx, end = context.WithCancelCause(ctx)
-		defer end(nil)
-		defer watch(end, a.opts.MaxMemoryBytes)()
+		var stop func()
+		ctx, stop = watch(ctx, a.opts.MaxMemoryBytes)
+		defer stop()
 	}
 	body := append(make([]byte, 0, 512), `{"status":"success","data":`...)
 	body, notes, err := r.serve(ctx, form, body)
@@ -235,9 +234,8 @@ func (a *API) Query(ctx context.Context, query string, at time.Time) (parser.Val
 		return nil, err
 	}
 	defer a.gate.leave()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer watch(end, a.opts.MaxMemoryBytes)()
+	ctx, stop := watch(ctx, a.opts.MaxMemoryBytes)
+	defer stop()
 	data := &scope{queryable: a.queryable}
 	q, err := a.engine.NewInstantQuery(ctx, data, nil, query, at)
 	if err != nil {

@@ -53,9 +53,8 @@ func (a *API) RemoteRead(ctx context.Context, body []byte) (run func(ctx context
 		return nil, a.refuse(err), ""
 	}
 	defer a.gate.leave()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer watch(end, a.opts.MaxMemoryBytes)()
+	ctx, stop := watch(ctx, a.opts.MaxMemoryBytes)
+	defer stop()
 	found := make([]*seriesSet, len(queries))
 	for i, rq := range queries {
 		found[i] = a.queryable.querier(rq.startMs, rq.endMs).selectSeries(ctx, true, nil, rq.matchers...)

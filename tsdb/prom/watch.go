@@ -12,35 +12,36 @@ import (
 // watchEvery is how often a running query's memory is looked at. A core can fill some 100 MB in that time.
 const watchEvery = 20 * time.Millisecond
 
-// watch cancels a query with a limitError once the live heap of the process has grown by more than maxBytes since the
-// query began. The engine counts samples, not what it sets aside for them: count_values makes room for every step of
-// the query in each of the series that it makes, 80 KB for a single sample. The caller must call stop, which waits for the
-// watcher's goroutine to end.
+// watch returns a context for a query, which ends with a limitError once the live heap of the process has grown by more than
+// maxBytes since. The engine counts samples, not what it sets aside for them: count_values makes room for every step of
+// the query in each of the series that it makes, 80 KB for a single sample. The caller must call stop; nothing looks after it.
 //
 // What counts is what the last garbage collection left, so garbage is not held against a query; what other queries
-// and the rest of the process take meanwhile is. It is a last resort.
-func watch(cancel context.CancelCauseFunc, maxBytes int) (stop func()) {
+// and the rest of the process take meanwhile is. It is a last resort. A query that is shorter than watchEvery costs a timer
+// and no goroutine.
+func watch(ctx context.Context, maxBytes int) (watched context.Context, stop func()) {
+	watched, cancel := context.WithCancelCause(ctx)
 	first := liveHeap()
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(watchEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if live := liveHeap(); live > first+uint64(maxBytes) {
-				cancel(&limitError{fmt.Sprintf("the query takes more than %d MiB of memory (query.max-memory); select fewer series or steps", maxBytes>>20)})
-				return
-			}
+	var mu sync.Mutex // held while timer is set, and while the heap is looked at
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(watchEvery, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case watched.Err() != nil:
+		case liveHeap() > first+uint64(maxBytes):
+			cancel(&limitError{fmt.Sprintf("the query takes more than %d MiB of memory (query.max-memory); select fewer series or steps", maxBytes>>20)})
+		default:
+			timer.Reset(watchEvery)
 		}
 	})
-	return func() {
-		close(done)
-		wg.Wait()
+	return watched, func() {
+		cancel(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		timer.Stop()
 	}
 }
 
