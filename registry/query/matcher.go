@@ -54,7 +54,7 @@ type part struct {
 	match   *index.Match // of inField and inAny
 	begin   *index.Match // of typed: the beginning of a word
 	inside  *index.Match // of typed: anywhere
-	lo, hi  Bound        // of relative and number
+	lo, hi  limit        // of relative and number
 	column  Column       // of number
 	compare []comparison // of number, nil: lo and hi have a time
 }
@@ -128,7 +128,7 @@ func (m *Matcher) compileTerm(q *Query, t *Term) part {
 	}
 	p := part{kind: inField, field: FieldName(t.Field), match: q.match[t]}
 	if p.match == nil {
-		p.kind, p.lo, p.hi = relative, t.Lo, t.Hi
+		p.kind, p.lo, p.hi = relative, newLimit(t.Lo, math.Inf(-1)), newLimit(t.Hi, math.Inf(1))
 		m.needs.Timed = true
 	}
 	m.needs.Fields = append(m.needs.Fields, p.field)
@@ -143,7 +143,7 @@ func (m *Matcher) compileTerm(q *Query, t *Term) part {
 }
 
 func (m *Matcher) compileNumber(t *Term, c Column) part {
-	p := part{kind: number, column: c, lo: t.Lo, hi: t.Hi}
+	p := part{kind: number, column: c, lo: newLimit(t.Lo, math.Inf(-1)), hi: newLimit(t.Hi, math.Inf(1))}
 	need := Threshold{Column: c}
 	if t.Kind == Range && (isTime(t.Lo) || isTime(t.Hi)) {
 		need.Any, m.needs.Timed = true, true
@@ -246,19 +246,45 @@ func anyOf(values []index.Value, m *index.Match) bool {
 	return false
 }
 
+// limit is a Bound that was read once.
+type limit struct {
+	num     float64 // unless moves
+	afterMs int64   // how far it is from now
+	moves   bool
+	open    bool
+}
+
+// newLimit reads a bound; none is what it is if there is none.
+func newLimit(b Bound, none float64) limit {
+	offset, moves := parseTime(b.Text)
+	return limit{num: b.number(0, none), afterMs: offset.Milliseconds(), moves: moves && !b.Quoted, open: b.Open}
+}
+
+// at is where a limit is at a time.
+func (l *limit) at(nowMs int64) float64 {
+	if l.moves {
+		return float64(nowMs + l.afterMs)
+	}
+	return l.num
+}
+
 // within says whether a number is in a range from or to a time, and notes when that may change.
 func (e *evaluation) within(value float64, p *part) bool {
-	lo, hi := p.lo.number(e.nowMs, math.Inf(-1)), p.hi.number(e.nowMs, math.Inf(1))
-	for _, b := range []Bound{p.lo, p.hi} {
-		if offset, ok := parseTime(b.Text); ok && !b.Quoted && math.Abs(value) < 1<<53 {
-			// The bound reaches the value at this time, and passes it a millisecond later.
-			reached := int64(math.Floor(value)) - offset.Milliseconds()
-			for _, ms := range []int64{reached, reached + 1} {
-				if ms > e.nowMs {
-					e.untilMs = min(e.untilMs, ms)
-				}
-			}
+	e.noteReached(value, &p.lo)
+	e.noteReached(value, &p.hi)
+	lo, hi := p.lo.at(e.nowMs), p.hi.at(e.nowMs)
+	return (value > lo || value == lo && !p.lo.open) && (value < hi || value == hi && !p.hi.open)
+}
+
+// noteReached notes when a limit that moves reaches a value, and when it passes it, a millisecond later.
+func (e *evaluation) noteReached(value float64, l *limit) {
+	if !l.moves || !(math.Abs(value) < 1<<53) { // NaN, too, is never reached
+		return
+	}
+	reached := int64(math.Floor(value)) - l.afterMs
+	for _, ms := range [...]int64{reached, reached + 1} {
+		if ms > e.nowMs {
+			e.untilMs = min(e.untilMs, ms)
 		}
 	}
-	return (value > lo || value == lo && !p.lo.Open) && (value < hi || value == hi && !p.hi.Open)
 }

@@ -37,10 +37,14 @@ func (e *Engine) Apply(id uint32, c Change, nowMs int64) {
 	for _, name := range c.Groups {
 		e.ask(e.whoName(index.Fold(name)))
 	}
-	for _, column := range c.Columns {
-		e.ask(e.byColumn[column])
+	d := e.read(id)
+	if d == nil {
+		return
 	}
-	e.settle(id, c.Cause, nowMs)
+	for _, column := range c.Columns {
+		e.askMoved(column, d)
+	}
+	e.settle(d, c.Cause, nowMs)
 }
 
 func (e *Engine) ask(rules []*rule) {
@@ -64,16 +68,13 @@ func (e *Engine) whoName(folded string) []*rule {
 	return list
 }
 
-// settle holds a thing against the rules in asked, in order: what enters or leaves a group may ask more of them, which come later.
-func (e *Engine) settle(id uint32, cause string, nowMs int64) {
+// settle holds a thing, if it is not gone, against the rules in asked, in order: what enters or leaves a group may ask more of them, which come later.
+func (e *Engine) settle(d *reading, cause string, nowMs int64) {
 	at, any := e.asked.NextSet(0)
-	if !any {
+	if !any || d == nil {
 		return
 	}
-	d := e.fleet.Document(id)
-	if d == nil {
-		return
-	}
+	id := d.id
 	clear(e.because)
 	for ; any; at, any = e.asked.NextSet(at + 1) {
 		r := e.order[at]
@@ -84,7 +85,7 @@ func (e *Engine) settle(id uint32, cause string, nowMs int64) {
 		if !e.weigh(r, id, d, why, nowMs) {
 			continue
 		}
-		d = e.fleet.Document(id)
+		d.Document = e.fleet.Document(id)
 		why = "left " + r.Name
 		if e.fleet.Has(r.Group, id) {
 			why = "entered " + r.Name
@@ -216,6 +217,6 @@ func (e *Engine) List(group uint32, things *bitset.BitSet, cause string, nowMs i
 	for id := range changed.EachSet() {
 		e.asked.ClearAll()
 		e.asked.Set(uint(r.rank))
-		e.settle(uint32(id), cause, nowMs)
+		e.settle(e.read(uint32(id)), cause, nowMs)
 	}
 }

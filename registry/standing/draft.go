@@ -90,6 +90,11 @@ func (e *Engine) Begin(d *Draft, live *bitset.BitSet, cause string, nowMs int64)
 		r.listed = *d.members.Clone()
 	}
 	r.begun, r.missed = true, bitset.BitSet{}
+	for _, m := range r.matchers() {
+		for _, need := range m.Needs().Columns {
+			e.byColumn[need.Column].forget()
+		}
+	}
 	r.ifSeen, r.plans, r.sinceMs = d.ifSeen, d.plans, d.sinceMs
 	e.takeTurn(r)
 	changed := e.fleet.SetAll(r.Group, &d.members, cause)
@@ -97,7 +102,7 @@ func (e *Engine) Begin(d *Draft, live *bitset.BitSet, cause string, nowMs int64)
 		for id := range changed.EachSet() {
 			e.asked.ClearAll()
 			e.ask(named)
-			e.settle(uint32(id), cause, nowMs)
+			e.settle(e.read(uint32(id)), cause, nowMs)
 		}
 	} else if len(named) > 0 {
 		for _, r := range named {

@@ -104,7 +104,7 @@ func (e *Engine) Due(nowMs int64, most int) (more bool) {
 		id := r.plans.take()
 		e.asked.ClearAll()
 		e.asked.Set(uint(r.rank))
-		e.settle(id, "time passed", nowMs)
+		e.settle(e.read(id), "time passed", nowMs)
 	}
 	return e.Next() <= nowMs
 }

@@ -65,13 +65,14 @@ type Engine struct {
 	order  []*rule // those that are named before those that name them
 
 	byField  map[string][]*rule
-	byColumn map[query.Column][]*rule
+	byColumn map[query.Column]*column
 	byGroup  map[string][]*rule // who names a group, by its folded name; filled when it is asked for
 	bare     []*rule
 	naming   []*rule // all who name groups
 
 	due     schedule
-	asked   bitset.BitSet    // ranks of the rules that the thing at hand is to be held against
+	reading reading          // of the thing at hand
+	asked   bitset.BitSet    // ranks of the rules that it is to be held against
 	because map[*rule]string // why, of those that follow from another rule
 }
 
@@ -193,7 +194,7 @@ func (e *Engine) drop(group uint32) bool {
 // reindex makes everything that follows from the rules.
 func (e *Engine) reindex() {
 	e.order = e.order[:0]
-	e.byField, e.byColumn, e.byGroup = map[string][]*rule{}, map[query.Column][]*rule{}, map[string][]*rule{}
+	e.byField, e.byColumn, e.byGroup = map[string][]*rule{}, map[query.Column]*column{}, map[string][]*rule{}
 	e.bare, e.naming = nil, nil
 	placed := map[*rule]bool{}
 	var place func(r *rule)
@@ -224,7 +225,11 @@ func (e *Engine) reindex() {
 				r.seen = r.seen || field == SeenField
 			}
 			for _, c := range n.Columns {
-				e.byColumn[c.Column] = appendOnce(e.byColumn[c.Column], r)
+				if e.byColumn[c.Column] == nil {
+					e.byColumn[c.Column] = &column{}
+				}
+				of := e.byColumn[c.Column]
+				of.rules = appendOnce(of.rules, r)
 			}
 			bare, names = bare || n.Bare, names || len(n.Groups) > 0
 		}
