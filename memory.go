@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"os"
+	"path"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,19 +32,39 @@ func collectAt(percent int) (end func()) {
 	return func() { debug.SetGCPercent(before) }
 }
 
-// machineMemory returns the bytes that this process may use: the limit of its cgroup, or the machine's memory.
+// machineMemory returns the bytes that this process may use: the smallest limit of its control groups, or the machine's memory.
 func machineMemory() int64 {
 	limit := int64(fallbackMemoryBytes)
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		limit = memTotal(text, limit)
 	}
-	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} { // v2, v1
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
+	own, _ := os.ReadFile("/proc/self/cgroup") // without it the root's limits count
+	return groupLimit("/sys/fs/cgroup", string(own), limit)
+}
+
+// groupLimit returns the smallest of limit and the memory limits, in bytes, of the control groups that own names as /proc/self/cgroup
+// does (cgroups(7)), and of the groups above them: MemoryMax= of a systemd service is one of its own group. root is where control groups
+// are mounted: version 2 itself, or a folder per controller of version 1. In a container the root is often the group itself, and
+// the path that own tells is not there.
+func groupLimit(root, own string, limit int64) int64 {
+	for line := range strings.Lines(own + "0::/\n1:memory:/\n") {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		folder, file := root, "memory.max" // version 2 names no controllers
+		if controllers != "" {
+			if !slices.Contains(strings.Split(controllers, ","), "memory") {
+				continue
+			}
+			folder, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
 		}
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && n > 0 {
-			limit = min(limit, n)
+		for group = path.Clean("/" + group); ; group = path.Dir(group) {
+			text, err := os.ReadFile(filepath.Join(folder, group, file))
+			if n, parseErr := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && parseErr == nil && n > 0 {
+				limit = min(limit, n) // not "max"
+			}
+			if group == "/" {
+				break
+			}
 		}
 	}
 	return limit

@@ -119,6 +119,43 @@ func TestMachineMemory(t *testing.T) {
 	}
 }
 
+func TestGroupLimit(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"memory.max":                                      "max",
+		"system.slice/memory.max":                         "600000000",
+		"system.slice/muster.service/memory.max":          "400000000",
+		"memory/memory.limit_in_bytes":                    "9223372036854771712",
+		"memory/docker/memory.limit_in_bytes":             "300000000",
+		"memory/docker/box/memory.limit_in_bytes":         "350000000",
+		"memory/elsewhere/memory.limit_in_bytes":          "1000",
+		"cpu/elsewhere/memory.limit_in_bytes":             "1000",
+		"system.slice/other.service/memory.max":           "1000",
+		"system.slice/muster.service/below/it/memory.max": "1000",
+	} {
+		file := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text+"\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for own, want := range map[string]int64{
+		"0::/system.slice/muster.service\n": 400_000_000,
+		"0::/system.slice\n":                600_000_000,
+		"0::/\n":                            8e9,
+		"":                                  8e9,
+		"9:cpu:/elsewhere\n4:hugetlb,memory:/docker/box\n0::/\n":   300_000_000,
+		"4:memory:/docker/gone\n":                                  300_000_000,
+		"4:memory:/../../x\n0::/../system.slice\nno line of it\n:": 600_000_000,
+	} {
+		if got := groupLimit(root, own, 8e9); got != want {
+			t.Errorf("groupLimit of %q = %d, want %d", own, got, want)
+		}
+	}
+	if got := groupLimit(filepath.Join(root, "none"), "0::/a\n", 7); got != 7 {
+		t.Errorf("groupLimit without control groups = %d", got)
+	}
+}
+
 func TestPeriodAndByteSize(t *testing.T) {
 	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "30d": 720 * time.Hour, "1y": 8760 * time.Hour, "0d": 0} {
 		var p period
