@@ -181,6 +181,9 @@ func (a *Authority) register(ctx context.Context, row Certificate, active bool) 
 		return Certificate{}, err
 	}
 	a.special.set(row.ID, !active, row.Origin)
+	if !active {
+		a.revoked.hold(row)
+	}
 	a.opts.Metrics.GetOrCreateCounter(`muster_pki_issued_total{kind="` + string(row.Origin) + `"}`).Inc()
 	return row, a.changed(ctx, row)
 }
@@ -215,6 +218,7 @@ func (a *Authority) SetStatus(ctx context.Context, id string, to Status) error {
 	}
 	a.special.set(id, to != Active, cert.Origin)
 	cert.Status, cert.ChangedMs = to, a.time.now().UnixMilli()
+	a.revoked.hold(cert)
 	a.log.Info("certificate changed", "id", id, "status", string(to))
 	return a.changed(ctx, cert)
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +194,55 @@ func TestStates(t *testing.T) {
 		}
 		wantError(t, g.Allow(t.Context(), []pki.Allowed{{Key: d.hash(), ThingName: "lamp-1"}}), http.StatusForbidden, "was revoked")
 		g.reopen()
+	}
+}
+
+// TestHeld: a certificate that is inactive is on hold on the CRL, for those who only know our CA, until it is active again or
+// has gone; over a restart as well.
+func TestHeld(t *testing.T) {
+	g := openGateway(t, nil)
+	d := g.newDevice(newKey(t)).allow("lamp-1")
+	g.listen()
+	d.enroll()
+	id := certID(t, d)
+	pinned, err := g.Register(t.Context(), pemOf(newForeignCA(t, "unknown").issue("pump", nil)), true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := g.CreateFromCSR(t.Context(), []byte(csr(t, newKey(t))), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := func() map[string]int {
+		found := map[string]int{}
+		for _, e := range crlEntries(t, g) {
+			found[e.SerialNumber.Text(16)] = e.ReasonCode
+		}
+		return found
+	}
+	serial, second := mustLeaf(t, d.cert).SerialNumber.Text(16), strings.TrimLeft(made.Serial, "0")
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want map[string]int
+	}{
+		{"made inactive", func() error { return nil }, map[string]int{second: 6}},
+		{"inactive", func() error { return g.SetStatus(t.Context(), id, pki.Inactive) }, map[string]int{serial: 6, second: 6}},
+		{"active", func() error { return g.SetStatus(t.Context(), id, pki.Active) }, map[string]int{second: 6}},
+		{"inactive again", func() error { return g.SetStatus(t.Context(), id, pki.Inactive) }, map[string]int{serial: 6, second: 6}},
+		{"revoked", func() error { return g.SetStatus(t.Context(), id, pki.Revoked) }, map[string]int{serial: 0, second: 6}},
+		{"deleted", func() error { return g.Delete(t.Context(), made.ID) }, map[string]int{serial: 0, second: 5}},
+		{"another CA's", func() error { return g.SetStatus(t.Context(), pinned.ID, pki.Active) }, map[string]int{serial: 0, second: 5}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		for range 2 {
+			if got := reasons(); !maps.Equal(got, step.want) {
+				t.Fatalf("%s: on the CRL are %v, want %v", step.name, got, step.want)
+			}
+			g.reopen()
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"math/big"
 	"slices"
 	"sync"
@@ -17,16 +18,20 @@ import (
 type revocations struct {
 	mu     sync.RWMutex // guards all below
 	keys   map[wire.KeyHash]struct{}
-	certs  []Certificate // of ours, for the CRL: revoked, or deleted at RevokedMs; without PEM
-	crl    []byte        // nil: to be made
+	certs  []Certificate          // of ours, for the CRL: revoked, or deleted at RevokedMs; without PEM
+	held   map[string]Certificate // the same by id: inactive since ChangedMs
+	crl    []byte                 // nil: to be made
 	madeAt time.Time
 }
 
 // crlLife is how long a CRL may be used; a new one is made after half of it.
 const crlLife = 7 * 24 * time.Hour
 
-// cessationOfOperation is the reason of RFC 5280 section 5.3.1 for a certificate that was deleted.
-const cessationOfOperation = 5
+// Reasons of RFC 5280 section 5.3.1: for a certificate that was deleted, and for one that is inactive, which may change again.
+const (
+	cessationOfOperation = 5
+	certificateHold      = 6
+)
 
 func (r *revocations) has(key wire.KeyHash) bool {
 	r.mu.RLock()
@@ -57,8 +62,25 @@ func (r *revocations) listed(certs []Certificate) {
 	for _, c := range certs {
 		if c.Origin.ours() {
 			r.certs = append(r.certs, c)
+			delete(r.held, c.ID)
 			r.crl = nil
 		}
+	}
+}
+
+// hold puts a certificate that is inactive on the CRL, and takes one off that is active again.
+func (r *revocations) hold(c Certificate) {
+	if !c.Origin.ours() {
+		return
+	}
+	c.PEM = ""
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.crl = nil
+	if _, revoked := r.keys[c.Key]; c.Status == Inactive && !revoked { // in the meantime
+		r.held[c.ID] = c
+	} else {
+		delete(r.held, c.ID)
 	}
 }
 
@@ -71,8 +93,18 @@ func (a *Authority) loadRevoked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	held, err := a.opts.Store.Held(ctx)
+	if err != nil {
+		return err
+	}
 	a.revoked.mu.Lock()
 	defer a.revoked.mu.Unlock()
+	a.revoked.held = make(map[string]Certificate)
+	for _, c := range held {
+		if c.Origin.ours() {
+			a.revoked.held[c.ID] = c
+		}
+	}
 	a.revoked.keys = make(map[wire.KeyHash]struct{}, len(certs))
 	for _, c := range certs {
 		a.revoked.keys[c.Key] = struct{}{}
@@ -144,8 +176,8 @@ func (a *Authority) CertificateByID(ctx context.Context, id string) (Certificate
 	return a.opts.Store.CertificateByID(ctx, id)
 }
 
-// CRL returns the list of our certificates that were revoked or deleted and have not ended, as DER, signed by the intermediate
-// (application/pkix-crl). It is kept and made anew after a revocation or when half of its life of 7 days is over.
+// CRL returns the list of our certificates that were revoked or deleted, or are inactive, and have not ended, as DER, signed by the intermediate
+// (application/pkix-crl). It is kept and made anew after such a change or when half of its life of 7 days is over.
 // The caller must not change it. nil if it cannot be signed, which is logged.
 func (a *Authority) CRL() []byte {
 	now := a.time.now()
@@ -160,17 +192,23 @@ func (a *Authority) CRL() []byte {
 		ThisUpdate: now.Add(-backdate),
 		NextUpdate: now.Add(crlLife),
 	}
+	enter := func(c Certificate, sinceMs int64, reason int) {
+		if serial, ok := new(big.Int).SetString(c.Serial, 16); ok {
+			list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+				x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.UnixMilli(sinceMs), ReasonCode: reason})
+		}
+	}
 	a.revoked.certs = slices.DeleteFunc(a.revoked.certs, func(c Certificate) bool { return now.UnixMilli() > c.NotAfterMs })
 	for _, c := range a.revoked.certs {
-		serial, ok := new(big.Int).SetString(c.Serial, 16)
-		if !ok {
-			continue
-		}
-		entry := x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.UnixMilli(c.RevokedMs)}
+		reason := 0
 		if c.Status != Revoked {
-			entry.ReasonCode = cessationOfOperation
+			reason = cessationOfOperation
 		}
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, entry)
+		enter(c, c.RevokedMs, reason)
+	}
+	maps.DeleteFunc(a.revoked.held, func(_ string, c Certificate) bool { return now.UnixMilli() > c.NotAfterMs })
+	for _, c := range a.revoked.held {
+		enter(c, c.ChangedMs, certificateHold)
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.inter, a.interKey)
 	if err != nil {

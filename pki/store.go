@@ -50,6 +50,8 @@ type Store interface {
 	Revoked(ctx context.Context) ([]Certificate, error)
 	// Deleted returns the certificates that were deleted and not revoked, without PEM; RevokedMs says when.
 	Deleted(ctx context.Context) ([]Certificate, error)
+	// Held returns the certificates that are inactive and not deleted, without PEM.
+	Held(ctx context.Context) ([]Certificate, error)
 	// Purge drops certificates that ended before the given time. Revoked ones stay: their keys are blocked.
 	Purge(ctx context.Context, endedBeforeMs int64) error
 }

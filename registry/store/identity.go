@@ -261,6 +261,11 @@ func (s *Identity) Deleted(ctx context.Context) ([]pki.Certificate, error) {
 		FROM certificates WHERE deleted_ms <> 0 AND status <> 'REVOKED'`)
 }
 
+// Held implements pki.Store.
+func (s *Identity) Held(ctx context.Context) ([]pki.Certificate, error) {
+	return queryCertificates(ctx, s.db.read, selectBare+`WHERE status = 'INACTIVE' AND deleted_ms = 0`)
+}
+
 // Purge implements pki.Store.
 func (s *Identity) Purge(ctx context.Context, endedBeforeMs int64) error {
 	return s.db.update(ctx, func(tx *sql.Tx) error {
