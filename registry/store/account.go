@@ -217,6 +217,7 @@ func (s Accounts) DeleteSession(ctx context.Context, secret account.Digest) erro
 
 // PutToken implements account.Tokens.
 func (s Accounts) PutToken(ctx context.Context, t account.Token) error {
+	defer s.db.tokens.empty()
 	_, err := s.db.write.ExecContext(ctx, `INSERT INTO account_tokens (id, name, role, secret, created_by, created_ms, expires_ms, used_ms)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role, secret = excluded.secret,
@@ -225,8 +226,7 @@ func (s Accounts) PutToken(ctx context.Context, t account.Token) error {
 	return err
 }
 
-// Token implements account.Tokens.
-func (s Accounts) Token(ctx context.Context, secret account.Digest) (account.Token, bool, error) {
+func (s Accounts) readToken(ctx context.Context, secret account.Digest) (account.Token, bool, error) {
 	t := account.Token{Secret: secret}
 	err := s.db.read.QueryRowContext(ctx, `SELECT id, name, role, created_by, created_ms, expires_ms, used_ms
 		FROM account_tokens WHERE secret = $1`, secretText(secret)).
@@ -250,12 +250,14 @@ func (s Accounts) ListTokens(ctx context.Context) ([]account.Token, error) {
 
 // TouchToken implements account.Tokens.
 func (s Accounts) TouchToken(ctx context.Context, id string, usedMs int64) error {
+	defer s.db.tokens.empty()
 	_, err := s.db.write.ExecContext(ctx, `UPDATE account_tokens SET used_ms = $1 WHERE id = $2`, usedMs, id)
 	return err
 }
 
 // DeleteToken implements account.Tokens.
 func (s Accounts) DeleteToken(ctx context.Context, id string) error {
+	defer s.db.tokens.empty()
 	return s.changeByID(ctx, `DELETE FROM account_tokens WHERE id = $1`, "there is no token with this id", id)
 }
 

@@ -30,6 +30,7 @@ type DB struct {
 	write    *sql.DB // one connection
 	read     *sql.DB
 	prepared map[string]*sql.Stmt // of write, by their texts
+	tokens   tokenCache
 }
 
 // Open opens the SQLite database at path, makes it if it is missing, and brings its schema up to date.
