@@ -167,15 +167,15 @@ func (b *registryBench) makeThings(ctx context.Context) error {
 	var next atomic.Int64
 	var all histogram
 	took, err := b.parallel(func(h *histogram) error {
+		var body []byte
 		for {
 			i := int(next.Add(1)) - 1
 			if i >= b.things || ctx.Err() != nil {
 				return ctx.Err()
 			}
 			t := newRegistryThing(i)
-			took, err := b.api.do(ctx, "POST", "/iot/things/"+t.name, map[string]any{
-				"thingTypeName": t.typeName, "attributePayload": map[string]any{"attributes": t.attributes},
-			}, nil)
+			body = t.appendJSON(body[:0])
+			took, err := b.api.do(ctx, "POST", "/iot/things/"+t.name, body, nil)
 			if err != nil {
 				return err
 			}

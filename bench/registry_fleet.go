@@ -37,6 +37,20 @@ func newRegistryThing(i int) registryThing {
 	}
 }
 
+// appendJSON appends the body of the request that makes the thing. No text in it needs escapes.
+func (t registryThing) appendJSON(dst []byte) []byte {
+	dst = fmt.Appendf(dst, `{"thingTypeName":"%s","attributePayload":{"attributes":{`, t.typeName)
+	first := true
+	for key, value := range t.attributes {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = fmt.Appendf(dst, `"%s":"%s"`, key, value)
+	}
+	return append(dst, "}}}"...)
+}
+
 // registryTerm draws one term over a fleet of n things, of any kind that the language has.
 func registryTerm(rng *mathrand.Rand, n int) string {
 	thing := newRegistryThing(rng.IntN(n))
