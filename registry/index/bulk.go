@@ -20,6 +20,7 @@ func (x *Index) RemoveAll(things *bitset.BitSet, field, value string) {
 	if f == nil || value == "" || things.None() {
 		return
 	}
+	x.noteChange(f)
 	f.removeAll(things, Fold(value))
 	if f.has.n == 0 {
 		delete(x.fields, field)

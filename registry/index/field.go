@@ -18,9 +18,10 @@ type field struct {
 	sets []Set
 	free []uint32 // places in sets
 
-	cells  cells    // of values that are places
-	spaced int      // values with white space in them, which have several words
-	extra  []uint32 // values beyond the first, by thing; it ends behind the last that has several
+	cells   cells    // of values that are places
+	spaced  int      // values with white space in them, which have several words
+	changes uint64   // Index.changes after the last change of the field
+	extra   []uint32 // values beyond the first, by thing; it ends behind the last that has several
 }
 
 const multi = 1 << 31

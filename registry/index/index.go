@@ -26,6 +26,7 @@ type Index struct {
 	loading   sync.Mutex // guards fields while they are loaded
 	columns   map[string]*Column
 	elsewhere map[string]func(dst *bitset.BitSet, m *Match) (values int) // fields of SelectField
+	changes   uint64                                                     // of all fields
 }
 
 // New returns an empty index. Things that are equal in what they are sorted by are in the order of nameField, of which
@@ -59,7 +60,7 @@ func (x *Index) Add(id uint32, field, value string) {
 	}
 }
 
-// fieldFor returns the field that is to get a value.
+// fieldFor returns the field that is to get a value now.
 func (x *Index) fieldFor(name, value string) *field {
 	if len(value) > maxValueBytes {
 		panic("BUG: a value of " + name + " is too long for the index")
@@ -69,7 +70,13 @@ func (x *Index) fieldFor(name, value string) *field {
 		f = newField()
 		x.fields[name] = f
 	}
+	x.noteChange(f)
 	return f
+}
+
+func (x *Index) noteChange(f *field) {
+	x.changes++
+	f.changes = x.changes
 }
 
 // Remove notes that a thing has a value no longer.
@@ -78,6 +85,7 @@ func (x *Index) Remove(id uint32, field, value string) {
 	if f == nil || value == "" {
 		return
 	}
+	x.noteChange(f)
 	f.remove(id, Fold(value))
 	if f.has.n == 0 {
 		delete(x.fields, field)

@@ -34,7 +34,11 @@ func (x *Index) Page(set *bitset.BitSet, field string, descending bool, after *K
 	if c := x.columns[field]; c != nil {
 		p.column(c)
 	} else if f := x.fields[field]; f != nil {
-		p.field(f)
+		if n := p.rest.Count(); field == x.nameField && n*fewIn <= x.live.Len() {
+			p.few()
+		} else {
+			p.field(f)
+		}
 	}
 	p.class = Missing
 	p.group(p.rest, 0, "")
@@ -73,11 +77,8 @@ func (p *pager) field(f *field) {
 	}
 	for _, o := range orders {
 		p.class = o.class
-		o.each(p.descending, func(c *chunk, i int) bool {
+		o.eachIn(p.rest, p.descending, func(c *chunk, i int) bool {
 			ref := c.refs[i]
-			if ref < multi && !p.rest.Test(uint(ref)) {
-				return true
-			}
 			num := 0.0
 			if c.nums != nil {
 				num = c.nums[i]
@@ -100,6 +101,66 @@ func (p *pager) field(f *field) {
 			return
 		}
 	}
+}
+
+// eachIn is each for the values that things of a set may have: without those that one thing has which is not in it. visit may take things out
+// of the set.
+func (o *order) eachIn(set *bitset.BitSet, descending bool, visit func(c *chunk, i int) bool) {
+	words := set.Words()
+	for k := range o.chunks {
+		if !descending {
+			c := o.chunks[k]
+			for i, ref := range c.refs {
+				if mayBeIn(words, ref) && !visit(c, i) {
+					return
+				}
+			}
+			continue
+		}
+		c := o.chunks[len(o.chunks)-1-k]
+		for i := len(c.refs) - 1; i >= 0; i-- {
+			if mayBeIn(words, c.refs[i]) && !visit(c, i) {
+				return
+			}
+		}
+	}
+}
+
+func mayBeIn(words []uint64, ref uint32) bool {
+	w := int(ref >> 6)
+	return ref >= multi || w < len(words) && words[w]>>(ref&63)&1 != 0
+}
+
+// fewIn is of how many things one is at most in a set whose things are sorted by name one by one: for more, all names are walked in their order.
+const fewIn = 512
+
+// few places all things by name.
+func (p *pager) few() {
+	for id := range p.rest.EachSet() {
+		name := Fold(p.index.name(uint32(id)))
+		num, isNumber := ParseNumber(name)
+		k := Key{Class: Text, Num: num, Text: name, Name: name, ID: uint32(id)}
+		if isNumber {
+			k.Class = Number
+		}
+		if p.after == nil || p.compareKeys(k, *p.after) > 0 {
+			p.hits = append(p.hits, k)
+		}
+	}
+	slices.SortFunc(p.hits, p.compareKeys)
+	p.rest.ClearAll()
+}
+
+// compareKeys compares two things by value, then by name.
+func (p *pager) compareKeys(a, b Key) int {
+	n := cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Num, b.Num), cmp.Compare(a.Text, b.Text))
+	if p.descending {
+		n = -n
+	}
+	if a.Class == Missing || b.Class == Missing {
+		n = cmp.Compare(a.Class, b.Class)
+	}
+	return cmp.Or(n, cmp.Compare(a.ID, b.ID))
 }
 
 // compareAfter compares a value with that of after: below 0, it was on a page before.
@@ -132,11 +193,9 @@ func (p *pager) group(ids *bitset.BitSet, num float64, text string) {
 		return
 	}
 	for _, o := range []*order{&names.numbers, &names.texts} {
-		o.each(false, func(c *chunk, i int) bool {
+		o.eachIn(ids, false, func(c *chunk, i int) bool {
 			if ref := c.refs[i]; ref < multi {
-				if ids.Test(uint(ref)) {
-					p.add(num, text, []uint32{ref})
-				}
+				p.add(num, text, []uint32{ref})
 			} else if s := &names.sets[ref-multi]; s.countIn(ids) > 0 {
 				var list []uint32
 				for id := range s.within(ids).EachSet() {
