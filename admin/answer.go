@@ -208,7 +208,7 @@ func (s *Server) setHeaders(c *call) {
 
 // unreadable answers a request that could not be read.
 func (s *Server) unreadable(http *fasthttp.RequestCtx, err error) {
-	c := &call{http: http, op: "unreadable", id: fmt.Sprintf("%s-%06x", s.ids, s.lastID.Add(1)), remote: addressOf(http.RemoteAddr())}
+	c := &call{http: http, op: "unreadable", id: s.nextID(), remote: addressOf(http.RemoteAddr())}
 	s.setHeaders(c)
 	http.SetConnectionClose()
 	e := &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", message: "this is not a valid HTTP/1.1 request"}

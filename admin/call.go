@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"muster/admin/audit"
@@ -45,7 +46,7 @@ func (s *Server) serve(http *fasthttp.RequestCtx) {
 	begin := time.Now()
 	c := &call{
 		http: http, op: "none",
-		id:     fmt.Sprintf("%s-%06x", s.ids, s.lastID.Add(1)),
+		id:     s.nextID(),
 		remote: addressOf(http.RemoteAddr()),
 	}
 	if isLocal(http) {
@@ -56,11 +57,43 @@ func (s *Server) serve(http *fasthttp.RequestCtx) {
 			s.log.Error("panic while serving a request", "request", c.id, "op", c.op, "panic", p, "stack", string(debug.Stack()))
 			s.fail(c, errors.New("panic"))
 		}
-		s.opts.Metrics.GetOrCreateCounter(fmt.Sprintf(`muster_admin_requests_total{op=%q,code="%dxx"}`, c.op, http.Response.StatusCode()/100)).Inc()
-		s.opts.Metrics.GetOrCreateHistogram(fmt.Sprintf(`muster_admin_request_duration_seconds{op=%q}`, c.op)).Update(time.Since(begin).Seconds())
+		s.measure(c.op, http.Response.StatusCode(), time.Since(begin))
 	}()
 	s.setHeaders(c)
 	s.dispatch(c)
+}
+
+// nextID returns the id of a request, which is new with each.
+func (s *Server) nextID() string {
+	n := strconv.FormatUint(s.lastID.Add(1), 16)
+	return s.ids + "-" + "000000"[:max(6-len(n), 0)] + n
+}
+
+// measured is what the metrics of a request are told apart by; op is the name of a route or one of a few fixed words.
+type measured struct {
+	op    string
+	class int // of the status: 2 for 2xx
+}
+
+// requestMetrics are the metrics of one of them.
+type requestMetrics struct {
+	count *metrics.Counter
+	took  *metrics.Histogram
+}
+
+// measure counts a request.
+func (s *Server) measure(op string, status int, took time.Duration) {
+	key := measured{op, status / 100}
+	known, ok := s.measures.Load(key)
+	if !ok {
+		known, _ = s.measures.LoadOrStore(key, requestMetrics{
+			count: s.opts.Metrics.GetOrCreateCounter(fmt.Sprintf(`muster_admin_requests_total{op=%q,code="%dxx"}`, key.op, key.class)),
+			took:  s.opts.Metrics.GetOrCreateHistogram(fmt.Sprintf(`muster_admin_request_duration_seconds{op=%q}`, key.op)),
+		})
+	}
+	m := known.(requestMetrics)
+	m.count.Inc()
+	m.took.Update(took.Seconds())
 }
 
 // dispatch finds the table for a request, and its route in it.

@@ -54,7 +54,7 @@ func intArg(c *call, name string, fallback, least, most int) (int, error) {
 	return n, nil
 }
 
-// thingPage is a page of things that match a query.
+// thingPage is a page of things that match a query, as searchThings writes it.
 type thingPage struct {
 	Things     []thingOutput `json:"things"`
 	Total      int           `json:"total"` // on all pages
@@ -62,7 +62,7 @@ type thingPage struct {
 	TookMs     float64       `json:"tookMs"`
 }
 
-func searchThings(ctx context.Context, s *Server, c *call) (*thingPage, error) {
+func searchThings(ctx context.Context, s *Server, c *call) (*written, error) {
 	begin := time.Now()
 	limit, err := intArg(c, "limit", defaultPage, 1, registry.MaxPage)
 	if err != nil {
@@ -75,17 +75,26 @@ func searchThings(ctx context.Context, s *Server, c *call) (*thingPage, error) {
 	if err := s.registry.Reached(int64(min)); err != nil {
 		return nil, err
 	}
-	things, total, next, err := s.registry.Search(ctx, registry.SearchInput{
+	rows, total, next, err := s.registry.Search(ctx, registry.SearchInput{
 		Text: c.arg("q"), State: c.arg("state"), TypeName: c.arg("type"), Sort: c.arg("sort"), Cursor: c.arg("cursor"), Limit: limit,
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := make([]thingOutput, 0, len(things))
-	for _, t := range things {
-		out = append(out, s.thingOut(t))
+	text := append(make([]byte, 0, 64+320*len(rows)), `{"things":[`...)
+	for i := range rows {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = appendThing(text, &rows[i])
 	}
-	return &thingPage{out, total, next, float64(time.Since(begin).Microseconds()) / 1000}, nil
+	text = strconv.AppendInt(append(text, `],"total":`...), int64(total), 10)
+	text = appendText(append(text, `,"nextCursor":`...), next)
+	tookMs := float64(time.Since(begin).Microseconds()) / 1000
+	text = append(strconv.AppendFloat(append(text, `,"tookMs":`...), tookMs, 'f', -1, 64), '}')
+	c.http.SetContentType(jsonType)
+	c.http.Response.SetBodyRaw(text)
+	return &written{}, nil
 }
 
 type certificateOutput struct {

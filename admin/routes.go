@@ -98,7 +98,7 @@ var gatewayRoutes = []route{
 
 var fleetRoutes = []route{
 	{method: "GET", pattern: "/api/things", op: "searchThings", scope: read,
-		about: "Things that match a query, a page of them", query: "q state type sort limit cursor minRevision", handle: plain(searchThings)},
+		about: "Things that match a query, a page of them", query: "q state type sort limit cursor minRevision", handle: answers[thingPage](plain(searchThings))},
 	{method: "GET", pattern: "/api/explain", op: "explainQuery", scope: read,
 		about: "How a query would be answered", query: "q", handle: plain(explainQuery)},
 	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read,

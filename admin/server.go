@@ -166,10 +166,11 @@ type Server struct {
 	iot      *table // AWS IoT's control plane
 	data     *table // and its data plane
 
-	started time.Time
-	ids     string // prefix of request ids, new with each start
-	lastID  atomic.Uint64
-	refusal *refusals
+	started  time.Time
+	measures sync.Map // measured -> requestMetrics
+	ids      string   // prefix of request ids, new with each start
+	lastID   atomic.Uint64
+	refusal  *refusals
 
 	// Shutdown ends the streams at its beginning, and requests that still run at its end.
 	streams    context.Context

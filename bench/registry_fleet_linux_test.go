@@ -47,7 +47,7 @@ func BenchmarkRegistryFleet(b *testing.B) {
 
 	ask := map[string]func(query string) error{
 		"FirstPage": func(query string) error {
-			_, err := r.Query(ctx, registry.QueryInput{Text: query, Typed: true, Limit: 100})
+			_, _, _, err := r.Search(ctx, registry.SearchInput{Text: query, Limit: 100})
 			return err
 		},
 		"Count": func(query string) error {

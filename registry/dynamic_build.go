@@ -172,7 +172,7 @@ func (r *Registry) matching(m *query.Matcher) (set *bitset.BitSet) {
 	if err == nil {
 		r.fleet.RLock()
 		defer r.fleet.RUnlock()
-		set, err = p.Run(context.Background(), r.index)
+		set, err = p.Run(context.Background(), r.index, r.answers)
 	}
 	if err != nil {
 		panic("BUG: a standing query cannot be answered: " + err.Error())

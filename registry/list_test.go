@@ -186,11 +186,11 @@ func TestSearch(t *testing.T) {
 		for _, in.Limit = range []int{1, 7, 60, 1000} {
 			got := pages(t, func(c string) ([]registry.Thing, string, error) {
 				in.Cursor = c
-				things, total, next, err := w.Search(ctx, in)
+				rows, total, next, err := w.Search(ctx, in)
 				if total != len(want) {
 					t.Fatalf("%+v: total %d, want %d", in, total, len(want))
 				}
-				return things, next, err
+				return thingsOf(rows), next, err
 			}, in.Limit)
 			if !slices.Equal(got, want) {
 				t.Fatalf("%+v\n got %v\nwant %v", in, got, want)
@@ -223,6 +223,14 @@ func TestSearch(t *testing.T) {
 	cursor := "nextToken: this is not one that this list returned; start without it"
 	bad(registry.SearchInput{Limit: 1, Cursor: "!"}, cursor)
 	bad(registry.SearchInput{Limit: 1, Cursor: "AAAA", Sort: "lastSeen"}, cursor)
+}
+
+// thingsOf returns the things of a page by name.
+func thingsOf(rows []registry.Row) (things []registry.Thing) {
+	for _, row := range rows {
+		things = append(things, registry.Thing{Name: row.Name})
+	}
+	return things
 }
 
 // TestModel does random writes against the registry and a plain map, with restarts in between.

@@ -61,7 +61,7 @@ func (r *Registry) PreviewGroup(ctx context.Context, d Definition, group string,
 	}
 	var leave *bitset.BitSet
 	if d.LeaveQuery != "" {
-		err := r.search(ctx, QueryInput{Text: d.LeaveQuery}, func(set *bitset.BitSet) { leave = set })
+		err := r.search(ctx, QueryInput{Text: d.LeaveQuery}, func(set *bitset.BitSet) { leave = set.Clone() })
 		if err != nil {
 			return out, err
 		}

@@ -71,32 +71,39 @@ const queryTime = 3 * time.Second
 // Query returns one page of the things that match. It sees every write that returned before it began, and of those
 // that run at the same time all or nothing. A mistake in the text is Invalid; errors.As finds its *query.Error.
 // Pages are by keys, so that things made or deleted meanwhile shift nothing.
-func (r *Registry) Query(ctx context.Context, in QueryInput) (QueryPage, error) {
+func (r *Registry) Query(ctx context.Context, in QueryInput) (page QueryPage, err error) {
+	page.NextCursor, err = r.queryPage(ctx, in, func(set *bitset.BitSet, ids []uint32) {
+		page.Total, page.Revision = int(set.Count()), r.revision.Load()
+		for _, id := range ids {
+			page.Hits = append(page.Hits, r.hit(id))
+		}
+	})
+	return page, err
+}
+
+// queryPage runs a query and passes on the set and the page of it, while the fleet stands still.
+func (r *Registry) queryPage(ctx context.Context, in QueryInput, f func(set *bitset.BitSet, page []uint32)) (nextCursor string, err error) {
 	field, descending, err := sortOf(in.Sort)
 	if err != nil {
-		return QueryPage{}, err
+		return "", err
 	}
 	if in.Limit < 1 || in.Limit > MaxPage {
-		return QueryPage{}, refuse(Invalid, "limit must be 1 to %d, it is %d", MaxPage, in.Limit)
+		return "", refuse(Invalid, "limit must be 1 to %d, it is %d", MaxPage, in.Limit)
 	}
 	var after *index.Key
 	if in.Cursor != "" {
 		if after, err = decodeKey(in.Cursor, in.Sort); err != nil {
-			return QueryPage{}, err
+			return "", err
 		}
 	}
-	var page QueryPage
 	err = r.search(ctx, in, func(set *bitset.BitSet) {
-		page.Total, page.Revision = int(set.Count()), r.revision.Load()
 		ids, last, more := r.index.Page(set, field, descending, after, in.Limit)
-		for _, id := range ids {
-			page.Hits = append(page.Hits, r.hit(id))
-		}
+		f(set, ids)
 		if more {
-			page.NextCursor = encodeKey(in.Sort, last)
+			nextCursor = encodeKey(in.Sort, last)
 		}
 	})
-	return page, err
+	return nextCursor, err
 }
 
 // QueryCount returns how many things match a query.
@@ -208,15 +215,16 @@ func wrongQuery(err error) error {
 	return &Error{Kind: Busy, Message: "the query took too long and was given up; make it simpler", cause: err}
 }
 
-// search runs a query and passes on the set of things, which f may change.
+// search runs a query and passes on the set of things, which f may change and must not keep.
 func (r *Registry) search(ctx context.Context, in QueryInput, f func(*bitset.BitSet)) error {
 	return r.plan(ctx, in, func(ctx context.Context, p *query.Plan) error {
-		set, err := p.Run(ctx, r.index)
+		set, err := p.Run(ctx, r.index, r.answers)
 		if err == nil {
 			err = r.filter(ctx, set, in)
 		}
 		if err == nil {
 			f(set)
+			r.answers.Release(set)
 		}
 		return err
 	})
@@ -225,7 +233,7 @@ func (r *Registry) search(ctx context.Context, in QueryInput, f func(*bitset.Bit
 // searchGroups runs a query over the groups and passes on their set.
 func (r *Registry) searchGroups(ctx context.Context, in QueryInput, f func(*bitset.BitSet)) error {
 	return r.planWith(ctx, QueryInput{Text: in.Text, MinRevision: in.MinRevision}, nil, func(ctx context.Context, p *query.Plan) error {
-		set, err := p.Run(ctx, r.groupIndex)
+		set, err := p.Run(ctx, r.groupIndex, nil)
 		if err == nil {
 			f(set)
 		}

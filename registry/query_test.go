@@ -183,8 +183,8 @@ func TestQuerySort(t *testing.T) {
 	f := func(sort, want string) {
 		t.Helper()
 		got := pages(t, func(c string) ([]registry.Thing, string, error) {
-			things, _, next, err := w.Search(ctx, registry.SearchInput{Sort: sort, Limit: 2, Cursor: c})
-			return things, next, err
+			rows, _, next, err := w.Search(ctx, registry.SearchInput{Sort: sort, Limit: 2, Cursor: c})
+			return thingsOf(rows), next, err
 		}, 2)
 		if strings.Join(got, " ") != want {
 			t.Fatalf("%s\n got %v\nwant %s", sort, got, want)

@@ -126,6 +126,7 @@ type Registry struct {
 	groupIndex *index.Index // of groups, by their ids
 	delta      delta        // of the change that is being made
 	telemetry  query.Telemetry
+	answers    *query.Cache // of queries over index; not guarded
 	dynamic    dynamic
 	// certificates are by thing.
 	certificates map[uint32][]CertificateFacts
@@ -184,6 +185,7 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 		tags:          make(map[string]map[string]string),
 		taggableKinds: make(map[string]func(string) bool),
 		certificates:  make(map[uint32][]CertificateFacts),
+		answers:       query.NewCache(),
 		news:          news{wake: make(chan struct{}, 1)},
 		writes:        make(chan *write, maxGroup),
 		unfollow:      make(chan struct{}),

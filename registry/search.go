@@ -1,6 +1,10 @@
 package registry
 
-import "context"
+import (
+	"context"
+
+	"github.com/bits-and-blooms/bitset"
+)
 
 // SearchInput is the fleet list of the UI.
 type SearchInput struct {
@@ -12,18 +16,37 @@ type SearchInput struct {
 	Cursor   string // "" or the nextCursor of the page before, with the same Sort
 }
 
+// Row is a thing of a page, as it was when the query ran. It shares what it has with the registry, so that a page costs little.
+type Row struct {
+	Name         string
+	TypeName     string // "": no type
+	Version      int64
+	Connectivity Connectivity
+	attributes   []attribute
+}
+
+// EachAttribute calls f for each attribute, by key ascending.
+func (r *Row) EachAttribute(f func(key, value string)) {
+	for _, a := range r.attributes {
+		f(a.key, a.value)
+	}
+}
+
 // Search is Query for what people type: it returns one page of things, the number of all that match, and the cursor of
 // the next page ("" at the end).
-func (r *Registry) Search(ctx context.Context, in SearchInput) (things []Thing, total int, nextCursor string, err error) {
-	page, err := r.Query(ctx, QueryInput{
+func (r *Registry) Search(ctx context.Context, in SearchInput) (rows []Row, total int, nextCursor string, err error) {
+	q := QueryInput{
 		Text: in.Text, Typed: true, State: in.State, TypeName: in.TypeName, Sort: in.Sort, Limit: in.Limit, Cursor: in.Cursor,
+	}
+	nextCursor, err = r.queryPage(ctx, q, func(set *bitset.BitSet, ids []uint32) {
+		total = int(set.Count())
+		rows = make([]Row, len(ids))
+		for i, id := range ids {
+			rec := r.byID[id]
+			rows[i] = Row{
+				Name: rec.name, TypeName: rec.typeName(), Version: rec.version, Connectivity: r.Connectivity(id), attributes: rec.attributes,
+			}
+		}
 	})
-	if err != nil {
-		return nil, 0, "", err
-	}
-	things = make([]Thing, len(page.Hits))
-	for i, h := range page.Hits {
-		things[i] = h.Thing
-	}
-	return things, page.Total, page.NextCursor, nil
+	return rows, total, nextCursor, err
 }

@@ -299,6 +299,7 @@ type trial struct {
 	ids     []uint32
 	next    uint32
 	columns map[string]bool
+	answers *query.Cache
 }
 
 var (
@@ -316,7 +317,7 @@ var (
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 func newTrial(seed uint64, n int, bulk bool) *trial {
-	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32][]sample{}}}
+	t := &trial{Rand: rand.New(rand.NewPCG(seed, 1)), fleet: fleet{docs: map[uint32]doc{}, temp: map[uint32][]sample{}}, answers: query.NewCache()}
 	t.x = index.New("thingName", func(id uint32) string { return t.docs[id]["thingName"][0] })
 	t.columns = map[string]bool{"registry.version": true, "connectivity.timestamp": true}
 	// Members of groups are kept beside the index, as the registry does.
@@ -631,9 +632,19 @@ func (t *trial) check(tb testing.TB, n query.Node, typed bool) *bitset.BitSet {
 	if err != nil {
 		tb.Fatalf("plan %s: %v", text, err)
 	}
-	set, err := p.Run(ctx, t.x)
+	set, err := p.Run(ctx, t.x, nil)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	for range 3 { // asked for the first time, kept, and answered from what is kept
+		again, err := p.Run(ctx, t.x, t.answers)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if again.SymmetricDifferenceCardinality(set) > 0 {
+			tb.Fatalf("%s (typed %v): %v with kept answers, %v without", text, typed, again, set)
+		}
+		t.answers.Release(again)
 	}
 	got, want := 0, 0
 	alone := q.Matcher()
@@ -857,6 +868,14 @@ func TestLargeGroups(t *testing.T) {
 		set := f.check(t, f.node(2), f.IntN(2) == 0)
 		f.checkPages(t, set, pick(f.Rand, fields), f.IntN(2) == 0, 700+f.IntN(700))
 		f.checkAggregates(t, set, pick(f.Rand, fields))
+
+		few := new(bitset.BitSet)
+		for range f.IntN(12) {
+			if id := pick(f.Rand, f.ids); f.docs[id] != nil {
+				few.Set(uint(id))
+			}
+		}
+		f.checkPages(t, few, "thingName", f.IntN(2) == 0, 1+f.IntN(6))
 	}
 	for _, id := range f.ids {
 		if f.docs[id] != nil {

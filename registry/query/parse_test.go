@@ -223,7 +223,7 @@ func TestAWSExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(text, err)
 		}
-		set, err := p.Run(ctx, x)
+		set, err := p.Run(ctx, x, nil)
 		if err != nil {
 			t.Fatal(text, err)
 		}
@@ -320,7 +320,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set, err := p.Run(ctx, x)
+		set, err := p.Run(ctx, x, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,6 +77,7 @@ type Query struct {
 	root  Node
 	typed bool
 	match map[*Term]*index.Match // of all terms but ranges from or to a time, and telemetry's
+	first *step
 }
 
 const telemetryRoot = "telemetry."
@@ -84,8 +85,11 @@ const telemetryRoot = "telemetry."
 // newQuery prepares the matches of all terms; match has those of the regular expressions.
 func newQuery(root Node, opts Options, match map[*Term]*index.Match) (*Query, error) {
 	q := &Query{root: root, typed: opts.Typed, match: match}
-	err := q.prepare(root)
-	return q, err
+	if err := q.prepare(root); err != nil {
+		return nil, err
+	}
+	q.first = q.stepOf(root)
+	return q, nil
 }
 
 func (q *Query) prepare(n Node) error {
