@@ -17,17 +17,6 @@ type Store interface {
 	ApplyThings(ctx context.Context, b Batch) error
 }
 
-// Loader takes what a Store has, in this order: all types, billing groups, things with their last connectivity, groups,
-// memberships, tags; each kind in any order.
-type Loader struct {
-	Type         func(ThingType)
-	BillingGroup func(BillingGroup)
-	Thing        func(Thing, Connectivity)
-	Group        func(Group)
-	Member       func(Member)
-	Tag          func(Tag)
-}
-
 // Marks are numbers that never go down.
 type Marks struct {
 	NextID      uint32 // of the next thing

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -21,7 +22,11 @@ type memoryStore struct {
 func (s *memoryStore) LoadThings(_ context.Context, into registry.Loader) (registry.Marks, error) {
 	into.Type(registry.ThingType{Name: "lamp"})
 	for _, t := range s.things {
-		into.Thing(t, registry.Connectivity{})
+		stored := registry.StoredThing{ID: t.ID, Name: []byte(t.Name), UUID: []byte(t.UUID), TypeName: []byte(t.TypeName), Version: t.Version}
+		for _, key := range slices.Sorted(maps.Keys(t.Attributes)) {
+			stored.Attributes = append(stored.Attributes, registry.StoredAttribute{Key: []byte(key), Value: []byte(t.Attributes[key])})
+		}
+		into.Things([]registry.StoredThing{stored})
 	}
 	for _, g := range s.groups {
 		into.Group(g)

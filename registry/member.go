@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -197,15 +196,6 @@ func (r *Registry) namesakes(g *groupRecord) (list []*groupRecord) {
 		}
 	}
 	return list
-}
-
-// loadMember puts a thing into a group as the store has it.
-func (r *Registry) loadMember(m Member) error {
-	if int(m.Group) >= len(r.groups.byID) || r.groups.byID[m.Group] == nil || int(m.Thing) >= len(r.byID) || r.byID[m.Thing] == nil {
-		return fmt.Errorf("thing %d is a member of the group %d, one of which does not exist", m.Thing, m.Group)
-	}
-	r.setMember(r.groups.byID[m.Group], m.Thing, true, "")
-	return nil
 }
 
 // groupsOf visits the groups that a thing is in directly, by id ascending; it may leave them meanwhile. The caller holds fleet or mu.

@@ -97,18 +97,23 @@ func (p *presence) add(id uint32) {
 	p.live++
 }
 
-// load makes the slot of a thing from disk. It is offline, whatever it was.
-func (p *presence) load(id uint32, c Connectivity) {
-	p.add(id)
+// each calls visit with what the index has of each connection.
+func (p *presence) each(visit func(id uint32, l link)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s, seen := p.slot(id)
-	seen.Store(c.LastSeenMs)
-	s.savedSeenMs = c.LastSeenMs
-	s.sinceMs, s.reason = c.SinceMs, c.Reason
-	s.remote, _ = netip.ParseAddrPort(c.Remote) // "" is the zero value
-	if c.Connected {
-		s.sinceMs, s.reason = max(c.SinceMs, c.LastSeenMs), reasonRestart
+	pages := p.pages.Load()
+	if pages == nil {
+		return
+	}
+	for n, page := range *pages {
+		if page == nil {
+			continue
+		}
+		for i := range page.slots {
+			if s := &page.slots[i]; s.live {
+				visit(uint32(n*pageSize+i), s.link(page.seenMs[i].Load()))
+			}
+		}
 	}
 }
 

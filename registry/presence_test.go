@@ -39,13 +39,15 @@ func (w *world) image() *world {
 func (w *world) persisted(id uint32) (found registry.Connectivity) {
 	w.t.Helper()
 	_, err := w.db.LoadThings(ctx, registry.Loader{
-		Thing: func(t registry.Thing, c registry.Connectivity) {
-			if t.ID == id {
-				found = c
+		Links: func(list []registry.StoredLink) {
+			for _, l := range list {
+				if l.ThingID == id {
+					found = registry.Connectivity{Connected: l.Connected, SinceMs: l.SinceMs, LastSeenMs: l.LastSeenMs, Remote: string(l.Remote), Reason: string(l.Reason)}
+				}
 			}
 		},
-		Type: func(registry.ThingType) {}, BillingGroup: func(registry.BillingGroup) {}, Group: func(registry.Group) {},
-		Member: func(registry.Member) {}, Tag: func(registry.Tag) {},
+		Type: func(registry.ThingType) {}, BillingGroup: func(registry.BillingGroup) {}, Things: func([]registry.StoredThing) {},
+		Group: func(registry.Group) {}, Members: func([]registry.Member) {}, Tag: func(registry.Tag) {},
 	})
 	if err != nil {
 		w.t.Fatal(err)

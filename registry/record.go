@@ -118,6 +118,10 @@ func newUUID(random io.Reader) (string, error) {
 }
 
 func formatUUID(u [16]byte) string {
+	return string(appendUUID(make([]byte, 0, 36), u))
+}
+
+func appendUUID(dst []byte, u [16]byte) []byte {
 	var text [36]byte
 	hex.Encode(text[0:8], u[0:4])
 	hex.Encode(text[9:13], u[4:6])
@@ -125,7 +129,7 @@ func formatUUID(u [16]byte) string {
 	hex.Encode(text[19:23], u[8:10])
 	hex.Encode(text[24:36], u[10:16])
 	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
+	return append(dst, text[:]...)
 }
 
 func parseUUID(text string) (u [16]byte, err error) {

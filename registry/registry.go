@@ -19,11 +19,9 @@ package registry
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -209,104 +207,6 @@ func Open(ctx context.Context, opts Options) (*Registry, error) {
 	go r.follow()
 	go r.run()
 	return r, nil
-}
-
-func (r *Registry) load(ctx context.Context) error {
-	var records []*record
-	var groups []Group
-	var members []Member
-	var bad, badThing error
-	// Records are made beside the reading.
-	type stock struct {
-		thing Thing
-		link  Connectivity
-	}
-	stocked := make([]stock, 0, 256)
-	things := make(chan []stock, 16)
-	made := make(chan struct{})
-	go func() {
-		defer close(made)
-		for list := range things {
-			for _, s := range list {
-				rec, err := r.recordOf(s.thing)
-				if err != nil {
-					badThing = err
-					continue
-				}
-				records = append(records, rec)
-				r.setByID(rec)
-				rec.join()
-				r.presence.load(rec.id, s.link)
-			}
-		}
-	}()
-	marks, err := r.opts.Store.LoadThings(ctx, Loader{
-		Type: func(t ThingType) {
-			schema, err := parseSchema(t.Schema)
-			bad = errors.Join(bad, err)
-			r.types[t.Name] = &typeRecord{name: t.Name, typ: t, schema: schema}
-		},
-		BillingGroup: func(b BillingGroup) { r.billing[b.Name] = &billingRecord{BillingGroup: b} },
-		Thing: func(t Thing, c Connectivity) {
-			if stocked = append(stocked, stock{t, c}); len(stocked) == cap(stocked) {
-				things <- stocked
-				stocked = make([]stock, 0, cap(stocked))
-			}
-		},
-		Group:  func(g Group) { groups = append(groups, g) },
-		Member: func(m Member) { members = append(members, m) },
-		Tag:    func(t Tag) { r.putTag(t) },
-	})
-	things <- stocked
-	close(things)
-	<-made
-	if err := errors.Join(err, bad, badThing); err != nil {
-		return err
-	}
-	if err := r.groups.load(groups); err != nil {
-		return err
-	}
-	var names sync.WaitGroup
-	names.Go(func() { r.loadNames(records) }) // beside the index
-	r.loadIndex(records)
-	names.Wait()
-	r.loadGroupIndex()
-	for _, m := range members {
-		if err := r.loadMember(m); err != nil {
-			return err
-		}
-	}
-	// The marks are above every id ever given; a file edited by hand must not bring one back.
-	r.nextID = max(marks.NextID, uint32(len(r.byID)), 1)
-	r.nextGroupID = max(marks.NextGroupID, uint32(len(r.groups.byID)), 1)
-	r.revision.Store(marks.Revision)
-	r.startDynamic()
-	return nil
-}
-
-func (r *Registry) loadNames(records []*record) {
-	r.things = make(map[string]*record, len(records))
-	for _, rec := range records {
-		r.things[rec.name] = rec
-	}
-	r.order.load(slices.Clone(records))
-}
-
-// recordOf makes the record of t, whose type must be there.
-func (r *Registry) recordOf(t Thing) (*record, error) {
-	var typ *typeRecord
-	if t.TypeName != "" {
-		if typ = r.types[t.TypeName]; typ == nil {
-			return nil, fmt.Errorf("thing %q has the type %q, which does not exist", t.Name, t.TypeName)
-		}
-	}
-	var billing *billingRecord
-	if t.BillingGroup != "" {
-		if billing = r.billing[t.BillingGroup]; billing == nil {
-			return nil, fmt.Errorf("thing %q has the billing group %q, which does not exist", t.Name, t.BillingGroup)
-		}
-	}
-	return newRecord(t, typ, billing)
 }
 
 func (r *Registry) setByID(rec *record) {

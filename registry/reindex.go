@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 
 	"muster/registry/index"
@@ -11,6 +13,19 @@ import (
 func (r *Registry) loadIndex(records []*record) {
 	x := index.New(fieldName, func(id uint32) string { return r.byID[id].name })
 	r.index = x
+	top := uint32(max(len(r.byID), 1) - 1)
+	for _, name := range []string{fieldVersion, fieldCreated, fieldUpdated, fieldTimestamp} {
+		x.Column(name).Grow(top)
+	}
+	x.SelectField(fieldInGroup, r.selectGroups)
+	x.ReadColumn(fieldLastSeen, func(id uint32) (int64, bool) {
+		page, i := r.presence.at(id)
+		if page == nil {
+			return 0, false
+		}
+		ms := page.seenMs[i].Load()
+		return ms, ms != 0
+	})
 	fields := make(chan func()) // that are loaded at the same time
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -22,67 +37,102 @@ func (r *Registry) loadIndex(records []*record) {
 	}
 	defer workers.Wait()
 	defer close(fields)
-	all := func(field string, value func(*record) string) {
+	all := func(field string, add func(dst []byte, rec *record) []byte) {
 		fields <- func() {
-			x.Load(field, len(records), func(i int) (string, uint32) { return value(records[i]), records[i].id })
+			x.Load(field, len(records), func(dst []byte, i int) ([]byte, uint32) { return add(dst, records[i]), records[i].id })
 		}
 	}
-	all(fieldName, func(rec *record) string { return rec.name })
-	all(fieldID, func(rec *record) string { return formatUUID(rec.uuid) })
-	all(fieldType, (*record).typeName)
-	all(fieldBilling, (*record).billingGroup)
-
-	having := make(map[string]*[]uint32) // by key of an attribute: places of the records that have it
-	for i, rec := range records {
-		for _, a := range rec.attributes {
-			list := having[a.key]
-			if list == nil {
-				list = new([]uint32)
-				having[a.key] = list
-			}
-			*list = append(*list, uint32(i))
-		}
-	}
-	for key, list := range having {
+	all(fieldID, func(dst []byte, rec *record) []byte { return appendUUID(dst, rec.uuid) })
+	all(fieldName, func(dst []byte, rec *record) []byte { return append(dst, rec.name...) })
+	for key, list := range having(records) {
 		fields <- func() {
-			x.Load(fieldAttribute+key, len(*list), func(i int) (string, uint32) {
+			x.Load(fieldAttribute+key, len(*list), func(dst []byte, i int) ([]byte, uint32) {
 				rec := records[(*list)[i]]
 				value, _ := rec.attribute(key)
-				return value, rec.id
+				return append(dst, value...), rec.id
 			})
 		}
 	}
+	all(fieldType, func(dst []byte, rec *record) []byte { return append(dst, rec.typeName()...) })
+	all(fieldBilling, func(dst []byte, rec *record) []byte { return append(dst, rec.billingGroup()...) })
+	fields <- func() { r.loadTimes(records) }
+	fields <- func() { r.loadLinks() }
+	fields <- func() {
+		groups := r.groups.order
+		var things []uint32
+		x.LoadSets(fieldGroups, len(groups), func(i int) (string, []uint32) {
+			things = groups[i].members.Append(nil)
+			return groups[i].name, things
+		})
+	}
+}
 
-	top := uint32(max(len(r.byID), 1) - 1)
-	for _, name := range []string{fieldVersion, fieldCreated, fieldUpdated, fieldTimestamp} {
-		x.Column(name).Grow(top)
+// grouped are things, or their places in a list, by a value that they have.
+type grouped struct {
+	lists map[string]*[]uint32
+	value string    // the last one
+	list  *[]uint32 // of value; nil: there was none yet
+}
+
+func (g *grouped) add(value string, id uint32) {
+	if g.list == nil || g.value != value {
+		list := g.lists[value]
+		if list == nil {
+			list = new([]uint32)
+			g.lists[value] = list
+		}
+		g.value, g.list = value, list
 	}
-	links := make([]link, len(records))
+	*g.list = append(*g.list, id)
+}
+
+// having returns the places of the records that have an attribute, by its key.
+func having(records []*record) map[string]*[]uint32 {
+	lists := make(map[string]*[]uint32)
+	var at []grouped // by place in a record: most records have the keys of the one before
 	for i, rec := range records {
-		x.AddThing(rec.id)
-		r.indexTimes(rec)
-		links[i] = r.link(rec.id)
-		if links[i].known {
-			x.Column(fieldTimestamp).Set(rec.id, links[i].sinceMs)
+		for j, a := range rec.attributes {
+			if j == len(at) {
+				at = append(at, grouped{lists: lists})
+			}
+			at[j].add(a.key, uint32(i))
 		}
 	}
-	linked := func(field string, value func(link) string) {
-		fields <- func() {
-			x.Load(field, len(records), func(i int) (string, uint32) { return value(links[i]), records[i].id })
-		}
+	return lists
+}
+
+// loadTimes fills the columns of what every record has.
+func (r *Registry) loadTimes(records []*record) {
+	version, created, updated := r.index.Column(fieldVersion), r.index.Column(fieldCreated), r.index.Column(fieldUpdated)
+	for _, rec := range records {
+		r.index.AddThing(rec.id)
+		version.Set(rec.id, rec.version)
+		created.Set(rec.id, rec.createdMs)
+		updated.Set(rec.id, rec.updatedMs)
 	}
-	x.SelectField(fieldInGroup, r.selectGroups)
-	linked(fieldConnected, link.connectedText)
-	linked(fieldReason, func(l link) string { return l.reason })
-	linked(fieldDisconnect, func(l link) string { return DisconnectReason(l.reason) })
-	x.ReadColumn(fieldLastSeen, func(id uint32) (int64, bool) {
-		page, i := r.presence.at(id)
-		if page == nil {
-			return 0, false
+}
+
+// loadLinks fills the fields of what is known of connections.
+func (r *Registry) loadLinks() {
+	since := r.index.Column(fieldTimestamp)
+	connected, reasons := grouped{lists: map[string]*[]uint32{}}, grouped{lists: map[string]*[]uint32{}}
+	r.presence.each(func(id uint32, l link) {
+		if l.known {
+			since.Set(id, l.sinceMs)
+			connected.add(l.connectedText(), id)
 		}
-		ms := page.seenMs[i].Load()
-		return ms, ms != 0
+		if l.reason != "" {
+			reasons.add(l.reason, id)
+		}
 	})
+	load := func(field string, g grouped, text func(value string) string) {
+		values := slices.Collect(maps.Keys(g.lists))
+		r.index.LoadSets(field, len(values), func(i int) (string, []uint32) { return text(values[i]), *g.lists[values[i]] })
+	}
+	same := func(value string) string { return value }
+	load(fieldConnected, connected, same)
+	load(fieldReason, reasons, same)
+	load(fieldDisconnect, reasons, DisconnectReason)
 }
 
 func (r *Registry) indexTimes(rec *record) {

@@ -127,7 +127,7 @@ func TestGeoSearch(t *testing.T) {
 				texts[id+1] = text(at[id+1])
 				x.AddThing(id + 1)
 			}
-			x.Load("pos", 300, func(i int) (string, uint32) { return texts[uint32(i+1)], uint32(i + 1) })
+			x.Load("pos", 300, func(dst []byte, i int) ([]byte, uint32) { return append(dst, texts[uint32(i+1)]...), uint32(i + 1) })
 		}
 		for range 50 {
 			id := uint32(rng.IntN(400) + 1)

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"regexp/syntax"
 	"unicode"
+	"unicode/utf8"
 )
 
 // grams are the pairs of neighboring bytes that a text has, hashed into numPlanes bits. A value that matches a wildcard or an expression has
@@ -42,7 +43,22 @@ func (g *grams) addWord(text []byte) {
 
 // gramsOf returns the pairs of a whole value.
 func gramsOf(text []byte) (g grams) {
-	g.addWord(text)
+	before := byte(edge)
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			g = grams{}
+			g.addWord(text)
+			return g
+		}
+		if c == ' ' || '\t' <= c && c <= '\r' {
+			c = edge
+		}
+		g.add(before, c)
+		before = c
+	}
+	if len(text) > 0 {
+		g.add(before, edge)
+	}
 	return g
 }
 
@@ -122,6 +138,35 @@ func (p *planes) set(i int, g grams) {
 	for w, word := range g {
 		for ; word != 0; word &= word - 1 {
 			p[w<<6|bits.TrailingZeros64(word)][i>>6] |= 1 << (i & 63)
+		}
+	}
+}
+
+// fill notes the grams of n values, of which none has any yet: 64 at a time, turned over as a square of bits.
+func (p *planes) fill(n int, value func(i int) []byte) {
+	for from := 0; from < n; from += 64 {
+		var squares [len(grams{})][64]uint64
+		for i := range min(64, n-from) {
+			for w, word := range gramsOf(value(from + i)) {
+				squares[w][i] = word
+			}
+		}
+		for w := range squares {
+			transpose(&squares[w])
+			for k, plane := range squares[w] {
+				p[w<<6|k][from>>6] = plane
+			}
+		}
+	}
+}
+
+// transpose makes bit i of word k bit k of word i (Hacker's Delight, 7-3).
+func transpose(square *[64]uint64) {
+	for j, mask := 32, uint64(1<<32-1); j > 0; j, mask = j>>1, mask^mask<<(j>>1) {
+		for k := 0; k < 64; k = (k + j + 1) &^ j {
+			t := (square[k]>>j ^ square[k+j]) & mask
+			square[k] ^= t << j
+			square[k+j] ^= t
 		}
 	}
 }

@@ -45,7 +45,7 @@ func build(n int, bulk bool) *index.Index {
 	}
 	for _, f := range fields {
 		if bulk {
-			x.Load(f.name, n, func(i int) (string, uint32) { return f.value(uint32(i + 1)), uint32(i + 1) })
+			x.Load(f.name, n, func(dst []byte, i int) ([]byte, uint32) { return append(dst, f.value(uint32(i+1))...), uint32(i + 1) })
 			continue
 		}
 		for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(n) {
@@ -97,13 +97,13 @@ func TestLoadRepeats(t *testing.T) {
 	} {
 		x := index.New("n", func(uint32) string { return "" })
 		want := map[string][]uint32{}
-		x.Load("v", n, func(i int) (string, uint32) {
+		x.Load("v", n, func(dst []byte, i int) ([]byte, uint32) {
 			value, id := fmt.Sprintf("%dV", different(i)), uint32(n-i)
 			if i%2 == 0 {
 				value = value[:len(value)-1] // a number
 			}
 			want[index.Fold(value)] = append(want[index.Fold(value)], id)
-			return value, id
+			return append(dst, value...), id
 		})
 		all := bitset.MustNew(n + 1).Complement()
 		if got := x.Cardinality(all, "v"); got != len(want) {
@@ -181,7 +181,7 @@ func BenchmarkLoad1M(b *testing.B) {
 	for b.Loop() {
 		x := index.New("thingName", func(uint32) string { return "" })
 		for i, f := range fields {
-			x.Load(f.name, n, func(at int) (string, uint32) { return values[i][at], uint32(at + 1) })
+			x.Load(f.name, n, func(dst []byte, at int) ([]byte, uint32) { return append(dst, values[i][at]...), uint32(at + 1) })
 		}
 		if len(x.Fields()) != len(fields) {
 			b.Fatal("not all is loaded")

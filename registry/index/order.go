@@ -146,8 +146,8 @@ func (c *chunk) slice(from, to int) *chunk {
 	}
 	for i := range out.ends {
 		out.ends[i] -= uint16(start)
-		out.grams.set(i, gramsOf(out.value(i)))
 	}
+	out.grams.fill(len(out.ends), out.value)
 	if c.nums != nil {
 		out.nums = slices.Clone(c.nums[from:to])
 	}

@@ -355,11 +355,11 @@ func newTrial(seed uint64, n int, bulk bool) *trial {
 			}
 			continue
 		}
-		t.x.Load(field, len(t.ids), func(i int) (string, uint32) {
+		t.x.Load(field, len(t.ids), func(dst []byte, i int) ([]byte, uint32) {
 			if values := t.docs[t.ids[i]][field]; len(values) > 0 {
-				return values[0], t.ids[i]
+				dst = append(dst, values[0]...)
 			}
-			return "", t.ids[i]
+			return dst, t.ids[i]
 		})
 	}
 	return t

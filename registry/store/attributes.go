@@ -2,56 +2,47 @@ package store
 
 import (
 	"bytes"
-	"encoding/json"
+
+	"muster/registry"
 )
 
-// decodeAttributes reads a JSON object of strings. What the registry writes has neither white space nor, as attributes
-// cannot have such characters, escapes: that is read here, for it is most of the work of a start. All else is left to
-// encoding/json. It keeps no reference to text.
-func decodeAttributes(text []byte) (map[string]string, error) {
-	attributes := make(map[string]string, bytes.Count(text, []byte(`":"`)))
-	if plainAttributes(attributes, string(text)) {
-		return attributes, nil
+// appendAttributes reads a JSON object of strings, by key ascending: {"key":"value",...}. What the registry writes has neither white space nor, as
+// attributes cannot have such characters, escapes: that is read here, as parts of text. plain is false if it is anything else, which is to be left to
+// encoding/json.
+func appendAttributes(dst []registry.StoredAttribute, text []byte) (_ []registry.StoredAttribute, plain bool) {
+	if string(text) == "{}" {
+		return dst, true
 	}
-	clear(attributes)
-	err := json.Unmarshal(text, &attributes)
-	return attributes, err
-}
-
-// plainAttributes reads {"key":"value",...} into attributes, as parts of text; false if it is anything else.
-func plainAttributes(attributes map[string]string, text string) bool {
-	if text == "{}" {
-		return true
-	}
+	var last []byte // key
 	for first := byte('{'); ; first = ',' {
 		if len(text) == 0 || text[0] != first {
-			return first == ',' && text == "}"
+			return dst, first == ',' && string(text) == "}"
 		}
 		key, rest, ok := plainString(text[1:])
-		if !ok || len(rest) == 0 || rest[0] != ':' {
-			return false
+		if !ok || len(rest) == 0 || rest[0] != ':' || first == ',' && bytes.Compare(last, key) >= 0 {
+			return dst, false
 		}
 		value, rest, ok := plainString(rest[1:])
 		if !ok {
-			return false
+			return dst, false
 		}
-		attributes[key] = value
-		text = rest
+		dst = append(dst, registry.StoredAttribute{Key: key, Value: value})
+		text, last = rest, key
 	}
 }
 
 // plainString cuts a JSON string of printable ASCII without escapes off text.
-func plainString(text string) (value, rest string, ok bool) {
+func plainString(text []byte) (value, rest []byte, ok bool) {
 	if len(text) == 0 || text[0] != '"' {
-		return "", "", false
+		return nil, nil, false
 	}
 	for i := 1; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '"':
 			return text[1:i], text[i+1:], true
 		case c == '\\' || c < ' ' || c > '~':
-			return "", "", false
+			return nil, nil, false
 		}
 	}
-	return "", "", false
+	return nil, nil, false
 }

@@ -37,22 +37,6 @@ func loadGroups(ctx context.Context, tx *sql.Tx, onGroup func(registry.Group)) e
 	return rows.Err()
 }
 
-func loadMembers(ctx context.Context, tx *sql.Tx, onMember func(registry.Member)) error {
-	rows, err := tx.QueryContext(ctx, `SELECT group_id, thing_id FROM thing_group_members ORDER BY group_id, thing_id`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var m registry.Member
-		if err := rows.Scan(&m.Group, &m.Thing); err != nil {
-			return err
-		}
-		onMember(m)
-	}
-	return rows.Err()
-}
-
 func loadBillingGroups(ctx context.Context, tx *sql.Tx, onGroup func(registry.BillingGroup)) error {
 	rows, err := tx.QueryContext(ctx, `SELECT name, uuid, description, version, created_ms FROM billing_groups`)
 	if err != nil {

@@ -11,36 +11,6 @@ import (
 
 var _ registry.Store = (*DB)(nil)
 
-// LoadThings reads the whole registry; see registry.Store. Things and groups come by id.
-func (db *DB) LoadThings(ctx context.Context, into registry.Loader) (marks registry.Marks, err error) {
-	// One transaction, so that all reads are of one moment.
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return registry.Marks{}, err
-	}
-	defer tx.Rollback() // nothing was written
-	row := tx.QueryRowContext(ctx, `SELECT next, next_group, revision FROM thing_ids`)
-	if err := row.Scan(&marks.NextID, &marks.NextGroupID, &marks.Revision); err != nil {
-		return registry.Marks{}, fmt.Errorf("read the next ids: %w", err)
-	}
-	for _, load := range []struct {
-		what string
-		f    func() error
-	}{
-		{"thing types", func() error { return loadTypes(ctx, tx, into.Type) }},
-		{"billing groups", func() error { return loadBillingGroups(ctx, tx, into.BillingGroup) }},
-		{"things", func() error { return loadThings(ctx, tx, into.Thing) }},
-		{"thing groups", func() error { return loadGroups(ctx, tx, into.Group) }},
-		{"members of thing groups", func() error { return loadMembers(ctx, tx, into.Member) }},
-		{"tags", func() error { return loadTags(ctx, tx, into.Tag) }},
-	} {
-		if err := load.f(); err != nil {
-			return registry.Marks{}, fmt.Errorf("read %s: %w", load.what, err)
-		}
-	}
-	return marks, nil
-}
-
 func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType)) error {
 	rows, err := tx.QueryContext(ctx,
 		`SELECT name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms FROM thing_types`)
@@ -62,32 +32,6 @@ func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType))
 		}
 		t.Deprecated = t.DeprecatedMs != 0
 		onType(t)
-	}
-	return rows.Err()
-}
-
-func loadThings(ctx context.Context, tx *sql.Tx, onThing func(registry.Thing, registry.Connectivity)) error {
-	rows, err := tx.QueryContext(ctx, `SELECT t.id, t.name, t.uuid, COALESCE(t.type_name, ''), COALESCE(t.billing_group, ''), t.attributes, t.version, t.created_ms, t.updated_ms,
-			COALESCE(c.connected, 0), COALESCE(c.since_ms, 0), COALESCE(c.last_seen_ms, 0), COALESCE(c.remote, ''), COALESCE(c.reason, '')
-		FROM things t LEFT JOIN connectivity c ON c.thing_id = t.id ORDER BY t.id`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var t registry.Thing
-		var c registry.Connectivity
-		var attributes sql.RawBytes
-		var id, connected int64 // numbers of another size are converted through text
-		if err := rows.Scan(&id, &t.Name, &t.UUID, &t.TypeName, &t.BillingGroup, &attributes, &t.Version, &t.CreatedMs, &t.UpdatedMs,
-			&connected, &c.SinceMs, &c.LastSeenMs, &c.Remote, &c.Reason); err != nil {
-			return err
-		}
-		if t.Attributes, err = decodeAttributes(attributes); err != nil {
-			return fmt.Errorf("thing %q: attributes: %w", t.Name, err)
-		}
-		t.ID, c.Connected = uint32(id), connected != 0
-		onThing(t, c)
 	}
 	return rows.Err()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,19 +39,42 @@ func (db *DB) everything(t *testing.T) (all loaded) {
 	marks, err := db.LoadThings(bg, registry.Loader{
 		Type:         func(typ registry.ThingType) { all.Types = append(all.Types, typ) },
 		BillingGroup: func(b registry.BillingGroup) { all.Billing = append(all.Billing, b) },
-		Thing: func(th registry.Thing, c registry.Connectivity) {
-			all.Things = append(all.Things, th)
-			all.Connectivity = append(all.Connectivity, c)
+		Things: func(list []registry.StoredThing) {
+			for _, s := range list {
+				all.Things = append(all.Things, thingOf(s))
+				all.Connectivity = append(all.Connectivity, registry.Connectivity{})
+			}
 		},
-		Group:  func(g registry.Group) { all.Groups = append(all.Groups, g) },
-		Member: func(m registry.Member) { all.Members = append(all.Members, m) },
-		Tag:    func(tag registry.Tag) { all.Tags = append(all.Tags, tag) },
+		Links: func(list []registry.StoredLink) {
+			for _, l := range list {
+				i := slices.IndexFunc(all.Things, func(t registry.Thing) bool { return t.ID == l.ThingID })
+				all.Connectivity[i] = connectivityOf(l)
+			}
+		},
+		Group:   func(g registry.Group) { all.Groups = append(all.Groups, g) },
+		Members: func(list []registry.Member) { all.Members = append(all.Members, list...) },
+		Tag:     func(tag registry.Tag) { all.Tags = append(all.Tags, tag) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	all.Marks = marks
 	return all
+}
+
+func thingOf(s registry.StoredThing) registry.Thing {
+	t := registry.Thing{
+		ID: s.ID, Name: string(s.Name), UUID: string(s.UUID), TypeName: string(s.TypeName), BillingGroup: string(s.BillingGroup), Attributes: map[string]string{},
+		Version: s.Version, CreatedMs: s.CreatedMs, UpdatedMs: s.UpdatedMs,
+	}
+	for _, a := range s.Attributes {
+		t.Attributes[string(a.Key)] = string(a.Value)
+	}
+	return t
+}
+
+func connectivityOf(l registry.StoredLink) registry.Connectivity {
+	return registry.Connectivity{Connected: l.Connected, SinceMs: l.SinceMs, LastSeenMs: l.LastSeenMs, Remote: string(l.Remote), Reason: string(l.Reason)}
 }
 
 func TestThingsRoundTrip(t *testing.T) {
