@@ -115,11 +115,11 @@ func Open(opts Options) (*Server, error) {
 	}
 	env.Quotas = lane.NewQuotas(cfg.ThingRates, cfg.TotalRates, opts.Metrics)
 	if cfg.Loop == LoopEpoll {
-		commit := opts.Store.Hurry
+		var store conn.Store = opts.Store
 		if opts.Store.AckMemory() { // nobody waits for it: rows may wait for others
-			commit = nil
+			store = nil
 		}
-		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Commit: commit})
+		env.Loops, err = conn.StartLoops(conn.LoopOptions{Log: opts.Log, Metrics: opts.Metrics, Count: max(1, runtime.GOMAXPROCS(0)/2), Coalesce: cfg.Coalesce, Store: store})
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,9 @@ func (l *rowLog) run() {
 			select {
 			case <-l.begun:
 			case <-l.clock.After(diskProbe):
+				l.committing.Lock()
 				l.probe()
+				l.committing.Unlock()
 				continue
 			}
 		} else {
@@ -35,9 +37,22 @@ func (l *rowLog) run() {
 	}
 }
 
-// commit takes the pending group, makes it durable and tells who waits. It reports whether that was the last one.
+// commit is a turn of the committer. It reports whether that was the last one.
 func (l *rowLog) commit() (last bool) {
+	l.committing.Lock()
+	defer l.committing.Unlock()
 	l.mu.Lock()
+	if !l.pending.begun { // someone else was faster
+		l.mu.Unlock()
+		return false
+	}
+	g := l.take()
+	l.mu.Unlock()
+	return l.commitGroup(g)
+}
+
+// take takes the pending group. The caller holds committing and mu.
+func (l *rowLog) take() *group {
 	g := l.pending
 	l.pending, l.spare = l.spare, nil
 	// A signal that came for g must not end the wait of the next group.
@@ -46,8 +61,11 @@ func (l *rowLog) commit() (last bool) {
 	default:
 	}
 	l.room.Broadcast()
-	l.mu.Unlock()
+	return g
+}
 
+// commitGroup makes g durable and tells who waits. It reports whether that was the last one. The caller holds committing.
+func (l *rowLog) commitGroup(g *group) (last bool) {
 	if l.ackMemory {
 		g.tell(nil)
 	}
@@ -55,8 +73,10 @@ func (l *rowLog) commit() (last bool) {
 	err := l.write(g)
 	switch {
 	case err == nil:
+		took := max(l.clock.Now().Sub(began), 0)
+		l.quick += (took - l.quick) / 4
 		l.commits.Add(1)
-		l.commitSeconds.Update(l.clock.Now().Sub(began).Seconds())
+		l.commitSeconds.Update(took.Seconds())
 	case errors.Is(err, ErrDiskFull):
 		l.closeFile() // it may hold a part of the group: later groups go to a file of their own
 		if before == logOpen {

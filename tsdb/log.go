@@ -47,10 +47,10 @@ func (s logState) err() error {
 }
 
 // rowLog is the log that rows enter before anything else. Goroutines add records to the pending group; the committer
-// goroutine (group.go) takes the whole group, writes it, syncs it and releases who waits. Meanwhile records go to the
-// other group.
+// goroutine (group.go), or one of those who wait (commit.go), takes the whole group, writes it, syncs it and releases who waits.
+// Meanwhile records go to the other group.
 //
-// Locks: mu is taken last, after a shard's; nothing is called with it held.
+// Locks: committing before mu; mu is taken last, after a shard's; nothing is called with it held.
 type rowLog struct {
 	fs           vfs.FS
 	dir          string
@@ -61,7 +61,7 @@ type rowLog struct {
 	fileBytes    int64
 	reserveBytes int64
 	ackMemory    bool
-	changed      func()                           // called by the committer when the state has become worse
+	changed      func()                           // called by who commits when the state has become worse
 	retire       func(number uint64, name string) // Options.Retire, or nothing
 
 	state atomic.Uint32 // a logState; written with mu held, so that add sees it
@@ -71,22 +71,25 @@ type rowLog struct {
 	pending *group
 	spare   *group
 	seq     uint64 // of the last row
+	// expected counts those who will call settle: until then rows are no reason to wake the committer.
+	expected int
 
-	begun  chan struct{} // the pending group has got its first record or request
+	begun  chan struct{} // the pending group has got its first record or request, which nobody is expected to commit
 	urgent chan struct{} // the pending group should be committed without waiting for more
 	done   chan struct{} // closed when the committer has ended
 
-	// The committer owns these.
-	file      vfs.File // nil until the first group after opening, rotating or a full disk
-	header    logHeader
-	number    uint64 // of the newest file
-	end       int64  // where the next group goes
-	nextGroup uint64
-	logged    wordCount // dictionary entries that are in the log
-	repeat    wordCount // those of them that are there twice
-	buf       []byte    // the group that is being written
-	packer    packer
-	before    rowsBefore
+	committing sync.Mutex // guards all to the blank line: of who commits
+	file       vfs.File   // nil until the first group after opening, rotating or a full disk
+	header     logHeader
+	number     uint64 // of the newest file
+	end        int64  // where the next group goes
+	nextGroup  uint64
+	logged     wordCount // dictionary entries that are in the log
+	repeat     wordCount // those of them that are there twice
+	buf        []byte    // the group that is being written
+	packer     packer
+	before     rowsBefore
+	quick      time.Duration // what commits take: a mean of the last ones
 
 	filesMu sync.Mutex // guards files
 	files   []logPiece // on disk, oldest first
@@ -120,7 +123,8 @@ type group struct {
 	rotate   bool
 	stop     bool
 	hurried  bool // urgent has been signaled
-	begun    bool // begun has been signaled
+	begun    bool // there is something
+	noted    bool // begun has been signaled
 }
 
 // synced answers rowLog.sync. lastFile is the newest log file if no group will be added to it any more, else 0.
@@ -142,7 +146,7 @@ func (g *group) reset() {
 	clear(g.syncs)
 	clear(g.told)
 	g.rows, g.values, g.waiters, g.syncs, g.told = g.rows[:0], g.values[:0], g.waiters[:0], g.syncs[:0], g.told[:0]
-	g.deleted, g.firstRow, g.rotate, g.stop, g.hurried, g.begun = false, 0, false, false, false, false
+	g.deleted, g.firstRow, g.rotate, g.stop, g.hurried, g.begun, g.noted = false, 0, false, false, false, false, false
 }
 
 // bytes returns what the rows of g take in memory.
@@ -206,28 +210,17 @@ func (l *rowLog) added(g *group, w Waiter) uint64 {
 	return l.seq
 }
 
-// wake signals the committer, each signal once per group. The caller holds mu.
+// wake signals the committer that there is something in g, each signal once per group. The caller holds mu.
 func (l *rowLog) wake(g *group, hurry bool) {
-	if !g.begun {
-		g.begun = true
+	g.begun = true
+	if !g.noted && (hurry || l.expected == 0) {
+		g.noted = true
 		signal(l.begun)
 	}
 	if hurry && !g.hurried {
 		g.hurried = true
 		signal(l.urgent)
 	}
-}
-
-// hurry has what is pending committed without waiting for more. done, if something is, gets a signal once its waiters were told.
-func (l *rowLog) hurry(done chan<- struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	g := l.pending
-	if !g.begun {
-		return
-	}
-	g.told = append(g.told, done)
-	l.wake(g, true)
 }
 
 func signal(ch chan<- struct{}) {

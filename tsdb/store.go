@@ -252,10 +252,6 @@ func (s *Store) full() bool {
 	return s.live.bytes.Load() >= s.flushBytes || s.log.bytes.Load() >= s.opts.LogBytes || s.live.samples.Load() >= s.opts.LogSamples
 }
 
-// Hurry has the rows that were appended committed without waiting for more; where there are some, done gets a signal, unless it is full,
-// after their Waiters were told. It does not wait.
-func (s *Store) Hurry(done chan<- struct{}) { s.log.hurry(done) }
-
 // AckMemory says that Waiters are told before their rows are on disk.
 func (s *Store) AckMemory() bool { return s.opts.AckMemory }
 

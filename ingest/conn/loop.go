@@ -11,7 +11,17 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// LoopOptions are those of StartLoops. All but Coalesce are required.
+// Store is where clients hand on what they have read, while their loop calls them, to become durable. Its methods must not wait but where
+// that is said. *tsdb.Store is one.
+type Store interface {
+	// Expect says that Commit will be called once more: what is handed on until then need wake nobody.
+	Expect()
+	// Commit has what was handed on become durable without waiting for more. With wait it may do that by itself, if it takes a few
+	// milliseconds, and returns true when all is done and the clients were woken; else done is to be told when they were.
+	Commit(wait bool, done chan<- struct{}) (committed bool)
+}
+
+// LoopOptions are those of StartLoops. All but Coalesce and Store are required.
 type LoopOptions struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
@@ -19,10 +29,10 @@ type LoopOptions struct {
 	// Coalesce is what a busy loop lets pass between two waits: all that becomes ready meanwhile, packets and
 	// acknowledgements, is handled in one go. One that has little to do does not wait, nor one that is never done.
 	Coalesce time.Duration
-	// Commit is called after every round in which clients have read: what they have handed on should become durable without waiting
-	// for more. done is to be told, by who does not wait for it, when that is so and its clients were woken; their acknowledgements
-	// are written then, not after the pause, while the sockets are still in the cache. It must not wait. May be nil.
-	Commit func(done chan<- struct{})
+	// Store commits after every round in which clients have read. Their acknowledgements are written as soon as that is done, not after the
+	// pause, while the sockets are still in the cache. Before a pause the loop commits by itself, where it may: that wakes nobody. Nil:
+	// nothing is committed here.
+	Store Store
 }
 
 // Loops serve parked connections: a few goroutines for any number of them. See Client.
@@ -36,7 +46,7 @@ type LoopOptions struct {
 type Loops struct {
 	log      *slog.Logger
 	coalesce time.Duration
-	commit   func(done chan<- struct{})
+	store    Store // nil: none
 	began    time.Time
 	loops    []*loop
 	next     atomic.Uint32 // whose turn it is to get a connection
@@ -56,7 +66,7 @@ const maxWorkers = 256
 
 // StartLoops starts the loops; Close ends them.
 func StartLoops(opts LoopOptions) (*Loops, error) {
-	o := &Loops{log: opts.Log, coalesce: opts.Coalesce, commit: opts.Commit, began: time.Now(),
+	o := &Loops{log: opts.Log, coalesce: opts.Coalesce, store: opts.Store, began: time.Now(),
 		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
 		stalls: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_stalls_total`),
 		handed: opts.Metrics.GetOrCreateCounter(`muster_ingest_loop_handovers_total`),
@@ -155,13 +165,14 @@ type loop struct {
 	// turn counts the times that clients' code was called, twice each: it is odd during one. Whoever makes it even, the
 	// goroutine that called or look, is the loop from then on.
 	turn     atomic.Uint64
-	working  atomic.Bool   // clients are being called: look runs again and again
+	working  atomic.Bool   // clients are being called
+	watched  atomic.Bool   // look will run
 	lastSeen atomic.Uint64 // turn; of look
 	current  atomic.Pointer[Socket]
 	asleep   atomic.Bool  // waits for events, and has to be woken
 	bytes    atomic.Int64 // that clients have read in this round
 
-	committed chan struct{} // is told by Commit; room for one
+	committed chan struct{} // is told by Store.Commit; room for one
 	pause     *time.Timer
 
 	// Of the goroutine that is the loop: the batch, and how far it has come.
@@ -173,6 +184,8 @@ type loop struct {
 	round uint32
 	reads int // how many clients were called to read in this round
 	waits int // those of them that had been written to in this round or the one before
+	// expects says that Store.Expect was called, and Commit was not since.
+	expects bool
 
 	mu    sync.Mutex // guards what follows
 	slots []*Socket
@@ -236,6 +249,7 @@ func (l *loop) run() {
 		}
 		l.wait()
 	}
+	l.settle(0)
 }
 
 // handle works through the batch. It reports whether the caller is still the loop.
@@ -294,6 +308,7 @@ func (l *loop) flush(w *worker) bool {
 		again := s.state.And(^uint32(stateQueued))&stateAgain != 0
 		if again {
 			l.reads++
+			l.expect()
 		}
 		turn := l.begin(s)
 		s.flush(w)
@@ -326,52 +341,72 @@ func (l *loop) begin(s *Socket) (turn uint64) {
 
 func (l *loop) end(turn uint64) bool { return l.turn.CompareAndSwap(turn, turn+1) }
 
-// watchOver has look run while the loop calls clients.
-func (l *loop) watchOver(working bool) {
-	l.working.Store(working)
-	if working {
+// watchOver has look run while the loop calls clients. It is looked at now and then only: a timer that is set in each round wakes other threads
+// each time.
+func (l *loop) watchOver() {
+	l.working.Store(true)
+	if !l.watched.Load() && l.watched.CompareAndSwap(false, true) {
 		l.watch.Reset(stallAfter)
-	} else {
-		l.watch.Stop()
 	}
 }
 
-// look replaces the goroutine of a loop that is held up by a client.
+// look replaces the goroutine of a loop that is held up by a client. It runs again while there is work.
 func (l *loop) look() {
-	if l.owner.stopping.Load() || !l.working.Load() {
+	if l.owner.stopping.Load() {
 		return
 	}
 	turn := l.turn.Load()
-	if turn&1 == 1 && turn == l.lastSeen.Load() {
+	seen := l.lastSeen.Swap(turn)
+	if turn == seen && !l.working.Load() {
+		l.watched.Store(false)
+		if !l.working.Load() || !l.watched.CompareAndSwap(false, true) { // else work has come between the two
+			return
+		}
+	}
+	if turn&1 == 1 && turn == seen {
 		stuck := l.current.Load()
 		if l.turn.CompareAndSwap(turn, turn+1) {
 			l.owner.stalls.Inc()
-			stuck.client.Stalled()
+			if stuck != nil {
+				stuck.client.Stalled()
+			}
 			l.owner.wg.Go(l.run)
 		}
 	}
-	l.lastSeen.Store(turn)
 	l.watch.Reset(stallAfter)
 }
 
-// rest lets time pass between two rounds of a loop that is never idle. It reports whether the caller is still the loop.
+// rest ends a round: it has the store commit, and lets time pass between two rounds of a loop that is never idle. It reports whether the
+// caller is still the loop.
 //
 // Over time, rounds are as far apart as the setting says; but who was idle has saved some, and there is no pause where it would keep work
 // waiting: after a round that brought much, and as far as its clients are such that go on when they are answered.
 func (l *loop) rest(w *worker) bool {
 	o := l.owner
-	if l.reads > 0 && o.commit != nil {
-		o.commit(l.committed)
-	}
 	step := o.coalesce * time.Duration(max(fullRound-l.bytes.Load(), 0)) / fullRound
 	step = step * time.Duration(l.reads-l.waits) / time.Duration(max(l.reads, 1))
 	now := time.Since(o.began)
 	l.next = max(l.next, now-savedRounds*o.coalesce) + step
-	pause := l.next - now
 	l.bytes.Store(0)
 	l.reads, l.waits = 0, 0
 	l.round++
-	l.watchOver(false)
+	if next := l.next; l.expects {
+		// The commit is a turn of nobody: where the disk takes its time, another goroutine becomes the loop.
+		turn := l.begin(nil)
+		committed := l.settle(next - now)
+		if !l.end(turn) {
+			if committed {
+				l.tell()
+			}
+			return false
+		}
+		if committed && !l.flush(w) {
+			return false
+		}
+		l.settle(0) // of those who had more to read
+	}
+	l.working.Store(false)
+	pause := l.next - time.Since(o.began)
 	if pause <= 0 {
 		return true
 	}
@@ -379,15 +414,33 @@ func (l *loop) rest(w *worker) bool {
 	for {
 		select {
 		case <-l.committed:
-			l.watchOver(true)
+			l.watchOver()
 			if !l.flush(w) {
 				return false
 			}
-			l.watchOver(false)
+			l.settle(0)
+			l.working.Store(false)
 		case <-l.pause.C:
 			return true
 		}
 	}
+}
+
+// tell says to who is the loop now that something was committed.
+func (l *loop) tell() {
+	select {
+	case l.committed <- struct{}{}:
+	default:
+	}
+}
+
+// settle has the store commit what this round has brought, before a pause of that length. It reports whether that is done already.
+func (l *loop) settle(pause time.Duration) (committed bool) {
+	if !l.expects {
+		return false
+	}
+	l.expects = false
+	return l.owner.store.Commit(pause > 0, l.committed)
 }
 
 // savedRounds is how many rounds without a pause a loop saves up while it has little to do.
@@ -403,7 +456,7 @@ func (l *loop) wait() {
 	if n == 0 {
 		n = l.sleep()
 	}
-	l.watchOver(true)
+	l.watchOver()
 	clear(l.dues)
 	l.dues, l.count.dues = l.dues[:0], 0
 	l.mu.Lock()
@@ -417,6 +470,17 @@ func (l *loop) wait() {
 	}
 	l.dues = l.wheel.advance(o.Now()/int64(wheelTick/time.Millisecond), l.dues)
 	l.mu.Unlock()
+	if l.count.ready > 0 {
+		l.expect()
+	}
+}
+
+// expect tells the store, once, that the round may bring something.
+func (l *loop) expect() {
+	if l.owner.store != nil && !l.expects {
+		l.expects = true
+		l.owner.store.Expect()
+	}
 }
 
 // sleep waits until something happens.

@@ -259,12 +259,21 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// storeAsked is a Store that commits nothing by itself and hands on who is to be told.
+type storeAsked chan chan<- struct{}
+
+func (s storeAsked) Expect() {}
+
+func (s storeAsked) Commit(_ bool, done chan<- struct{}) bool {
+	s <- done
+	return false
+}
+
 // TestCommitDoesNotWaitForThePause: what a round has handed on is committed at its end, and written when that is done.
 func TestCommitDoesNotWaitForThePause(t *testing.T) {
 	const pause = time.Second
-	commits := make(chan chan<- struct{}, 10)
-	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: pause,
-		Commit: func(done chan<- struct{}) { commits <- done }})
+	commits := make(storeAsked, 10)
+	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: pause, Store: commits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +299,123 @@ func TestCommitDoesNotWaitForThePause(t *testing.T) {
 	<-e.ended
 	if err := loops.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// storeHere is a Store that commits by itself, for as long as gate holds it, and wakes a client then.
+type storeHere struct {
+	expected atomic.Int32
+	busy     atomic.Bool
+	began    chan struct{}
+	gate     chan struct{}
+	client   atomic.Pointer[Socket]
+}
+
+func (s *storeHere) Expect() { s.expected.Add(1) }
+
+func (s *storeHere) Commit(wait bool, done chan<- struct{}) bool {
+	s.expected.Add(-1)
+	here := wait && s.busy.CompareAndSwap(false, true)
+	if here {
+		s.began <- struct{}{}
+		<-s.gate
+		s.busy.Store(false)
+	}
+	if client := s.client.Load(); client != nil && !s.busy.Load() {
+		client.Wake()
+	}
+	if !here {
+		select {
+		case done <- struct{}{}:
+		default:
+		}
+	}
+	return here
+}
+
+// TestCommitInTheLoop: a loop that may wait for its commit writes what that has woken at once, and where the disk takes its time another
+// goroutine becomes the loop. Every Expect has its Commit.
+func TestCommitInTheLoop(t *testing.T) {
+	const pause = 300 * time.Millisecond
+	store := &storeHere{began: make(chan struct{}), gate: make(chan struct{})}
+	loops, err := StartLoops(LoopOptions{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Count: 1, Coalesce: pause, Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, e := dialEcho(t, loops)
+	store.client.Store(e.socket)
+	<-store.began // after Park, when it may hold something
+	store.gate <- struct{}{}
+	heard := make(chan struct{})
+	go func() {
+		got := make([]byte, 1)
+		for {
+			if _, err := io.ReadFull(client, got); err != nil {
+				return // closed at the end
+			}
+			heard <- struct{}{}
+		}
+	}()
+	other, o := dialEcho(t, loops)
+	// say has the loop commit by itself; it does not where rounds have no pause between them: for a client that was answered just before, and
+	// after a test that was held up.
+	say := func() {
+		t.Helper()
+		for range 20 {
+			exchange(t, other, "hello")
+			exchange(t, other, "hello")
+			if _, err := io.WriteString(client, "d"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-store.began:
+				return
+			case <-heard:
+			}
+		}
+		t.Fatal("the loop never commits")
+	}
+	soonest := time.Hour
+	for range 3 {
+		say()
+		start := time.Now()
+		store.gate <- struct{}{}
+		<-heard
+		soonest = min(soonest, time.Since(start))
+	}
+	if soonest > pause/2 {
+		t.Errorf("written %v after the commit, the pause is %v", soonest, pause)
+	}
+	say()
+	exchange(t, other, "still here")
+	store.gate <- struct{}{}
+	<-heard
+	client.Close()
+	other.Close()
+	for _, over := range []chan struct{}{e.ended, o.ended} {
+		for open := true; open; {
+			select {
+			case <-store.began:
+				store.gate <- struct{}{}
+			case <-over:
+				open = false
+			}
+		}
+	}
+	over := make(chan error)
+	go func() { over <- loops.Close() }()
+	for open := true; open; {
+		select {
+		case <-store.began:
+			store.gate <- struct{}{}
+		case err := <-over:
+			if open = false; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := store.expected.Load(); n != 0 {
+		t.Errorf("%d commits are missing", n)
 	}
 }
 
