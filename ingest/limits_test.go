@@ -121,3 +121,49 @@ func TestSubackLargerThanTheClientTakes(t *testing.T) {
 		t.Fatalf("got %x, want DISCONNECT 0x95", last)
 	}
 }
+
+// TestPublishTooDeep: a message whose topic has too many levels is refused alone where the version has a way to say so: PUBACK or PUBREC 0x90 (v5
+// sections 3.4.2.1 and 3.5.2.1). At QoS 0 it is dropped. An alias for such a topic is known, and refused again. All are counted. A 3.1.1
+// client would take any answer for success: its connection ends.
+func TestPublishTooDeep(t *testing.T) {
+	deep := "a/1/2/3/4/5/6/7/8"
+	f := newFixture(t, true).start()
+	c := f.connect(5, "me")
+	refused := func(want byte, id uint16) {
+		t.Helper()
+		first, body := c.read()
+		if first != want || len(body) < 3 || body[0] != byte(id>>8) || body[1] != byte(id) || body[2] != 0x90 {
+			t.Fatalf("got %x %x, want %x for %d with code 0x90", first, body, want, id)
+		}
+	}
+	c.send(publishPacket(5, deep, "x", 0, 0, false))
+	c.send(publishPacket(5, deep, "x", 1, 1, false))
+	refused(0x40, 1)
+	c.send(publishPacket(5, deep, "x", 2, 2, true))
+	refused(0x50, 2)
+	c.send(publishPacket(5, deep, "x", 2, 2, false)) // the exchange before has ended: the id is free
+	refused(0x50, 2)
+	alias := func(topic string, id byte) []byte {
+		return packet(0x32, append(str(nil, topic), 0, id, 3, 35, 0, 1, 'x'))
+	}
+	c.send(alias(deep, 3))
+	refused(0x40, 3)
+	c.send(alias("", 4))
+	refused(0x40, 4)
+	c.send(alias("dt/me", 5)) // the alias stands for something else from here on; its payload is no telemetry
+	if first, body := c.read(); first != 0x40 || len(body) < 3 || body[1] != 5 || body[2] != 0x99 {
+		t.Fatalf("got %x %x, want PUBACK 0x99", first, body)
+	}
+	c.send([]byte{0xc0, 0})
+	c.expect(0xd0, 0)
+	if n := f.server.Stats().RefusedBy["topic with too many levels"]; n != 6 {
+		t.Fatalf("%d refusals are counted, want 6", n)
+	}
+	for qos := range byte(3) {
+		old := f.connect(4, fmt.Sprint("old-", qos))
+		old.send(publishPacket(4, deep, "x", qos, uint16(qos), false))
+		if last := old.expectEnd(); last != nil {
+			t.Fatalf("3.1.1, QoS %d: last packet %x, want none", qos, last)
+		}
+	}
+}

@@ -113,6 +113,7 @@ type Conn struct {
 type topicName struct {
 	name      string
 	telemetry bool
+	deep      bool // it has too many levels; then name is empty: such a topic is not kept
 }
 
 // New wraps raw, whose read deadline must be the one by which the CONNECT has to be there. The Conn owns raw once Run is called.

@@ -105,8 +105,11 @@ func (p *Publish) readWill(r *reader, level byte, lim *Limits) Violation {
 	if r.short {
 		return malformed("will cut")
 	}
-	if v := checkTopic(topic, lim); v.bad() {
+	if v := checkTopic(topic); v.bad() {
 		return v
+	}
+	if lim.tooDeep(topic) {
+		return errTooDeep
 	}
 	p.Topic = string(topic)
 	if p.Payload = r.bytes(); r.short {

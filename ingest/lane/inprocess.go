@@ -83,8 +83,11 @@ func (lim *Limits) CheckPublish(topic string, properties []byte, payloadBytes in
 	if len(topic) > maxText {
 		return Violation{Code: codeTopicInvalid, Reason: "topic too long"}
 	}
-	if v := checkTopic([]byte(topic), lim); v.bad() {
+	if v := checkTopic([]byte(topic)); v.bad() {
 		return v
+	}
+	if lim.TooDeep(topic) {
+		return errTooDeep
 	}
 	if len(properties)+payloadBytes+len(topic) > lim.PacketBytes {
 		return Violation{Code: codePacketTooLarge, Reason: "packet too large"}

@@ -187,7 +187,7 @@ func screenProperty(p *reader, id int, kind propertyKind, lim *Limits, got *prop
 			return malformed("text not utf-8")
 		}
 		if kind == kindTopic && !p.short {
-			return checkTopic(text, lim)
+			return checkTopic(text) // who answers to it learns of its levels
 		}
 		got.authMethod = got.authMethod || id == propAuthMethod
 		if id == propContentType {

@@ -14,7 +14,7 @@ type Publish struct {
 	Dup         bool
 }
 
-// parsePublish screens and reads a PUBLISH (v5 section 3.3). topic is empty where an alias stands for it.
+// parsePublish screens and reads a PUBLISH (v5 section 3.3). topic is empty where an alias stands for it. It may have too many levels.
 func parsePublish(first, version byte, body []byte, lim *Limits) (p Publish, topic []byte, alias uint16, v Violation) {
 	r := reader{b: body}
 	topic = r.bytes()
@@ -38,7 +38,7 @@ func parsePublish(first, version byte, body []byte, lim *Limits) (p Publish, top
 		p.Payload = body[r.i:]
 		return p, nil, alias, v
 	}
-	if v := checkTopic(topic, lim); v.bad() {
+	if v := checkTopic(topic); v.bad() {
 		return p, nil, 0, v
 	}
 	p.Payload = body[r.i:]

@@ -326,8 +326,8 @@ func (r *reader) end(reason string) Violation {
 // validText says whether s is UTF-8 without U+0000 [MQTT-1.5.4-1] [MQTT-1.5.4-2].
 func validText(s []byte) bool { return utf8.Valid(s) && bytes.IndexByte(s, 0) < 0 }
 
-// checkTopic screens a topic name: valid text, not empty, no wildcard, few levels.
-func checkTopic(topic []byte, lim *Limits) Violation {
+// checkTopic screens the form of a topic name: valid text, not empty, no wildcard.
+func checkTopic(topic []byte) Violation {
 	if !validText(topic) {
 		return malformed("text not utf-8")
 	}
@@ -337,11 +337,11 @@ func checkTopic(topic []byte, lim *Limits) Violation {
 	if bytes.IndexByte(topic, '+') >= 0 || bytes.IndexByte(topic, '#') >= 0 {
 		return Violation{Code: codeTopicInvalid, Reason: "topic with a wildcard"} // [MQTT-3.3.2-2]
 	}
-	if lim.tooDeep(topic) {
-		return Violation{Code: codeTopicInvalid, Reason: "topic with too many levels"}
-	}
 	return Violation{}
 }
+
+// errTooDeep is the reason of a topic name that is well-formed and not accepted (v5 section 3.4.2.1).
+var errTooDeep = Violation{Code: codeTopicInvalid, Reason: "topic with too many levels"}
 
 // checkFilter screens the form of a topic filter (v5 sections 4.7 and 4.8.2) and says whether it is a shared one.
 func checkFilter(filter []byte) (shared bool, v Violation) {
@@ -378,7 +378,7 @@ var (
 	dtPrefix    = []byte("dt/")
 )
 
-// TooDeep says whether a topic filter, without $share and group, has more levels than a topic may have.
+// TooDeep says whether a topic, or a filter without $share and group, has more levels than a topic may have.
 func (l *Limits) TooDeep(filter string) bool { return l.tooDeep([]byte(filter)) }
 
 func (l *Limits) tooDeep(topic []byte) bool {

@@ -30,9 +30,12 @@ func (c *Conn) publishIn(w *workspace, first byte, body []byte) error {
 	if v.bad() {
 		return c.refuse(v)
 	}
+	if name.deep && c.version < 5 {
+		return c.refuse(errTooDeep) // no way to say no to the message alone
+	}
 	p.Topic = name.name
 	telemetry := name.telemetry && !c.env.Bypass && p.QoS < 2 && !p.Retain && c.grant.Rights.Publish(p.Topic)
-	if c.hurried && (!telemetry || c.env.behind.Load() > 0) {
+	if c.hurried && (!telemetry && !name.deep || c.env.behind.Load() > 0) {
 		return errWait
 	}
 	if p.QoS == 1 {
@@ -48,11 +51,27 @@ func (c *Conn) publishIn(w *workspace, first byte, body []byte) error {
 			return err
 		}
 	}
+	if name.deep {
+		c.refuseDeep(p)
+		return nil
+	}
 	if telemetry {
 		return c.take(p, w.decoder)
 	}
 	c.env.MessagesBroker.Inc()
 	return c.h.Publish(p)
+}
+
+// refuseDeep refuses a message of a v5 client for its topic, which is well-formed: the client is told, where QoS lets it be, and stays (v5
+// sections 3.4.2.1 and 3.5.2.1).
+func (c *Conn) refuseDeep(p *Publish) {
+	c.env.Refuse(errTooDeep.Reason)
+	switch p.QoS {
+	case 1:
+		c.Ack(p.ID, errTooDeep.Code, errTooDeep.Reason)
+	case 2:
+		_, _ = c.Write(AppendAck(nil, typePubrec<<4, p.ID, errTooDeep.Code, errTooDeep.Reason, c.version, c.problemInfo)) // it only fails when the connection ends
+	}
 }
 
 // resolve returns the topic that topic or alias stands for and keeps an alias that is defined (v5 section 3.3.2.3.4).
@@ -65,7 +84,7 @@ func (c *Conn) resolve(topic []byte, alias uint16) (topicName, Violation) {
 	}
 	known := &c.aliases[alias]
 	if len(topic) == 0 {
-		if known.name == "" {
+		if known.name == "" && !known.deep {
 			return topicName{}, protocolError("unknown topic alias")
 		}
 		return *known, Violation{}
@@ -82,6 +101,9 @@ func (c *Conn) intern(topic []byte) topicName {
 		if string(topic) == c.names[i].name {
 			return c.names[i]
 		}
+	}
+	if c.env.Limits.tooDeep(topic) {
+		return topicName{deep: true}
 	}
 	name := string(topic)
 	n := topicName{name: name, telemetry: ofThing(name, c.grant.ThingName) || c.env.Topics.Match(name, c.grant.ThingName)}
