@@ -341,8 +341,8 @@ func (l *loop) begin(s *Socket) (turn uint64) {
 
 func (l *loop) end(turn uint64) bool { return l.turn.CompareAndSwap(turn, turn+1) }
 
-// watchOver has look run while the loop calls clients. It is looked at now and then only: a timer that is set in each round wakes other threads
-// each time.
+// watchOver has look run while the loop calls clients. Its timer goes on from one round to the next: one that is stopped and set again in each
+// round wakes other threads each time.
 func (l *loop) watchOver() {
 	l.working.Store(true)
 	if !l.watched.Load() && l.watched.CompareAndSwap(false, true) {
@@ -411,6 +411,9 @@ func (l *loop) rest(w *worker) bool {
 		return true
 	}
 	l.pause.Reset(pause)
+	if l.watched.Load() { // not in the pause: that would wake a thread, and a timer that is put off wakes none
+		l.watch.Reset(pause + stallAfter)
+	}
 	for {
 		select {
 		case <-l.committed:
@@ -447,7 +450,7 @@ func (l *loop) settle(pause time.Duration) (committed bool) {
 const savedRounds = 64
 
 // fullRound is how many bytes a round brings after which there is no pause: what a round costs by itself is nothing beside them.
-const fullRound = 64 << 10
+const fullRound = 256 << 10
 
 // wait fills the batch.
 func (l *loop) wait() {

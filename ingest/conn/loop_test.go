@@ -22,6 +22,7 @@ type echo struct {
 	stalled atomic.Int32
 	over    atomic.Bool
 	due     atomic.Int32
+	got     atomic.Int32 // bytes that nobody has asked for since
 	ended   chan struct{}
 }
 
@@ -37,6 +38,7 @@ func (e *echo) Readable(buf []byte, _ bool) Next {
 			return Drained
 		}
 		e.out = append(e.out, buf[:n]...)
+		e.got.Add(int32(n))
 		if buf[n-1] == 'd' {
 			continue
 		}
@@ -302,27 +304,29 @@ func TestCommitDoesNotWaitForThePause(t *testing.T) {
 	}
 }
 
-// storeHere is a Store that commits by itself, for as long as gate holds it, and wakes a client then.
+// storeHere is a Store that commits by itself what a client has sent, for as long as gate holds it, and wakes the client then.
 type storeHere struct {
 	expected atomic.Int32
 	busy     atomic.Bool
 	began    chan struct{}
 	gate     chan struct{}
-	client   atomic.Pointer[Socket]
+	client   atomic.Pointer[echo]
 }
 
 func (s *storeHere) Expect() { s.expected.Add(1) }
 
 func (s *storeHere) Commit(wait bool, done chan<- struct{}) bool {
 	s.expected.Add(-1)
-	here := wait && s.busy.CompareAndSwap(false, true)
+	client := s.client.Load()
+	got := client != nil && client.got.Swap(0) > 0
+	here := got && wait && s.busy.CompareAndSwap(false, true)
 	if here {
 		s.began <- struct{}{}
 		<-s.gate
 		s.busy.Store(false)
 	}
-	if client := s.client.Load(); client != nil && !s.busy.Load() {
-		client.Wake()
+	if got && !s.busy.Load() {
+		client.socket.Wake()
 	}
 	if !here {
 		select {
@@ -343,9 +347,7 @@ func TestCommitInTheLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 	client, e := dialEcho(t, loops)
-	store.client.Store(e.socket)
-	<-store.began // after Park, when it may hold something
-	store.gate <- struct{}{}
+	store.client.Store(e)
 	heard := make(chan struct{})
 	go func() {
 		got := make([]byte, 1)
