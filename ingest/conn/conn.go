@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,7 +51,7 @@ type Door struct {
 	opts   Options
 	rates  *addressRates
 	hands  chan struct{} // a token per handshake that computes
-	begun  chan struct{} // a token per handshake whose client has said hello and is not slow
+	begun  chan struct{} // a token per handshake whose client has said a whole hello and is not slow
 	paused atomic.Int64  // what clients take after their hello, in ns: a mean of the last ones
 	total  *metrics.Counter
 	panics *metrics.Counter
@@ -273,16 +274,20 @@ const (
 )
 
 // helloConn is a connection during its handshake. It holds one of the tokens that bound how many handshakes compute, but not
-// while it waits for the peer, or four idle peers would stop all others; and it counts the time the peer takes.
+// while it waits for the peer, or four idle peers would stop all others; and it counts the time the peer takes. Before the client has said
+// hello there is nothing to compute: until then it waits for nobody, so that its time is over when it is over, and nobody for it.
 type helloConn struct {
 	net.Conn
-	door *Door
-	left time.Duration
-	over bool
+	door  *Door
+	left  time.Duration
+	over  bool
+	holds bool // a token of hands
 
-	greeted bool          // the client has said something
-	paused  time.Duration // since then
-	counts  atomic.Bool   // it holds a token of begun
+	head    [record.HeaderSize]byte // of the client's first record
+	said    int                     // bytes of it, with those of the header
+	greeted bool                    // it is whole
+	paused  time.Duration           // since then
+	counts  atomic.Bool             // it holds a token of begun
 }
 
 // finish makes the handshake, in a goroutine of its own: the deep stack that it needs goes with it. A panic there becomes one of the
@@ -299,7 +304,6 @@ func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certifica
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
 		defer cancel()
-		c.acquire()
 		defer c.done()
 		var state tls.ConnectionState
 		conn, state, err = shake(ctx, c)
@@ -318,11 +322,21 @@ func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certifica
 // NetConn returns the connection below.
 func (c *helloConn) NetConn() net.Conn { return c.Conn }
 
-func (c *helloConn) acquire() { c.door.hands <- struct{}{} }
+func (c *helloConn) acquire() {
+	c.door.hands <- struct{}{}
+	c.holds = true
+}
 
-// done ends the handshake: the token is given back, and reads and writes go straight through.
+func (c *helloConn) release() {
+	if c.holds {
+		c.holds = false
+		<-c.door.hands
+	}
+}
+
+// done ends the handshake: the tokens are given back, and reads and writes go straight through.
 func (c *helloConn) done() {
-	<-c.door.hands
+	c.release()
 	c.over = true
 	c.uncount()
 }
@@ -338,8 +352,11 @@ func (c *helloConn) Read(b []byte) (int, error) {
 	if c.over {
 		return c.Conn.Read(b)
 	}
-	<-c.door.hands
+	c.release()
 	n, err := c.readSlowly(b)
+	if !c.greeted || err != nil {
+		return n, err
+	}
 	c.acquire()
 	// What this one has waited for others is not its time: without this the answer would be late for those that waited long.
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(max(c.left, minFirstPacket))) // an error here is one of the write too
@@ -361,12 +378,21 @@ func (c *helloConn) readSlowly(b []byte) (int, error) {
 	c.left -= took
 	if c.greeted {
 		c.paused += took
-	} else if n > 0 {
+	} else if c.greets(b[:n]) {
 		c.greeted = true
 		c.door.begun <- struct{}{}
 		c.counts.Store(true)
 	}
 	return n, err
+}
+
+// greets takes the next bytes of the client and says whether its first record, which holds its hello, is whole.
+func (c *helloConn) greets(b []byte) bool {
+	if c.said < len(c.head) {
+		copy(c.head[c.said:], b)
+	}
+	c.said += len(b)
+	return c.said >= len(c.head) && c.said >= len(c.head)+int(binary.BigEndian.Uint16(c.head[3:]))
 }
 
 func addrOf(raw net.Conn) netip.Addr {
