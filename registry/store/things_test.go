@@ -197,7 +197,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	limitPages("1000000")
 	th, err := r.CreateThing(bg, registry.ThingInput{Name: fmt.Sprint(made), TypeName: "lamp", Attributes: attributes})
-	if err != nil || len(db.everything(t).Things) != made+1 || db.everything(t).NextID != th.ID+1 {
+	if err != nil || len(db.everything(t).Things) != made+1 {
 		t.Errorf("with space again: %+v %v", th, err)
 	}
 	if err := r.Close(); err != nil {
