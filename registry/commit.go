@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -19,7 +20,7 @@ type Store interface {
 
 // Marks are numbers that never go down.
 type Marks struct {
-	NextID      uint32 // of the next thing
+	NextID      uint32 // of the next thing, at least; it is also above that of every thing there is
 	NextGroupID uint32
 	Revision    int64 // no commit had a higher one
 }
@@ -173,6 +174,7 @@ func (r *Registry) mark(room int64) Marks {
 func (r *Registry) commitGroup(first *write) (next *write) {
 	var tx transaction
 	var waiting []*write
+	var until <-chan time.Time
 	touched := make(map[string]bool)
 	for w := first; w != nil; {
 		if err := w.plan(&tx); err != nil {
@@ -184,16 +186,13 @@ func (r *Registry) commitGroup(first *write) (next *write) {
 		if w.thing == "" || len(waiting) >= maxGroup {
 			break
 		}
-		select {
-		case w = <-r.writes:
-			if w.thing == "" || touched[w.thing] {
-				next, w = w, nil
-			}
-		default:
-			w = nil
+		if w = r.gather(len(waiting), &until); w != nil && (w.thing == "" || touched[w.thing]) {
+			next, w = w, nil
 		}
 	}
+	began := time.Now()
 	err := r.commit(&tx)
+	r.crowd.note(len(waiting), time.Since(began))
 	for _, w := range waiting {
 		w.done <- err
 	}
@@ -206,7 +205,7 @@ func (r *Registry) commit(tx *transaction) error {
 		r.deliver()
 		return nil
 	}
-	if tx.created > 0 {
+	if len(tx.DeleteThings) > 0 { // else the next id follows from the highest thing there is
 		tx.NextID = r.nextID
 	}
 	if len(tx.CreateGroups) > 0 {

@@ -150,6 +150,7 @@ type Registry struct {
 	nextID      uint32
 	nextGroupID uint32
 	marked      int64 // the revision up to which the store knows
+	crowd       crowd
 	failing     bool  // the last write failed
 	presenceErr error // of the last flush
 
