@@ -20,8 +20,11 @@ const fallbackMemoryBytes = 512 << 20
 const gcPercent = 40
 
 // loadPercent is that while the registry is read: hardly anything of it is garbage, and to look through it again at every step that the
-// heap grows by gcPercent was a third of the work of a start with a million things.
-const loadPercent = 200
+// heap grows by gcPercent was a third of the work of a start with a million things. Where memory is short it is collected earlier (loadShare).
+const loadPercent = 400
+
+// loadShare is the share of the machine's memory, in percent, from which on garbage is collected whatever loadPercent says.
+const loadShare = 60
 
 // collectAt lets that much garbage pile up, unless the operator's GOGC says otherwise, until end is called.
 func collectAt(percent int) (end func()) {
@@ -30,6 +33,17 @@ func collectAt(percent int) (end func()) {
 	}
 	before := debug.SetGCPercent(percent)
 	return func() { debug.SetGCPercent(before) }
+}
+
+// collectLate is collectAt(loadPercent), below a share of the memory, or the operator's GOMEMLIMIT where that is lower.
+func collectLate() (end func()) {
+	uncollect := collectAt(loadPercent)
+	before := debug.SetMemoryLimit(-1)
+	debug.SetMemoryLimit(min(before, machineMemory()/100*loadShare))
+	return func() {
+		debug.SetMemoryLimit(before)
+		uncollect()
+	}
 }
 
 // machineMemory returns the bytes that this process may use: the smallest limit of its control groups, or the machine's memory.

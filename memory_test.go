@@ -24,3 +24,24 @@ func TestCollectAt(t *testing.T) {
 		t.Errorf("%d at the end, want what it was", got)
 	}
 }
+
+// TestCollectLate: while the registry is read garbage piles up, but not into the last of the memory.
+func TestCollectLate(t *testing.T) {
+	t.Setenv("GOGC", "")
+	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
+	defer debug.SetGCPercent(percent)
+	end := collectLate()
+	if got := debug.SetGCPercent(loadPercent); got != loadPercent {
+		t.Errorf("%d percent, want %d", got, loadPercent)
+	}
+	if got := debug.SetMemoryLimit(-1); got > machineMemory()*3/4 {
+		t.Errorf("a limit of %d bytes of %d", got, machineMemory())
+	}
+	end()
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Errorf("%d percent at the end, want what it was", got)
+	}
+	if got := debug.SetMemoryLimit(-1); got != limit {
+		t.Errorf("a limit of %d bytes at the end, want %d", got, limit)
+	}
+}

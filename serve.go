@@ -160,7 +160,7 @@ func (g *gateway) openRegistry(ctx context.Context, _ *bootstrap) (err error) {
 		return err
 	}
 	g.onClose("registry database", func(context.Context) error { return g.database.Close() })
-	defer collectAt(loadPercent)()
+	defer collectLate()()
 	g.things, err = registry.Open(ctx, registry.Options{
 		Store: g.database, Clock: g.clock, Log: g.log, Metrics: g.metrics,
 		AccountID: g.settings.awsAccount, Region: g.settings.awsRegion,
