@@ -46,7 +46,7 @@ func (db *DB) LoadThings(ctx context.Context, into registry.Loader) (marks regis
 }
 
 // A start reads every row of the large tables. It takes them from the pages of the database, which SQLite passes on as they are in the transaction:
-// docs/decisions/0017. Where something is not as this package writes it, such as a number where a text should be, the rest is read with a
+// docs/decisions/0015. Where something is not as this package writes it, such as a number where a text should be, the rest is read with a
 // statement, which converts it or says what is wrong.
 
 // errOther is for a row that is not as this package writes it.
