@@ -15,7 +15,7 @@ import (
 )
 
 // Loader takes what a Store has, in the order of its fields, each kind in any order. The functions that take lists are called as often as there
-// are some; lists and bytes are theirs for the time of the call. One is called at a time.
+// are some; lists and bytes are theirs for the time of the call. But for Slow, one is called at a time.
 type Loader struct {
 	Type         func(ThingType)
 	BillingGroup func(BillingGroup)
@@ -24,6 +24,8 @@ type Loader struct {
 	Group        func(Group)
 	Members      func([]Member)
 	Tag          func(Tag)
+
+	Slow func(table string, err error) // a table is read in a slower way, because of err; called any time
 }
 
 // StoredThing is a thing as a Store has it.
@@ -61,6 +63,9 @@ func (r *Registry) load(ctx context.Context) error {
 		Group:        func(g Group) { l.storedGroups = append(l.storedGroups, g) },
 		Members:      func(list []Member) { l.storedMembers = append(l.storedMembers, list...) },
 		Tag:          func(t Tag) { r.putTag(t) },
+		Slow: func(table string, err error) {
+			r.opts.Log.Warn("a table of the registry is read row by row, which is slower: it is not as this program writes it", "table", table, "err", err)
+		},
 	})
 	if err := errors.Join(err, l.bad); err != nil {
 		return err

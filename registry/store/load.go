@@ -32,10 +32,10 @@ func (db *DB) LoadThings(ctx context.Context, into registry.Loader) (marks regis
 	}{
 		{"thing types", func() error { return loadTypes(ctx, tx, into.Type) }},
 		{"billing groups", func() error { return loadBillingGroups(ctx, tx, into.BillingGroup) }},
-		{"things", func() error { return loadThings(ctx, tx, into.Things) }},
-		{"connectivity", func() error { return loadLinks(ctx, tx, into.Links) }},
+		{"things", func() error { return loadThings(ctx, tx, into) }},
+		{"connectivity", func() error { return loadLinks(ctx, tx, into) }},
 		{"thing groups", func() error { return loadGroups(ctx, tx, into.Group) }},
-		{"members of thing groups", func() error { return loadMembers(ctx, tx, into.Members) }},
+		{"members of thing groups", func() error { return loadMembers(ctx, tx, into) }},
 		{"tags", func() error { return loadTags(ctx, tx, into.Tag) }},
 	} {
 		if err := load.f(); err != nil {
@@ -52,7 +52,7 @@ func (db *DB) LoadThings(ctx context.Context, into registry.Loader) (marks regis
 // errOther is for a row that is not as this package writes it.
 var errOther = errors.New("a column has another type")
 
-func loadThings(ctx context.Context, tx *sql.Tx, onThings func([]registry.StoredThing)) error {
+func loadThings(ctx context.Context, tx *sql.Tx, into registry.Loader) error {
 	const (
 		id = iota
 		name
@@ -64,7 +64,7 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThings func([]registry.Stored
 		createdMs
 		updatedMs
 	)
-	b := newBatches(onThings)
+	b := newBatches(into.Things)
 	defer b.end()
 	last, err := readTable(ctx, tx, "things", []string{"id", "name", "uuid", "type_name", "billing_group", "attributes", "version", "created_ms", "updated_ms"},
 		func(rowID int64, row []byte, r *columns) error {
@@ -90,6 +90,7 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThings func([]registry.Stored
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	into.Slow("things", err)
 	rows, err := tx.QueryContext(ctx, `SELECT id, name, uuid, COALESCE(type_name, ''), COALESCE(billing_group, ''), attributes, version, created_ms, updated_ms
 		FROM things WHERE id > $1 ORDER BY id`, last)
 	if err != nil {
@@ -119,7 +120,7 @@ func loadThings(ctx context.Context, tx *sql.Tx, onThings func([]registry.Stored
 	return rows.Err()
 }
 
-func loadLinks(ctx context.Context, tx *sql.Tx, onLinks func([]registry.StoredLink)) error {
+func loadLinks(ctx context.Context, tx *sql.Tx, into registry.Loader) error {
 	const (
 		id = iota
 		connected
@@ -128,7 +129,7 @@ func loadLinks(ctx context.Context, tx *sql.Tx, onLinks func([]registry.StoredLi
 		remote
 		reason
 	)
-	b := newBatches(onLinks)
+	b := newBatches(into.Links)
 	defer b.end()
 	last, err := readTable(ctx, tx, "connectivity", []string{"thing_id", "connected", "since_ms", "last_seen_ms", "remote", "reason"},
 		func(rowID int64, row []byte, r *columns) error {
@@ -149,6 +150,7 @@ func loadLinks(ctx context.Context, tx *sql.Tx, onLinks func([]registry.StoredLi
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	into.Slow("connectivity", err)
 	rows, err := tx.QueryContext(ctx, `SELECT thing_id, connected, since_ms, last_seen_ms, remote, reason FROM connectivity WHERE thing_id > $1 ORDER BY thing_id`, last)
 	if err != nil {
 		return err
@@ -168,12 +170,12 @@ func loadLinks(ctx context.Context, tx *sql.Tx, onLinks func([]registry.StoredLi
 	return rows.Err()
 }
 
-func loadMembers(ctx context.Context, tx *sql.Tx, onMembers func([]registry.Member)) error {
+func loadMembers(ctx context.Context, tx *sql.Tx, into registry.Loader) error {
 	const (
 		groupID = iota
 		thingID
 	)
-	b := newBatches(onMembers)
+	b := newBatches(into.Members)
 	defer b.end()
 	add := func(group, thing int64) {
 		batch := b.room(0)
@@ -193,6 +195,7 @@ func loadMembers(ctx context.Context, tx *sql.Tx, onMembers func([]registry.Memb
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	into.Slow("thing_group_members", err)
 	rows, err := tx.QueryContext(ctx, `SELECT group_id, thing_id FROM thing_group_members WHERE rowid > $1 ORDER BY rowid`, last)
 	if err != nil {
 		return err

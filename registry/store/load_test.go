@@ -29,6 +29,20 @@ func openUTF16(t *testing.T) *DB {
 	return openAt(t, path)
 }
 
+// slow returns the tables that are read row by row.
+func (db *DB) slow(t *testing.T) (tables []string) {
+	t.Helper()
+	_, err := db.LoadThings(bg, registry.Loader{
+		Type: func(registry.ThingType) {}, BillingGroup: func(registry.BillingGroup) {}, Things: func([]registry.StoredThing) {}, Links: func([]registry.StoredLink) {},
+		Group: func(registry.Group) {}, Members: func([]registry.Member) {}, Tag: func(registry.Tag) {},
+		Slow: func(table string, _ error) { tables = append(tables, table) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tables
+}
+
 // TestLoadPages: what is read from pages is what statements read, after many changes, with rows from a few bytes to many pages.
 func TestLoadPages(t *testing.T) {
 	seed := rand.Uint64()
@@ -98,6 +112,12 @@ func TestLoadPages(t *testing.T) {
 			t.Fatalf("%d things are read, there are %d", len(got.Things), len(live))
 		}
 	}
+	if tables := paged.slow(t); tables != nil {
+		t.Errorf("%v are read row by row", tables)
+	}
+	if tables := plain.slow(t); !reflect.DeepEqual(tables, []string{"things", "connectivity", "thing_group_members"}) {
+		t.Errorf("%v are read row by row in another encoding", tables)
+	}
 }
 
 // TestLoadByHand: from the first row on that was edited by hand into another type, rows are read with statements.
@@ -123,11 +143,15 @@ func TestLoadByHand(t *testing.T) {
 			t.Fatalf("after %s there are %d things and %d links, others than before", query, len(got.Things), len(got.Connectivity))
 		}
 	}
+	if tables := db.slow(t); !reflect.DeepEqual(tables, []string{"things", "connectivity"}) {
+		t.Errorf("%v are read row by row", tables)
+	}
 	// what is no JSON says so
 	if _, err := db.write.Exec(`UPDATE things SET attributes = '{"a":' WHERE id = 1400`); err != nil {
 		t.Fatal(err)
 	}
-	_, err := db.LoadThings(bg, registry.Loader{Type: func(registry.ThingType) {}, Things: func([]registry.StoredThing) {}, Links: func([]registry.StoredLink) {}})
+	_, err := db.LoadThings(bg, registry.Loader{Type: func(registry.ThingType) {}, Things: func([]registry.StoredThing) {}, Links: func([]registry.StoredLink) {},
+		Slow: func(string, error) {}})
 	if err == nil || !strings.Contains(err.Error(), `thing "t1400": attributes`) {
 		t.Fatalf("broken attributes: %v", err)
 	}

@@ -54,6 +54,7 @@ func (db *DB) everything(t *testing.T) (all loaded) {
 		Group:   func(g registry.Group) { all.Groups = append(all.Groups, g) },
 		Members: func(list []registry.Member) { all.Members = append(all.Members, list...) },
 		Tag:     func(tag registry.Tag) { all.Tags = append(all.Tags, tag) },
+		Slow:    func(table string, err error) { t.Logf("%s row by row: %v", table, err) },
 	})
 	if err != nil {
 		t.Fatal(err)
