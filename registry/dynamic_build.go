@@ -46,8 +46,11 @@ func (r *Registry) buildAll(cause string) {
 	r.build(cause) // the others look at things with their groups
 }
 
-// loadMemberOf makes memberOf of the members of all groups.
+// loadMemberOf makes memberOf of the members of all groups. Without groups it takes no memory.
 func (r *Registry) loadMemberOf() {
+	if len(r.groups.order) == 0 {
+		return
+	}
 	const some = 4096 // things at a time, whose groups fit in a cache
 	things := uint32(len(r.byID))
 	r.memberOf = make([]index.Set, things)

@@ -183,12 +183,12 @@ func (l *loading) thing(rec *record, t *StoredThing, room *roomForThings) (err e
 	}
 	if len(t.TypeName) > 0 {
 		if rec.typ = l.types[string(t.TypeName)]; rec.typ == nil {
-			return fmt.Errorf("has the type %q, which does not exist", t.TypeName)
+			return fmt.Errorf("its type %q does not exist", t.TypeName)
 		}
 	}
 	if len(t.BillingGroup) > 0 {
 		if rec.billing = l.billing[string(t.BillingGroup)]; rec.billing == nil {
-			return fmt.Errorf("has the billing group %q, which does not exist", t.BillingGroup)
+			return fmt.Errorf("its billing group %q does not exist", t.BillingGroup)
 		}
 	}
 	rec.id, rec.name = t.ID, room.keep(t.Name)
