@@ -99,7 +99,7 @@ export async function openPage(browser, { address, theme = 'light', width = 1440
     addEventListener('securitypolicyviolation', (event) => console.error(`Content Security Policy: ${event.violatedDirective} ${event.blockedURI}`));
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(6_000);
+  page.setDefaultTimeout(20_000); // only what fails takes so long, on however slow a machine
   return {
     page,
     context,

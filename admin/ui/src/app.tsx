@@ -24,6 +24,7 @@ const Audit = lazy(() => settings().then((screens) => ({ default: screens.Audit 
 const manage = () => import('./screens/manage');
 const Groups = lazy(() => manage().then((screens) => ({ default: screens.Groups })));
 const Types = lazy(() => manage().then((screens) => ({ default: screens.Types })));
+const Type = lazy(() => manage().then((screens) => ({ default: screens.Type })));
 const Policies = lazy(() => manage().then((screens) => ({ default: screens.Policies })));
 const Policy = lazy(() => manage().then((screens) => ({ default: screens.Policy })));
 const About = lazy(() => settings().then((screens) => ({ default: screens.About })));
@@ -46,6 +47,7 @@ export function App() {
                   <Route path="/groups">{() => <Groups />}</Route>
                   <Route path="/groups/:name">{({ name }) => <Groups name={decodeURIComponent(name)} />}</Route>
                   <Route path="/types" component={Types} />
+                  <Route path="/types/:name">{({ name }) => <Type key={name} name={decodeURIComponent(name)} />}</Route>
                   <Route path="/policies" component={Policies} />
                   <Route path="/policies/:name">{({ name }) => <Policy key={name} name={decodeURIComponent(name)} />}</Route>
                   <Route path="/enrollment" component={Enrollment} />

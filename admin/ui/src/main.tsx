@@ -3,8 +3,10 @@ import { Notifications } from '@mantine/notifications';
 import { QueryClient, QueryClientProvider } from '@tanstack/react-query';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
+import { Router } from 'wouter';
 import { Refusal } from './api/client';
 import { App } from './app';
+import { aroundNav } from './shell/leaving';
 import './theme/mantine.css';
 import './theme/tokens.css';
 import './theme/base.css';
@@ -34,7 +36,9 @@ createRoot(document.getElementById('root')!).render(
     >
       <Notifications position="bottom-right" limit={4} />
       <QueryClientProvider client={client}>
-        <App />
+        <Router aroundNav={aroundNav}>
+          <App />
+        </Router>
       </QueryClientProvider>
     </MantineProvider>
   </StrictMode>,

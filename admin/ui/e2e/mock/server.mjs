@@ -173,6 +173,7 @@ export async function startMock({ things: size = 200, port = 0, setup = false } 
       return shown;
     }
     if (/^\/prometheus\/api\/v1\/query(_range)?$/.test(pathname)) return queryRange(new URLSearchParams(body || url.search));
+    if (route === 'GET /prometheus/api/v1/metadata') return { status: 'success', data: {} };
     if (route === 'GET /api/allow') return { allow: allowed, nextCursor: '' };
     if (route === 'POST /api/allow' && request.headers['content-type'].startsWith('text/csv')) {
       const rows = body.trim().split('\n').slice(1);

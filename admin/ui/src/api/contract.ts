@@ -14,6 +14,11 @@ export function mayManageKeys(role: Role): boolean {
   return role === 'security' || role === 'admin';
 }
 
+/** Things, types and groups are for the roles that run the fleet. Again it is the gateway that decides. */
+export function mayChangeFleet(role: Role): boolean {
+  return role === 'operator' || role === 'admin';
+}
+
 export interface Me {
   username: string;
   role: Role;

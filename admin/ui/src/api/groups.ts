@@ -107,6 +107,7 @@ export async function thingTypes(signal?: AbortSignal): Promise<ThingType[]> {
   }
 }
 
+export const thingType = (name: string, signal?: AbortSignal) => call<ThingType>(typePath(name), { signal });
 export const makeType = (name: string, thingTypeDescription: string) =>
   call<void>(typePath(name), { method: 'POST', body: { thingTypeProperties: { thingTypeDescription } } });
 export const deprecateType = (name: string, undoDeprecate: boolean) =>

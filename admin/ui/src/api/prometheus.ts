@@ -39,3 +39,9 @@ async function names(resource: string, limit: number, match: string, signal?: Ab
 export const metricNames = (signal?: AbortSignal) => names('label/__name__/values', 5000, '', signal);
 export const labelNames = (match: string, signal?: AbortSignal) => names('labels', 500, match, signal);
 export const labelValues = (label: string, match: string, signal?: AbortSignal) => names(`label/${encodeURIComponent(label)}/values`, 50, match, signal);
+
+/** The units that thing types give to each metric, none for most. */
+export const metricUnits = (signal?: AbortSignal) =>
+  call<{ data: Record<string, { unit: string }[]> }>('/prometheus/api/v1/metadata', { signal }).then(
+    ({ data }) => new Map(Object.entries(data).map(([metric, entries]) => [metric, entries.map(({ unit }) => unit).filter(Boolean)])),
+  );

@@ -17,7 +17,8 @@ import { Problem } from '../parts/problem';
 import { Sparkline } from '../parts/sparkline';
 import { Ago } from '../parts/time';
 import { useTitle } from '../parts/title';
-import { age, count, daysUntil, measured, plural, unitOf } from '../text/format';
+import { useUnits } from '../parts/units';
+import { age, count, daysUntil, measured, plural } from '../text/format';
 import { allOfThing } from '../text/promql';
 import { byMetric } from '../text/series';
 import { type DeviceView, fleetLink, raster, readDevice, writeDevice } from '../text/urlstate';
@@ -32,6 +33,7 @@ export default function Device({ name }: { name: string }) {
   const view = readDevice(params);
   const change = (part: Partial<DeviceView>) => setParams(writeDevice({ ...view, ...part }), { replace: true });
   const thing = useQuery({ queryKey: ['thing', name], queryFn: ({ signal }) => gateway.thing(name, signal), refetchInterval: 5000 });
+  const unitOf = useUnits(thing.data?.thingTypeName);
   const twin = useQuery({ queryKey: ['twin', name], queryFn: ({ signal }) => gateway.twin(name, signal), refetchInterval: 5000 });
 
   if (thing.error && !thing.data) {
@@ -61,7 +63,7 @@ export default function Device({ name }: { name: string }) {
           {twin.error && !twin.data ? (
             <Problem error={twin.error} retry={() => twin.refetch()} />
           ) : fields.length > 0 ? (
-            <Twin thing={name} fields={fields} selected={metric} onSelect={(metric) => change({ metric })} />
+            <Twin thing={name} fields={fields} unitOf={unitOf} selected={metric} onSelect={(metric) => change({ metric })} />
           ) : twin.isPending ? (
             <Placeholder rows={6} />
           ) : (
@@ -71,7 +73,7 @@ export default function Device({ name }: { name: string }) {
           )}
         </section>
         {metric !== '' && (
-          <MetricPanel thing={name} metric={metric} field={fields.find((field) => field.name === metric)} view={view} change={change} />
+          <MetricPanel thing={name} metric={metric} unit={unitOf(metric)} field={fields.find((field) => field.name === metric)} view={view} change={change} />
         )}
       </div>
     </div>
@@ -201,11 +203,12 @@ function Fact({ name, children }: { name: string; children: React.ReactNode }) {
 interface TwinProps {
   thing: string;
   fields: TwinField[];
+  unitOf: (column: string) => string;
   selected: string;
   onSelect: (metric: string) => void;
 }
 
-function Twin({ thing, fields, selected, onSelect }: TwinProps) {
+function Twin({ thing, fields, unitOf, selected, onSelect }: TwinProps) {
   // One range query for all rows together.
   const hour = useQuery({
     queryKey: ['hour', thing],
@@ -246,7 +249,7 @@ function Twin({ thing, fields, selected, onSelect }: TwinProps) {
                 )}
               </td>
               <td className="right twin-value clip">
-                <Value field={field} />
+                <Value field={field} unit={unitOf(field.name)} />
               </td>
               <td className="twin-shape">
                 {series && hour.data && <Sparkline line={series} from={hour.data.range.start} to={hour.data.range.end} />}
@@ -262,12 +265,12 @@ function Twin({ thing, fields, selected, onSelect }: TwinProps) {
   );
 }
 
-export function Value({ field }: { field: TwinField }) {
+function Value({ field, unit }: { field: TwinField; unit: string }) {
   const text = field.kind === 'number' ? measured(Number(field.value)) : String(field.value);
   return (
     <>
       <span title={text}>{text}</span>
-      <span className="unit">{field.kind === 'number' && unitOf(field.name)}</span>
+      <span className="unit">{field.kind === 'number' && unit}</span>
     </>
   );
 }

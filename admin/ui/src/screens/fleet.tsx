@@ -274,15 +274,27 @@ function Rows({ things, total, columns, sort, onSort, faded, more, loadMore, vie
     if (more && lastVisible >= things.length - pageSize / 4) loadMore();
   });
 
-  // j and k walk the rows by moving the focus, so that Enter opens and a screen reader follows.
+  // j and k walk the rows by moving the focus, so that Enter opens and a screen reader follows. A row that is not drawn yet gets it when it is; until
+  // then the next key counts from that row.
+  const wanted = useRef<number>(undefined);
+  const focusWanted = () => {
+    const link = wanted.current !== undefined && scroller.current?.querySelector<HTMLElement>(`[data-row="${wanted.current}"] a`);
+    if (!link) return;
+    wanted.current = undefined;
+    link.focus({ preventScroll: true });
+  };
+  useEffect(focusWanted);
+  useEffect(() => {
+    wanted.current = undefined;
+  }, [viewKey]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if ((event.key !== 'j' && event.key !== 'k') || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
       event.preventDefault();
-      const current = Number((document.activeElement as HTMLElement | null)?.closest<HTMLElement>('[data-row]')?.dataset.row ?? -1);
-      const next = Math.max(0, Math.min(things.length - 1, current + (event.key === 'j' ? 1 : -1)));
-      rows.scrollToIndex(next, { align: 'auto' });
-      requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-row="${next}"] a`)?.focus({ preventScroll: true }));
+      const focused = Number((document.activeElement as HTMLElement | null)?.closest<HTMLElement>('[data-row]')?.dataset.row ?? -1);
+      wanted.current = Math.max(0, Math.min(things.length - 1, (wanted.current ?? focused) + (event.key === 'j' ? 1 : -1)));
+      rows.scrollToIndex(wanted.current, { align: 'auto' });
+      focusWanted();
     };
     document.addEventListener('keydown', onKey);
     return () => document.removeEventListener('keydown', onKey);

@@ -9,7 +9,7 @@ import { LazyChart } from '../parts/lazychart';
 import { Problem } from '../parts/problem';
 import { RangeControls } from '../parts/rangecontrols';
 import { Moment } from '../parts/time';
-import { count, decimalsOf, fixed, measured, moment, plural, span as spanText, unitOf } from '../text/format';
+import { count, decimalsOf, fixed, measured, moment, plural, span as spanText } from '../text/format';
 import { ofThing } from '../text/promql';
 import { asRecorded, onRaster } from '../text/series';
 import { type DeviceView, exploreLink, raster, rangeSeconds, ranges } from '../text/urlstate';
@@ -17,6 +17,7 @@ import { type DeviceView, exploreLink, raster, rangeSeconds, ranges } from '../t
 interface MetricPanelProps {
   thing: string;
   metric: string;
+  unit: string;
   field: TwinField | undefined;
   view: DeviceView;
   change: (part: Partial<DeviceView>) => void;
@@ -28,7 +29,7 @@ const maxPoints = 720;
 const tableRows = 500;
 
 /** One column of a thing over the range of the URL, drawn or as a table. */
-export function MetricPanel({ thing, metric, field, view, change }: MetricPanelProps) {
+export function MetricPanel({ thing, metric, unit, field, view, change }: MetricPanelProps) {
   const query = ofThing(metric, thing);
   const { range, zoom } = view;
   const data = useQuery({
@@ -50,7 +51,6 @@ export function MetricPanel({ thing, metric, field, view, change }: MetricPanelP
     placeholderData: (before) => before,
   });
 
-  const unit = unitOf(metric);
   const values = data.data?.values.filter((value) => value !== null) ?? [];
   const decimals = decimalsOf(values);
   const withUnit = (text: string) => (unit ? `${text} ${unit}` : text);

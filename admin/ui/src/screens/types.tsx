@@ -1,8 +1,9 @@
-// Thing types: what kinds of things there are, and which of them take no new things.
+// Thing types: what kinds of things there are, and which of them take no new things. Each has a page of its own.
 import { TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Link } from 'wouter';
+import { mayChangeFleet } from '../api/contract';
 import * as api from '../api/groups';
 import { useAttempt } from '../parts/attempt';
 import { StatusText } from '../parts/glyph';
@@ -12,6 +13,7 @@ import { Problem } from '../parts/problem';
 import { Moment } from '../parts/time';
 import { useTitle } from '../parts/title';
 import { useLive } from '../live/overview';
+import { useMe } from '../shell/session';
 import { count } from '../text/format';
 import { fleetLink } from '../text/urlstate';
 import './policies.css';
@@ -20,6 +22,7 @@ export function Types() {
   useTitle('Thing types');
   const { attempt } = useAttempt(['types']);
   const { overview } = useLive();
+  const mayWrite = mayChangeFleet(useMe().role);
   const list = useQuery({ queryKey: ['types'], queryFn: ({ signal }) => api.thingTypes(signal) });
   const [description, setDescription] = useState('');
   const make = async (name: string) => {
@@ -33,9 +36,11 @@ export function Types() {
         <h1>Thing types</h1>
         <p className="muted">A thing has one at most. A type goes five minutes after it was deprecated, when nothing has it.</p>
       </header>
-      <MakeForm title="Make a type" placeholder="street-light" make={make}>
-        <TextInput label="Description" value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
-      </MakeForm>
+      {mayWrite && (
+        <MakeForm title="Make a type" placeholder="street-light" make={make}>
+          <TextInput label="Description" value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
+        </MakeForm>
+      )}
       <section className="section" aria-label="Thing types">
         {list.error ? (
           <Problem error={list.error} retry={() => list.refetch()} />
@@ -60,7 +65,9 @@ export function Types() {
             <tbody>
               {list.data.map(({ thingTypeName, thingTypeMetadata: { deprecated, creationDate }, thingTypeProperties }) => (
                 <tr key={thingTypeName}>
-                  <td>{thingTypeName}</td>
+                  <td>
+                    <Link href={`/types/${encodeURIComponent(thingTypeName)}`}>{thingTypeName}</Link>
+                  </td>
                   <td className="right">
                     <Link href={fleetLink({ type: thingTypeName })} className="number">
                       {count(overview?.byType[thingTypeName] ?? 0)}
@@ -74,22 +81,26 @@ export function Types() {
                     {thingTypeProperties.thingTypeDescription}
                   </td>
                   <td className="right">
-                    <button
-                      type="button"
-                      className="plain link"
-                      onClick={() =>
-                        void attempt(
-                          () => api.deprecateType(thingTypeName, deprecated),
-                          deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
-                        )
-                      }
-                    >
-                      {deprecated ? 'Use again' : 'Deprecate'}
-                    </button>
-                    {deprecated && (
-                      <button type="button" className="plain link" onClick={() => void attempt(() => api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
-                        Remove
-                      </button>
+                    {mayWrite && (
+                      <>
+                        <button
+                          type="button"
+                          className="plain link"
+                          onClick={() =>
+                            void attempt(
+                              () => api.deprecateType(thingTypeName, deprecated),
+                              deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
+                            )
+                          }
+                        >
+                          {deprecated ? 'Use again' : 'Deprecate'}
+                        </button>
+                        {deprecated && (
+                          <button type="button" className="plain link" onClick={() => void attempt(() => api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
+                            Remove
+                          </button>
+                        )}
+                      </>
                     )}
                   </td>
                 </tr>

@@ -17,6 +17,11 @@ export function allOfThing(thing: string): string {
   return `{thing=${quoted(thing)}, __name__!~".+_info"}`;
 }
 
+/** Everything that the things of a type sent. */
+export function ofType(type: string): string {
+  return `{thing_type=${quoted(type)}}`;
+}
+
 /** A metric of any spelling, as a selector of all its series. */
 export function ofMetric(metric: string): string {
   return legacyMetric.test(metric) ? metric : `{${quoted(metric)}}`;
