@@ -148,6 +148,7 @@ func Open(opts Options) (*Server, error) {
 
 func (s *Server) closeLoops() error {
 	if s.loops == nil {
+		s.env.Remains.Close()
 		return nil
 	}
 	return s.loops.Close()

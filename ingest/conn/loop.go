@@ -96,7 +96,7 @@ func (o *Loops) Parked() int {
 	n := 0
 	for _, l := range o.loops {
 		l.mu.Lock()
-		n += len(l.slots) - len(l.free)
+		n += len(l.slots) - len(l.free) - l.lingering
 		l.mu.Unlock()
 	}
 	return n
@@ -105,8 +105,9 @@ func (o *Loops) Parked() int {
 // Now returns a time in milliseconds that only goes forward.
 func (o *Loops) Now() int64 { return int64(time.Since(o.began) / time.Millisecond) }
 
-// Close ends the loops. Every connection must have ended.
+// Close ends the loops. Every connection must have ended; those whose peers have not seen it yet are given a moment.
 func (o *Loops) Close() error {
+	o.awaitRemains()
 	o.stopping.Store(true)
 	for _, l := range o.loops {
 		l.poller.wake()
@@ -115,6 +116,11 @@ func (o *Loops) Close() error {
 	var err error
 	for _, l := range o.loops {
 		l.watch.Stop()
+		for _, s := range l.slots {
+			if s != nil { // only remains are left
+				closeSocket(int(s.fd))
+			}
+		}
 		err = errors.Join(err, l.poller.close())
 	}
 	return err
@@ -189,9 +195,11 @@ type loop struct {
 
 	mu    sync.Mutex // guards what follows
 	slots []*Socket
-	free  []int32 // slots without a socket
-	woken []*Socket
-	wheel wheel
+	// lingering counts those of slots that are remains.
+	lingering int
+	free      []int32 // slots without a socket
+	woken     []*Socket
+	wheel     wheel
 }
 
 type readySocket struct {

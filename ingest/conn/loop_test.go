@@ -62,7 +62,7 @@ func (e *echo) Resume() {
 func (e *echo) Flush(scratch []byte) []byte {
 	if e.over.Load() {
 		if e.ended != nil && !e.closed() {
-			e.socket.Close()
+			e.socket.Close(false)
 		}
 		return scratch
 	}

@@ -61,25 +61,28 @@ const (
 	stateQueued              // in loop.woken
 	stateBlocked             // Write had no room
 	stateClosing             // Close was called
+	stateGently              // and the peer is to read the last word
 )
 
-// Take makes a parked connection of raw, which must not be used any more. Nothing happens on it before Park. After an error
-// raw is as it was.
+// Take makes a parked connection of raw, which must not be used any more. Nothing is read from it before Park, which must follow. After an
+// error raw is as it was.
 func (l *Loops) Take(raw *net.TCPConn, client Client) (*Socket, error) {
 	fd, err := detach(raw)
 	if err != nil {
 		return nil, err
 	}
 	s := &Socket{loop: l.loops[l.next.Add(1)%uint32(len(l.loops))], client: client, fd: int32(fd)}
+	s.state.Store(stateBusy) // by the caller, until Park: the descriptor stays open
 	s.loop.enter(s)
 	return s, nil
 }
 
-// Park begins to serve the socket.
+// Park begins to serve the socket. After an error the client has to close it.
 func (s *Socket) Park() error {
+	err := s.loop.poller.add(int(s.fd), s.slot)
 	s.state.Or(stateAgain) // the client may hold what was read before
-	s.Wake()
-	return s.loop.poller.add(int(s.fd), s.slot)
+	s.end()
+	return err
 }
 
 // Wake has Flush called soon.
@@ -124,17 +127,23 @@ func (s *Socket) Schedule(atMs int64) {
 // Now returns a time in milliseconds that only goes forward.
 func (s *Socket) Now() int64 { return s.loop.owner.Now() }
 
-// Close closes the socket as soon as nobody reads it. It is called once.
-func (s *Socket) Close() {
-	if s.state.Or(stateClosing)&stateBusy == 0 {
+// Close closes the socket as soon as nobody reads it; gently, the peer may read first what was written. It is called once.
+func (s *Socket) Close(gently bool) {
+	bits := uint32(stateClosing)
+	if gently {
+		bits |= stateGently
+	}
+	if s.state.Or(bits)&stateBusy == 0 {
 		s.release()
 	}
 }
 
 // release ends the socket. Closing it takes it out of the epoll set.
 func (s *Socket) release() {
-	s.loop.leave(s)
-	closeSocket(int(s.fd))
+	if s.state.Load()&stateGently == 0 || !s.linger() {
+		s.loop.leave(s)
+		closeSocket(int(s.fd))
+	}
 	s.loop.owner.wg.Go(func() {
 		defer s.rescue()
 		s.client.Ended()

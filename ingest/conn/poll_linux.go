@@ -154,4 +154,7 @@ func transfer(call uintptr, fd int, b []byte) (n int, would bool, err error) {
 	}
 }
 
+// shutdownSocket ends our direction.
+func shutdownSocket(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
+
 func closeSocket(fd int) { _ = syscall.Close(fd) } // nobody is there to be told

@@ -33,4 +33,5 @@ func (*poller) event(int) (int32, uint32)        { return wakeSlot, 0 }
 func detach(*net.TCPConn) (int, error)           { return -1, errNoLoops }
 func readSocket(int, []byte) (int, bool, error)  { return 0, false, errNoLoops }
 func writeSocket(int, []byte) (int, bool, error) { return 0, false, errNoLoops }
+func shutdownSocket(int) error                   { return errNoLoops }
 func closeSocket(int)                            {}

@@ -2,9 +2,12 @@ package lane
 
 import (
 	"errors"
+	"net"
 	"os"
 	"runtime/debug"
 	"time"
+
+	"muster/ingest/conn"
 )
 
 // Run serves the connection until it ends, closes it and returns the reason, never nil. Or it returns ErrParked once the
@@ -28,6 +31,30 @@ func (c *Conn) Run(h Handler) error {
 	return c.reason()
 }
 
+// closeRaw closes a connection that is not parked. With lastWord, TCP stays until the client has read that.
+func (c *Conn) closeRaw(lastWord bool) {
+	var held *net.TCPConn
+	if lastWord {
+		if tcp := tcpBelow(c.raw); tcp != nil {
+			held, _ = conn.Hold(tcp) // without it is closed at once
+		}
+	}
+	_ = c.raw.Close() // nobody is there to be told
+	switch {
+	case held == nil:
+	case c.env.Loops != nil:
+		c.env.Loops.Linger(held)
+	default:
+		c.env.Remains.Linger(held)
+	}
+}
+
+// lastWord says whether the connection ends with a word of ours why. The mutex is held.
+func (c *Conn) lastWord() bool {
+	v, ok := c.cause.(Violation)
+	return ok && v.Code != 0
+}
+
 // reason returns why the connection ends.
 func (c *Conn) reason() error {
 	c.mu.Lock()
@@ -43,8 +70,9 @@ type writer struct {
 }
 
 func (c *Conn) writeLoop(w *writer) {
+	lastWord := false
 	defer close(w.ended)
-	defer c.raw.Close()
+	defer func() { c.closeRaw(lastWord) }()
 	defer func() {
 		if p := recover(); p != nil {
 			c.env.Panics.Inc()
@@ -63,6 +91,9 @@ func (c *Conn) writeLoop(w *writer) {
 			}
 		}
 		if last {
+			c.mu.Lock()
+			lastWord = c.lastWord()
+			c.mu.Unlock()
 			return
 		}
 		c.mu.Lock()

@@ -59,6 +59,8 @@ type Env struct {
 	Fanout atomic.Int64
 	// Loops serve the connections that can be parked; nil: each connection has its goroutines.
 	Loops *conn.Loops
+	// Remains are connections whose clients have not read yet why they end, where there are no loops.
+	Remains conn.Remains
 
 	MessagesLane, MessagesBroker    *metrics.Counter // PUBLISH in
 	BytesIn, BytesOut, Acks, Panics *metrics.Counter

@@ -62,6 +62,22 @@ func parkable(raw net.Conn) (tcp *net.TCPConn, secure *record.Conn, ok bool) {
 	return tcp, secure, ok
 }
 
+// tcpBelow returns the TCP connection that carries raw, nil if there is none.
+func tcpBelow(raw net.Conn) *net.TCPConn {
+	for {
+		switch c := raw.(type) {
+		case *net.TCPConn:
+			return c
+		case *conn.Proxied:
+			return c.TCPConn
+		case interface{ NetConn() net.Conn }:
+			raw = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
 // runToPark reads the CONNECT, in the caller's goroutine, and parks the connection.
 func (c *Conn) runToPark(tcp *net.TCPConn, secure *record.Conn) error {
 	c.connecting = true
@@ -116,7 +132,7 @@ func (c *Conn) refuseConnect(reason error) {
 		n, _ := c.raw.Write(buf) // it is closed in any case
 		c.env.BytesOut.Add(n)
 	}
-	_ = c.raw.Close() // the same
+	c.closeRaw(len(buf) > 0)
 }
 
 // Readable implements conn.Client.
@@ -303,9 +319,10 @@ func (c *Conn) finish() {
 		return
 	}
 	c.endLocked(errClosed) // it has ended mostly
+	gently := c.park.farewell && len(c.park.backlog) == 0 && c.lastWord()
 	c.park.finished = true
 	c.park.backlog, c.out = nil, nil
-	c.park.socket.Load().Close()
+	c.park.socket.Load().Close(gently)
 }
 
 // Due implements conn.Client.

@@ -170,6 +170,9 @@ func (t *tap) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn returns the connection below.
+func (t *tap) NetConn() net.Conn { return t.Conn }
+
 // stop makes t a plain connection: crypto/tls goes on with it.
 func (t *tap) stop() { t.rest = append(t.rest, t.buf[t.from:t.to]...) }
 
