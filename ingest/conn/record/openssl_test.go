@@ -72,7 +72,7 @@ func startOpenSSL(t *testing.T, args ...string) (*openSSL, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { raw.Close() })
-	if err := raw.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return o, raw
@@ -107,7 +107,7 @@ func (o *openSSL) send(text, answer string, count int) {
 
 func (o *openSSL) wait(answer string, count int) {
 	o.t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(time.Minute)
 	for strings.Count(o.text(), answer) < count {
 		select {
 		case <-o.change:
