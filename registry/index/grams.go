@@ -127,6 +127,23 @@ func (g *grams) list() (bitNumbers []uint8) {
 	return bitNumbers
 }
 
+// addAll adds the pairs of another text.
+func (g *grams) addAll(other grams) {
+	for w := range g {
+		g[w] |= other[w]
+	}
+}
+
+// haveAll says whether all pairs of another text are there.
+func (g *grams) haveAll(other grams) bool {
+	for w := range g {
+		if other[w]&^g[w] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // planes are the grams of the values of a chunk, turned over: for each bit, which values have it.
 type planes [numPlanes]valueBits
 
@@ -169,6 +186,16 @@ func transpose(square *[64]uint64) {
 			square[k+j] ^= t
 		}
 	}
+}
+
+// some returns the pairs that any value has.
+func (p *planes) some() (g grams) {
+	for k := range p {
+		if p[k] != (valueBits{}) {
+			g[k>>6] |= 1 << (k & 63)
+		}
+	}
+	return g
 }
 
 // insert makes room for value i, without grams.

@@ -325,6 +325,9 @@ func (f *field) scan(ctx context.Context, o *order, dst *bitset.BitSet, m *Match
 			return values, err
 		}
 		values += len(c.refs)
+		if !c.some.haveAll(m.grams) {
+			continue // as most chunks of names for a word that stands in none
+		}
 		for w, word := range c.grams.having(need, len(c.refs)) {
 			for ; word != 0; word &= word - 1 {
 				if i := w<<6 | bits.TrailingZeros64(word); f.matches(c, i, m, among) {

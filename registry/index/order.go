@@ -21,6 +21,7 @@ type chunk struct {
 	refs  []uint32  // of value i
 	nums  []float64 // value i as a number; nil in an order of texts
 	grams *planes
+	some  grams // that a value has, or one had that is gone
 }
 
 const (
@@ -115,7 +116,9 @@ func (o *order) insert(at, i int, num float64, text string, ref uint32) {
 		c.ends[j] += uint16(len(text))
 	}
 	c.grams.insert(i)
-	c.grams.set(i, gramsOf(c.value(i)))
+	g := gramsOf(c.value(i))
+	c.grams.set(i, g)
+	c.some.addAll(g)
 	c.refs = slices.Insert(c.refs, i, ref)
 	if o.numeric {
 		c.nums = slices.Insert(c.nums, i, num)
@@ -148,6 +151,7 @@ func (c *chunk) slice(from, to int) *chunk {
 		out.ends[i] -= uint16(start)
 	}
 	out.grams.fill(len(out.ends), out.value)
+	out.some = out.grams.some()
 	if c.nums != nil {
 		out.nums = slices.Clone(c.nums[from:to])
 	}
