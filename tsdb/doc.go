@@ -1,7 +1,7 @@
 // Package tsdb is the twin store: the last value of every column of every thing, and their history, on disk before it is
 // acknowledged.
 //
-// A row is one message: a time and some values. It goes into a log (log.go, group.go) and into memory (live.go, run.go) at once;
+// A row is one message: a time and some values. It goes into a log (log.go, group.go, commit.go) and into memory (live.go, run.go) at once;
 // a group of rows is made durable together, and then their waiters are told. When memory or log have grown, rows move into
 // segments (seal.go): files of blocks, each some rows of one thing in compressed columns (block.go, package codec). Queries
 // (read.go, query.go) read segments and memory and merge them; decoded columns of what never changes are kept (cache.go). Small
@@ -14,13 +14,14 @@
 //
 // # Goroutines
 //
-// Open starts two and Close ends them. The committer (rowLog.run) writes the log; it alone calls Waiter.Durable. The keeper
-// (Store.keep) seals, merges and deletes; it alone changes the list of segments.
+// Open starts two and Close ends them. The committer (rowLog.run) writes the log, where a caller of Commit does not do it by itself; who
+// writes it calls Waiter.Durable. The keeper (Store.keep) seals, merges and deletes; it alone changes the list of segments.
 //
 // # Locks
 //
-// Taken in this order, and none is held while waiting for the disk, apart from filesMu:
+// Taken in this order, and none is held while waiting for the disk, apart from committing and filesMu:
 //
+//   - rowLog.committing: who writes the log; nobody waits for it but the committer.
 //   - shard.mu (32 of them, by thing id; never two at once): a shard's things, and that the log has the rows of a thing in the order
 //     in which memory has them. Held for one row, or for copying one open run.
 //   - rowLog.mu: the pending group, and changes of the log's state.

@@ -190,8 +190,8 @@ func (c *Conn) owe(a ack) {
 	}
 }
 
-// Durable implements tsdb.Waiter: rows up to upTo are on disk, or never will be. It does not block. The store calls it from
-// one goroutine, with rising upTo.
+// Durable implements tsdb.Waiter: rows up to upTo are on disk, or never will be. It does not block. The store makes one call at a
+// time, with rising upTo.
 func (c *Conn) Durable(upTo uint64, err error) {
 	switch {
 	case err == nil:
