@@ -257,7 +257,7 @@ func (l *loop) run() {
 		}
 		l.wait()
 	}
-	l.settle(0)
+	l.settle()
 }
 
 // handle works through the batch. It reports whether the caller is still the loop.
@@ -398,10 +398,12 @@ func (l *loop) rest(w *worker) bool {
 	l.bytes.Store(0)
 	l.reads, l.waits = 0, 0
 	l.round++
-	if next := l.next; l.expects {
+	if l.expects {
+		l.expects = false
+		wait := l.next > now
 		// The commit is a turn of nobody: where the disk takes its time, another goroutine becomes the loop.
 		turn := l.begin(nil)
-		committed := l.settle(next - now)
+		committed := o.store.Commit(wait, l.committed)
 		if !l.end(turn) {
 			if committed {
 				l.tell()
@@ -411,7 +413,7 @@ func (l *loop) rest(w *worker) bool {
 		if committed && !l.flush(w) {
 			return false
 		}
-		l.settle(0) // of those who had more to read
+		l.settle() // for those who had more to read
 	}
 	l.working.Store(false)
 	pause := l.next - time.Since(o.began)
@@ -429,7 +431,7 @@ func (l *loop) rest(w *worker) bool {
 			if !l.flush(w) {
 				return false
 			}
-			l.settle(0)
+			l.settle()
 			l.working.Store(false)
 		case <-l.pause.C:
 			return true
@@ -445,13 +447,12 @@ func (l *loop) tell() {
 	}
 }
 
-// settle has the store commit what this round has brought, before a pause of that length. It reports whether that is done already.
-func (l *loop) settle(pause time.Duration) (committed bool) {
-	if !l.expects {
-		return false
+// settle has the store commit what it was told to expect, if that was not done, and does not wait.
+func (l *loop) settle() {
+	if l.expects {
+		l.expects = false
+		l.owner.store.Commit(false, l.committed)
 	}
-	l.expects = false
-	return l.owner.store.Commit(pause > 0, l.committed)
 }
 
 // savedRounds is how many rounds without a pause a loop saves up while it has little to do.
