@@ -123,7 +123,6 @@ export async function typeSteps(checks, page, { address }, theme, picture) {
     await page.getByLabel('Required of watt', { exact: true }).check();
     await page.getByLabel('Unit of watt', { exact: true }).fill('W');
     await save.click();
-    await page.getByText('Saved. New things').waitFor();
     await effect.getByText('2 of 3 things of this type break the schema').waitFor();
     assert.ok(await save.isDisabled());
     const { document } = await call(page, 'GET', `/api/thing-types/${name}/schema`);
@@ -159,7 +158,7 @@ export async function typeSteps(checks, page, { address }, theme, picture) {
     await page.getByRole('button', { name: 'Remove the attribute watt' }).click();
     await effect.getByText('Without attributes the type has no schema').waitFor();
     await save.click();
-    await page.getByText('Saved: the type has no schema now.').waitFor();
+    await save.waitFor({ state: 'detached' });
     assert.equal((await call(page, 'GET', `/api/thing-types/${name}/schema`)).status, 404);
     for (const thing of things) assert.equal((await call(page, 'DELETE', `/iot/things/${thing}`)).status, 200);
     assert.equal((await call(page, 'POST', `/iot/thing-types/${name}/deprecate`, {})).status, 200);
@@ -191,7 +190,6 @@ async function readingsSteps(checks, page, type, theme, picture) {
     assert.ok(await page.getByLabel('Unit of noise', { exact: true }).isDisabled());
     await page.getByLabel('Columns that are not in the table').selectOption('drop');
     await save.click();
-    await page.getByText('It holds from each device’s next message on.').waitFor();
     await page.getByText('version 1,').waitFor();
     const { document } = await call(page, 'GET', `/api/thing-types/${type}/telemetry`);
     assert.equal(document.unknown, 'drop');

@@ -1,6 +1,6 @@
 import { Button } from '@mantine/core';
 import { IconPlus } from '@tabler/icons-react';
-import { useEffect, useRef } from 'react';
+import { useLayoutEffect, useRef } from 'react';
 import type { Kept } from './rows';
 import { Trash } from './trash';
 import './edittable.css';
@@ -40,7 +40,8 @@ interface EditTableProps<R extends { name: string }> {
 export function EditTable<R extends { name: string }>({ what, label, columns, rows, mayWrite, errorOf, change, remove, add }: EditTableProps<R>) {
   const place = useRef<HTMLDivElement>(null);
   const next = useRef<string>(undefined); // what gets the focus, once it is there
-  useEffect(() => {
+  // In the layout phase of the very change: a later effect of an earlier change would find the table as it was.
+  useLayoutEffect(() => {
     const target = next.current && place.current?.querySelector<HTMLElement>(next.current);
     if (!target) return;
     next.current = undefined;
@@ -67,7 +68,7 @@ export function EditTable<R extends { name: string }>({ what, label, columns, ro
             </thead>
             <tbody>
               {rows.map((row, index) => (
-                <tr key={row.id}>
+                <tr key={row.id} data-id={row.id}>
                   {columns.map((column) => (
                     <td key={column.field}>
                       {mayWrite
@@ -85,8 +86,8 @@ export function EditTable<R extends { name: string }>({ what, label, columns, ro
                       <Trash
                         what={`Remove the ${what} ${row.name.trim() || index + 1}`}
                         onClick={() => {
-                          const following = Math.min(index + 1, rows.length - 1);
-                          next.current = rows.length > 1 ? `tbody tr:nth-child(${following}) td:last-child button` : '.edit-add';
+                          const following = rows[index + 1] ?? rows[index - 1];
+                          next.current = following ? `tr[data-id="${following.id}"] td:last-child button` : '.edit-add';
                           remove(row.id);
                         }}
                       />
