@@ -471,6 +471,7 @@ func (l *loop) wait() {
 	l.watchOver()
 	clear(l.dues)
 	l.dues, l.count.dues = l.dues[:0], 0
+	something := false // to be read
 	l.mu.Lock()
 	for i := range n {
 		slot, mask := l.poller.event(i)
@@ -479,10 +480,11 @@ func (l *loop) wait() {
 		}
 		l.ready[l.count.ready] = readySocket{l.slots[slot], mask}
 		l.count.ready++
+		something = something || mask&(eventIn|eventHangup) != 0
 	}
 	l.dues = l.wheel.advance(o.Now()/int64(wheelTick/time.Millisecond), l.dues)
 	l.mu.Unlock()
-	if l.count.ready > 0 {
+	if something {
 		l.expect()
 	}
 }
