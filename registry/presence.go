@@ -215,17 +215,7 @@ func (r *Registry) Connectivity(id uint32) Connectivity {
 	return Connectivity{}
 }
 
-// link returns what the index has of a thing's connection.
-func (r *Registry) link(id uint32) link {
-	p := &r.presence
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s, seen := p.slot(id); s != nil {
-		return s.link(seen.Load())
-	}
-	return link{}
-}
-
+// link is what the index has of a thing's connection.
 func (s *slot) link(seenMs int64) link {
 	return link{known: s.sinceMs != 0 || seenMs != 0, connected: s.connections > 0, sinceMs: s.sinceMs, reason: s.reason}
 }
