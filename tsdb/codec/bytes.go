@@ -18,8 +18,9 @@ const (
 )
 
 const (
-	// fewBytes are kept as they are: a table of their frequencies would be as long.
-	fewBytes = 48
+	// fewBytes are kept as they are: a table of their frequencies takes longer to make than it saves to write. A group of the log
+	// with a hundred rows fills one page of the disk either way.
+	fewBytes = 256
 	// fourStreams is from where huff0 makes four streams, which decode side by side.
 	fourStreams = 1024
 	// rare is the share of bytes that differ from the most frequent one, below which they go to zstd: huff0 takes one bit at least.
