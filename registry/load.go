@@ -148,18 +148,10 @@ func (l *loading) addThings(list []StoredThing) {
 // addSlots makes the slots of things, which are offline.
 func (l *loading) addSlots(list []StoredThing) {
 	p := &l.presence
-	for i := range list {
-		if page, _ := p.at(list[i].ID); page == nil {
-			p.add(list[i].ID)
-		}
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range list {
-		if page, at := p.at(list[i].ID); !page.slots[at].live {
-			page.slots[at].live = true
-			p.live++
-		}
+		p.place(list[i].ID)
 	}
 }
 

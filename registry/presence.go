@@ -77,10 +77,15 @@ func (p *presence) slot(id uint32) (*slot, *atomic.Int64) {
 	return nil, nil
 }
 
-// add makes the slot of a new thing.
+// add makes the slot of a new thing, which is offline.
 func (p *presence) add(id uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.place(id)
+}
+
+// place is add. The caller holds mu.
+func (p *presence) place(id uint32) {
 	var pages []*page
 	if old := p.pages.Load(); old != nil {
 		pages = *old
@@ -97,10 +102,8 @@ func (p *presence) add(id uint32) {
 	p.live++
 }
 
-// each calls visit with what the index has of each connection.
-func (p *presence) each(visit func(id uint32, l link)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// each calls visit with the slot of each thing and when it was last seen, by id ascending. The caller holds mu.
+func (p *presence) each(visit func(id uint32, s *slot, seenMs int64)) {
 	pages := p.pages.Load()
 	if pages == nil {
 		return
@@ -111,7 +114,7 @@ func (p *presence) each(visit func(id uint32, l link)) {
 		}
 		for i := range page.slots {
 			if s := &page.slots[i]; s.live {
-				visit(uint32(n*pageSize+i), s.link(page.seenMs[i].Load()))
+				visit(uint32(n*pageSize+i), s, page.seenMs[i].Load())
 			}
 		}
 	}
@@ -288,22 +291,12 @@ func (r *Registry) flushPresence(all bool) {
 
 // markSeen marks the slots whose last-seen time is to be persisted. The caller holds mu.
 func (p *presence) markSeen(everyMs int64, all bool) {
-	pages := p.pages.Load()
-	if pages == nil {
-		return
-	}
-	for n, page := range *pages {
-		if page == nil {
-			continue
+	p.each(func(id uint32, s *slot, seenMs int64) {
+		ahead := seenMs - s.savedSeenMs
+		if ahead >= everyMs || ahead < 0 || all && ahead != 0 {
+			p.mark(id, s)
 		}
-		for i := range page.seenMs {
-			s := &page.slots[i]
-			ahead := page.seenMs[i].Load() - s.savedSeenMs
-			if s.live && (ahead >= everyMs || ahead < 0 || all && ahead != 0) {
-				p.mark(uint32(n*pageSize+i), s)
-			}
-		}
-	}
+	})
 }
 
 // flushGroup persists the slots of ids and cleans them. A slot that changes meanwhile is marked again by its change.

@@ -116,7 +116,9 @@ func (r *Registry) loadTimes(records []*record) {
 func (r *Registry) loadLinks() {
 	since := r.index.Column(fieldTimestamp)
 	connected, reasons := grouped{lists: map[string]*[]uint32{}}, grouped{lists: map[string]*[]uint32{}}
-	r.presence.each(func(id uint32, l link) {
+	r.presence.mu.Lock()
+	r.presence.each(func(id uint32, s *slot, seenMs int64) {
+		l := s.link(seenMs)
 		if l.known {
 			since.Set(id, l.sinceMs)
 			connected.add(l.connectedText(), id)
@@ -125,6 +127,7 @@ func (r *Registry) loadLinks() {
 			reasons.add(l.reason, id)
 		}
 	})
+	r.presence.mu.Unlock()
 	load := func(field string, g grouped, text func(value string) string) {
 		values := slices.Collect(maps.Keys(g.lists))
 		r.index.LoadSets(field, len(values), func(i int) (string, []uint32) { return text(values[i]), *g.lists[values[i]] })
