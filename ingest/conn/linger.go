@@ -36,7 +36,7 @@ func (s *Socket) linger() bool {
 		return false
 	}
 	l := s.loop
-	r := newRemains(l)
+	r := newRemains(l.owner)
 	r.socket = &Socket{loop: l, client: r, fd: s.fd, slot: s.slot}
 	r.socket.state.Store(stateAgain)
 	l.mu.Lock()
@@ -54,19 +54,19 @@ func (s *Socket) linger() bool {
 	return true
 }
 
-func newRemains(l *loop) *remains {
-	return &remains{left: lingerBytes, byMs: l.owner.Now() + lingerTime.Milliseconds()}
+func newRemains(o *Loops) *remains {
+	return &remains{left: lingerBytes, byMs: o.Now() + lingerTime.Milliseconds()}
 }
 
 // Linger closes tcp, to which the last word was written, once the peer has ended its direction too, or soon. It does not wait.
 func (o *Loops) Linger(tcp *net.TCPConn) {
-	r := &remains{left: lingerBytes}
+	r := newRemains(o)
 	s, err := o.Take(tcp, r)
 	if err != nil {
 		_ = tcp.Close() // as it would be without
 		return
 	}
-	r.socket, r.byMs = s, o.Now()+lingerTime.Milliseconds()
+	r.socket = s
 	l := s.loop
 	l.mu.Lock()
 	if l.lingering < maxLingering {
