@@ -70,13 +70,17 @@ func (r *revocations) listed(certs []Certificate) {
 
 // hold puts a certificate that is inactive on the CRL, and takes one off that is active again.
 func (r *revocations) hold(c Certificate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(c)
+}
+
+// put is hold. r.mu is held.
+func (r *revocations) put(c Certificate) {
 	if !c.Origin.ours() {
 		return
 	}
-	c.PEM = ""
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.crl = nil
+	c.PEM, r.crl = "", nil
 	if _, revoked := r.keys[c.Key]; c.Status == Inactive && !revoked { // in the meantime
 		r.held[c.ID] = c
 	} else {
@@ -100,11 +104,6 @@ func (a *Authority) loadRevoked(ctx context.Context) error {
 	a.revoked.mu.Lock()
 	defer a.revoked.mu.Unlock()
 	a.revoked.held = make(map[string]Certificate)
-	for _, c := range held {
-		if c.Origin.ours() {
-			a.revoked.held[c.ID] = c
-		}
-	}
 	a.revoked.keys = make(map[wire.KeyHash]struct{}, len(certs))
 	for _, c := range certs {
 		a.revoked.keys[c.Key] = struct{}{}
@@ -112,6 +111,9 @@ func (a *Authority) loadRevoked(ctx context.Context) error {
 	a.revoked.certs, a.revoked.crl = nil, nil
 	a.revoked.listed(certs)
 	a.revoked.listed(deleted)
+	for _, c := range held {
+		a.revoked.put(c)
+	}
 	return nil
 }
 
