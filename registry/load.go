@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -170,7 +169,7 @@ func (room *roomForThings) keep(text []byte) string {
 
 // thing makes a record of what is stored.
 func (l *loading) thing(rec *record, t *StoredThing, room *roomForThings) (err error) {
-	if rec.uuid, err = decodeUUID(t.UUID); err != nil {
+	if rec.uuid, err = parseUUID(t.UUID); err != nil {
 		return err
 	}
 	if len(t.TypeName) > 0 {
@@ -204,18 +203,6 @@ func (l *loading) key(i int, key []byte) string {
 	kept := unique.Make(string(key)).Value()
 	l.keys = append(l.keys[:i], kept)
 	return kept
-}
-
-// decodeUUID is parseUUID of bytes, faster for those in our form.
-func decodeUUID(text []byte) (u [16]byte, err error) {
-	if len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
-		digits := make([]byte, 0, 32)
-		digits = append(append(append(append(append(digits, text[:8]...), text[9:13]...), text[14:18]...), text[19:23]...), text[24:]...)
-		if _, err := hex.Decode(u[:], digits); err == nil {
-			return u, nil
-		}
-	}
-	return parseUUID(string(text))
 }
 
 // maxReasons bounds the reasons that are kept once; they are few unless clients make them up.

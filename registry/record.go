@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"unique"
 )
 
@@ -132,11 +131,21 @@ func appendUUID(dst []byte, u [16]byte) []byte {
 	return append(dst, text[:]...)
 }
 
-func parseUUID(text string) (u [16]byte, err error) {
-	raw, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
-	if err != nil || len(raw) != len(u) {
-		return u, fmt.Errorf("%q is not a uuid", text)
+// parseUUID reads what appendUUID writes, in either case. It does not allocate.
+func parseUUID[T string | []byte](text T) (u [16]byte, err error) {
+	ok := len(text) == 36 && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-'
+	if ok {
+		var digits [32]byte
+		copy(digits[0:], text[0:8])
+		copy(digits[8:], text[9:13])
+		copy(digits[12:], text[14:18])
+		copy(digits[16:], text[19:23])
+		copy(digits[20:], text[24:])
+		_, err = hex.Decode(u[:], digits[:])
+		ok = err == nil
 	}
-	copy(u[:], raw)
+	if !ok {
+		return [16]byte{}, fmt.Errorf("%q is not a uuid", text)
+	}
 	return u, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ type fixture struct {
 	things  *registry.Registry
 	file    string
 	close   func()
-	mu      sync.Mutex // guards changed
+	passed  atomic.Int64 // ns that the policies' clock is ahead
+	mu      sync.Mutex   // guards changed
 	changed []uint32
 }
 
@@ -54,7 +56,7 @@ func (f *fixture) reopen() {
 	f.things, err = registry.Open(f.t.Context(), registry.Options{Store: db, Clock: clock{}, AccountID: "123456789012"})
 	f.must(err)
 	f.Book, err = access.Open(f.t.Context(), access.Options{
-		Store: db.Access(), Things: f.things, Groups: f.things, Now: time.Now, Default: policy.DefaultDocument, Region: "local", AccountID: "123456789012",
+		Store: db.Access(), Things: f.things, Groups: f.things, Now: f.now, Default: policy.DefaultDocument, Region: "local", AccountID: "123456789012",
 		Telemetry: func(topic, thing string) bool { return topic == "plant/"+thing },
 		Changed: func(thing uint32) {
 			f.mu.Lock()
@@ -75,6 +77,8 @@ func (f *fixture) reopen() {
 		db.Close()
 	}
 }
+
+func (f *fixture) now() time.Time { return time.Now().Add(time.Duration(f.passed.Load())) }
 
 func (f *fixture) must(err error) {
 	f.t.Helper()
@@ -484,6 +488,23 @@ func TestRightsWhileChanging(t *testing.T) {
 	}
 	done()
 	readers.Wait()
+}
+
+// TestRightsEndWithTime: what was allowed to a topic before is not remembered where the time decides.
+func TestRightsEndWithTime(t *testing.T) {
+	f := open(t)
+	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	_, err := f.CreatePolicy(t.Context(), "p", doc(`{"Effect":"Allow","Action":"iot:Publish","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"`+until+`"}}}`))
+	f.must(err)
+	cert := access.CertID{1}
+	f.must(f.Attach(t.Context(), "p", access.Target{Cert: cert}))
+	rights := f.Rights(access.Subject{Thing: f.thing("lamp-1"), ClientID: "lamp-1", Cert: cert})
+	for _, hours := range []int64{0, 2} {
+		f.passed.Store(hours * int64(time.Hour))
+		if got, want := rights.Publish("x"), hours == 0; got != want {
+			t.Errorf("after %d h: allowed is %v", hours, got)
+		}
+	}
 }
 
 func TestNoAllocation(t *testing.T) {

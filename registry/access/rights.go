@@ -24,7 +24,7 @@ type Subject struct {
 
 // Rights is what one connection may do. It answers for every packet, for as long as anybody asks, and follows every
 // change of policies, attachments, groups and the thing: what was changed before a question is in its answer. Safe for
-// concurrent use; a question without a change before it costs three loads and allocates nothing.
+// concurrent use; a question without a change before it costs three loads and, but for the first, allocates nothing.
 type Rights struct {
 	book     *Book
 	subject  Subject
@@ -36,6 +36,10 @@ type compiled struct {
 	rights  *policy.Rights
 	// thing is the name of the thing, where nothing but the default holds for it; else "".
 	thing string
+	// timed says that the answers change with the time. Where they do not, mine is the first topic that may be published to: a device has
+	// one, and is told without a look at its policies.
+	timed bool
+	mine  atomic.Pointer[string]
 }
 
 // Rights returns the rights of a subject.
@@ -51,7 +55,18 @@ func (r *Rights) Connect(clientID string) bool { return r.now().rights.Connect(c
 // Publish says whether a message may be published to topic.
 func (r *Rights) Publish(topic string) bool {
 	c := r.now()
-	return c.rights.Publish(topic) || c.thing != "" && r.book.opts.Telemetry != nil && r.book.opts.Telemetry(topic, c.thing)
+	mine := c.mine.Load()
+	if mine != nil && *mine == topic {
+		return true
+	}
+	if !c.rights.Publish(topic) && (c.thing == "" || r.book.opts.Telemetry == nil || !r.book.opts.Telemetry(topic, c.thing)) {
+		return false
+	}
+	if mine == nil && !c.timed {
+		own := topic
+		c.mine.Store(&own)
+	}
+	return true
 }
 
 // Retain says whether a retained message may be published to topic.
@@ -88,6 +103,7 @@ func (r *Rights) resolve() *compiled {
 		var policies []*policy.Policy
 		for _, p := range b.documentsOf(s.Thing, s.Cert) {
 			policies = append(policies, p.parsed)
+			c.timed = c.timed || p.parsed.UsesTime()
 			if p.parsed == b.fallback.versions[0].parsed {
 				c.thing = vars.ThingName
 			}

@@ -98,7 +98,7 @@ func (p *Policy) addConditions(s *statement, n node) error {
 			p.conditional = true
 			p.certificate = p.certificate || strings.HasPrefix(c.key, keyCertificate)
 			if isTime(c.key) && c.test != null {
-				s.timed = append(s.timed, c)
+				s.timed, p.timed = append(s.timed, c), true
 			} else {
 				s.conditions = append(s.conditions, c)
 			}

@@ -88,10 +88,14 @@ type Policy struct {
 	variables   []string // keys that its patterns use, each once
 	conditional bool     // a statement has conditions
 	certificate bool     // it uses a fact of the certificate
+	timed       bool     // a statement has conditions of the time
 }
 
 // UsesCertificate says whether the document speaks of facts of the certificate (Vars.Certificate).
 func (p *Policy) UsesCertificate() bool { return p.certificate }
+
+// UsesTime says whether what the document allows changes by itself, as time passes.
+func (p *Policy) UsesTime() bool { return p.timed }
 
 type statement struct {
 	sid        string

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -36,10 +35,7 @@ func (db *DB) vacuumInto(ctx context.Context, path string) error {
 	if _, err = conn.ExecContext(ctx, `PRAGMA query_only(OFF)`); err == nil {
 		_, err = conn.ExecContext(ctx, `VACUUM INTO $1`, path)
 	}
-	if discard := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(discard, driver.ErrBadConn) {
-		err = errors.Join(err, discard)
-	}
-	return err
+	return errors.Join(err, discard(conn))
 }
 
 // Contents are the counts of a database that Check has read.

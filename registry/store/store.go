@@ -9,6 +9,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -83,7 +84,36 @@ func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) 
 
 // update runs f in one write transaction and commits it; any error rolls back.
 func (db *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
+	return transact(ctx, db.write, f)
+}
+
+// updateUnchecked is update without foreign keys, for f to delete rows of which it knows that nothing refers to them: where such a reference has no
+// index, SQLite would look through the whole table that has it. Nothing cascades.
+func (db *DB) updateUnchecked(ctx context.Context, f func(*sql.Tx) error) error {
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err = conn.ExecContext(ctx, `PRAGMA foreign_keys(OFF)`); err == nil {
+		err = transact(ctx, conn, f)
+	}
+	// The next connection has foreign keys, whatever became of this one.
+	return errors.Join(err, discard(conn))
+}
+
+// discard closes a connection for good, instead of giving it back to its pool.
+func discard(conn *sql.Conn) error {
+	if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
+		return err
+	}
+	return nil
+}
+
+// transact runs f in a transaction of a pool or a connection.
+func transact(ctx context.Context, on interface {
+	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+}, f func(*sql.Tx) error) error {
+	tx, err := on.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}

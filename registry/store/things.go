@@ -80,7 +80,11 @@ func (tx thingsTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 
 // ApplyThings writes a batch in one transaction; see registry.Store.
 func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
-	return db.update(ctx, func(plain *sql.Tx) error {
+	update := db.update
+	if len(b.DeleteTypes) > 0 { // which no thing has; that is said by things without an index
+		update = db.updateUnchecked
+	}
+	return update(ctx, func(plain *sql.Tx) error {
 		tx := thingsTx{plain, db.prepared}
 		for _, step := range []struct {
 			what string
@@ -103,6 +107,7 @@ func (db *DB) ApplyThings(ctx context.Context, b registry.Batch) error {
 			}},
 			{"write connectivity", func() error { return applyPresence(ctx, tx, b.Presence) }},
 			{"delete thing groups", func() error { return deleteAll(ctx, tx, b.DeleteGroups, `DELETE FROM thing_groups WHERE id = $1`) }},
+			{"delete telemetry schemas", func() error { return deleteAll(ctx, tx, b.DeleteTypes, `DELETE FROM readings WHERE thing_type = $1`) }},
 			{"delete thing types", func() error { return deleteAll(ctx, tx, b.DeleteTypes, `DELETE FROM thing_types WHERE name = $1`) }},
 			{"delete billing groups", func() error {
 				return deleteAll(ctx, tx, b.DeleteBillingGroups, `DELETE FROM billing_groups WHERE name = $1`)
