@@ -21,7 +21,7 @@ type Config struct {
 	// Loop says what serves an idle connection: `epoll`, a loop that it shares with others, needs neither goroutine nor buffer, on
 	// Linux only; `goroutine` is two of its own. Default: epoll where there is one. Connections of crypto/tls have goroutines.
 	Loop string
-	// Coalesce is what a busy loop lets pass before it looks again; 20 ms, below 0: nothing. Acknowledgements that wait for the disk
+	// Coalesce is what a busy loop lets pass before it looks again; 22 ms, below 0: nothing. Acknowledgements that wait for the disk
 	// take half of it and a commit; with a store that acknowledges from memory the default is 0.5 ms.
 	Coalesce time.Duration
 	// AddressRate is how many connections per second one address may make, AddressBurst how many at once: 1,000 and 20,000. A
@@ -42,7 +42,7 @@ type Config struct {
 
 // complete fills in the defaults and checks the ranges. ackMemory says that acknowledgements do not wait for the disk.
 func (c Config) complete(ackMemory bool) (Config, error) {
-	coalesce := 20 * time.Millisecond
+	coalesce := 22 * time.Millisecond
 	if ackMemory {
 		coalesce = 500 * time.Microsecond
 	}
