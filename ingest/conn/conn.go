@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,14 +47,16 @@ type Options struct {
 
 // Door is where connections come in, over all listeners.
 type Door struct {
-	opts   Options
-	rates  *addressRates
-	hands  chan struct{} // a token per handshake that computes
-	begun  chan struct{} // a token per handshake whose client has said a whole hello and is not slow
-	paused atomic.Int64  // what clients take after their hello, in ns: a mean of the last ones
-	total  *metrics.Counter
-	panics *metrics.Counter
-	wg     sync.WaitGroup
+	opts      Options
+	rates     *addressRates
+	strangers *shares       // connections whose client has not shown a certificate
+	turns     *turns        // handshakes whose client has said a whole hello and is not slow
+	slow      *shares       // those whose client is
+	hands     chan struct{} // a token per handshake that computes
+	paused    atomic.Int64  // what clients take after their hello, in ns: a mean of the last ones
+	total     *metrics.Counter
+	panics    *metrics.Counter
+	wg        sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows
 	conns     map[net.Conn]struct{}
@@ -67,13 +68,15 @@ type Door struct {
 // New returns a Door without listeners.
 func New(opts Options) *Door {
 	d := &Door{
-		opts:   opts,
-		rates:  newAddressRates(opts.AddressRate, opts.AddressBurst),
-		hands:  make(chan struct{}, opts.MaxHandshakes),
-		begun:  make(chan struct{}, maxBegun),
-		total:  opts.Metrics.GetOrCreateCounter(`muster_ingest_connections_total`),
-		panics: opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
-		conns:  make(map[net.Conn]struct{}),
+		opts:      opts,
+		rates:     newAddressRates(opts.AddressRate, opts.AddressBurst),
+		strangers: newShares(maxStrangers),
+		turns:     newTurns(maxBegun),
+		slow:      newShares(maxSlowHandshakes),
+		hands:     make(chan struct{}, opts.MaxHandshakes),
+		total:     opts.Metrics.GetOrCreateCounter(`muster_ingest_connections_total`),
+		panics:    opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
+		conns:     make(map[net.Conn]struct{}),
 	}
 	opts.Metrics.NewGauge(`muster_ingest_connections`, func() float64 { return float64(d.Open()) })
 	return d
@@ -238,8 +241,14 @@ func (d *Door) leave(raw net.Conn, parked bool, p any) {
 	}
 }
 
+// serveTLS counts raw among the strangers until its client has shown a certificate.
 func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
-	hello := &helloConn{Conn: raw, door: d, left: d.opts.HelloTimeout}
+	host := hostOf(addrOf(raw))
+	if !d.strangers.take(host) {
+		d.opts.Refused("too many handshakes")
+		return false // turned away
+	}
+	hello := &helloConn{Conn: raw, door: d, host: host, left: d.opts.HelloTimeout}
 	conn, cert, err := hello.finish(shake)
 	if err != nil {
 		d.opts.Refused("tls handshake")
@@ -258,141 +267,6 @@ func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
 	}
 	_ = raw.SetDeadline(time.Now().Add(max(hello.left, minFirstPacket))) // an error here is one of the first read too
 	return d.opts.Serve(conn, cert, d.over)
-}
-
-const (
-	// maxHandshake bounds the whole handshake with the waiting for a processor, which is not the client's fault.
-	maxHandshake = time.Minute
-	// minFirstPacket is left for the first packet however slow the handshake was.
-	minFirstPacket = time.Second
-	// maxBegun bounds how many handshakes are under way. When a whole fleet comes at once, the first are through before the last begin,
-	// whose clients wait for our first word; with all under way all would end together, at the end, and clients would give up.
-	maxBegun = 256
-	// A client that pauses for so long in its handshake is slow: others begin theirs beside it, so that those who say hello and nothing
-	// else stop nobody. It is four times what clients take that come to an end, within these bounds.
-	minSlow, maxSlow = 250 * time.Millisecond, 3 * time.Second
-)
-
-// helloConn is a connection during its handshake. It holds one of the tokens that bound how many handshakes compute, but not
-// while it waits for the peer, or four idle peers would stop all others; and it counts the time the peer takes. Before the client has said
-// hello there is nothing to compute: until then it waits for nobody, so that its time is over when it is over, and nobody for it.
-type helloConn struct {
-	net.Conn
-	door  *Door
-	left  time.Duration
-	over  bool
-	holds bool // a token of hands
-
-	head    [record.HeaderSize]byte // of the client's first record
-	said    int                     // bytes of it, with those of the header
-	greeted bool                    // it is whole
-	paused  time.Duration           // since then
-	counts  atomic.Bool             // it holds a token of begun
-}
-
-// finish makes the handshake, in a goroutine of its own: the deep stack that it needs goes with it. A panic there becomes one of the
-// caller. cert is the certificate of the client, nil for none.
-func (c *helloConn) finish(shake handshake) (conn net.Conn, cert *x509.Certificate, err error) {
-	finished := make(chan any)
-	go func() {
-		defer func() {
-			p := recover()
-			if p != nil {
-				p = fmt.Sprintf("%v in %s", p, debug.Stack())
-			}
-			finished <- p
-		}()
-		ctx, cancel := context.WithTimeout(context.Background(), maxHandshake)
-		defer cancel()
-		defer c.done()
-		var state tls.ConnectionState
-		conn, state, err = shake(ctx, c)
-		if len(state.PeerCertificates) > 0 {
-			cert = state.PeerCertificates[0]
-			mean := c.door.paused.Load()
-			c.door.paused.Store(mean + (int64(c.paused)-mean)/8) // two at once may count as one
-		}
-	}()
-	if p := <-finished; p != nil {
-		panic(p)
-	}
-	return conn, cert, err
-}
-
-// NetConn returns the connection below.
-func (c *helloConn) NetConn() net.Conn { return c.Conn }
-
-func (c *helloConn) acquire() {
-	c.door.hands <- struct{}{}
-	c.holds = true
-}
-
-func (c *helloConn) release() {
-	if c.holds {
-		c.holds = false
-		<-c.door.hands
-	}
-}
-
-// done ends the handshake: the tokens are given back, and reads and writes go straight through.
-func (c *helloConn) done() {
-	c.release()
-	c.over = true
-	c.uncount()
-}
-
-// uncount gives the token of begun back, once.
-func (c *helloConn) uncount() {
-	if c.counts.CompareAndSwap(true, false) {
-		<-c.door.begun
-	}
-}
-
-func (c *helloConn) Read(b []byte) (int, error) {
-	if c.over {
-		return c.Conn.Read(b)
-	}
-	c.release()
-	n, err := c.readSlowly(b)
-	if !c.greeted || err != nil {
-		return n, err
-	}
-	c.acquire()
-	// What this one has waited for others is not its time: without this the answer would be late for those that waited long.
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(max(c.left, minFirstPacket))) // an error here is one of the write too
-	return n, err
-}
-
-// readSlowly reads without a token of those that compute, and waits for one of those that may begin.
-func (c *helloConn) readSlowly(b []byte) (int, error) {
-	start := time.Now()
-	if err := c.Conn.SetReadDeadline(start.Add(c.left)); err != nil {
-		return 0, err
-	}
-	if c.greeted {
-		slow := time.AfterFunc(min(max(time.Duration(4*c.door.paused.Load()), minSlow), maxSlow), c.uncount)
-		defer slow.Stop()
-	}
-	n, err := c.Conn.Read(b)
-	took := time.Since(start)
-	c.left -= took
-	if c.greeted {
-		c.paused += took
-	} else if c.greets(b[:n]) {
-		c.greeted = true
-		c.door.begun <- struct{}{}
-		c.counts.Store(true)
-	}
-	return n, err
-}
-
-// greets takes the next bytes of the client and says whether its first record, which holds its hello, is whole.
-func (c *helloConn) greets(b []byte) bool {
-	if c.said < len(c.head) {
-		copy(c.head[c.said:], b)
-	}
-	c.said += len(b)
-	return c.said >= len(c.head) && c.said >= len(c.head)+int(binary.BigEndian.Uint16(c.head[3:]))
 }
 
 func addrOf(raw net.Conn) netip.Addr {

@@ -19,20 +19,26 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
+// newPair returns a certificate with the serial number 1 and its key.
+func newPair(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 // TestPanicInHandshake ends that connection, is logged with its place, and gives back the token of the handshake.
 func TestPanicInHandshake(t *testing.T) {
 	for name, compact := range map[string]bool{"stdlib": false, "compact": true} {
 		t.Run(name, func(t *testing.T) {
-			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-			der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+			pair := newPair(t)
 			var calm atomic.Bool
 			config := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert, VerifyConnection: func(tls.ConnectionState) error {
 				if !calm.Load() {
@@ -87,16 +93,7 @@ func TestPanicInHandshake(t *testing.T) {
 // newGreeter returns a door whose TLS listener says a byte to everyone with a certificate, and that certificate.
 func newGreeter(t *testing.T, helloTimeout time.Duration) (*Door, *Listener, tls.Certificate) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	pair := newPair(t)
 	d := New(Options{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Refused: func(string) {}, CompactTLS: true,
 		HelloTimeout: helloTimeout, MaxConns: 1000, MaxHandshakes: 2, AddressRate: 10_000, AddressBurst: 10_000,
 		Serve: func(conn net.Conn, cert *x509.Certificate, _ func()) bool {
@@ -128,21 +125,14 @@ func greeted(t *testing.T, l *Listener, pair tls.Certificate) {
 // TestSlowHandshakesStopNobody: more clients than may be under way say hello and nothing else; who comes then does not wait for them.
 func TestSlowHandshakesStopNobody(t *testing.T) {
 	d, l, pair := newGreeter(t, 20*time.Second)
-	here, there := net.Pipe()
-	hello := make([]byte, 16<<10)
-	go tls.Client(here, &tls.Config{InsecureSkipVerify: true}).Handshake()
-	n, err := there.Read(hello)
-	if err != nil {
-		t.Fatal(err)
-	}
-	here.Close()
+	hello := helloBytes(t)
 	for range maxBegun + 20 {
 		raw, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { raw.Close() })
-		if _, err := raw.Write(hello[:n]); err != nil {
+		if _, err := raw.Write(hello); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,12 +149,14 @@ func TestSlowHandshakesStopNobody(t *testing.T) {
 func TestWaitingIsNotTheClientsTime(t *testing.T) {
 	const patience = 1500 * time.Millisecond
 	d, l, pair := newGreeter(t, patience)
-	for range maxBegun {
-		d.begun <- struct{}{}
+	host := addrOf(connFrom{from: l.Addr()})
+	taken := 0
+	for d.turns.shares.take(host) {
+		taken++
 	}
 	time.AfterFunc(patience+300*time.Millisecond, func() {
-		for range maxBegun {
-			<-d.begun
+		for range taken {
+			d.turns.end(host)
 		}
 	})
 	greeted(t, l, pair)

@@ -29,11 +29,7 @@ func newAddressRates(perSecond float64, burst int) *addressRates {
 
 // allow takes a token of addr; false: there is none.
 func (r *addressRates) allow(addr netip.Addr, now time.Time) bool {
-	if addr.Is6() { // one host has a whole /64
-		if prefix, err := addr.Prefix(64); err == nil {
-			addr = prefix.Addr()
-		}
-	}
+	addr = hostOf(addr)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	bucket := r.buckets[addr]
@@ -48,6 +44,16 @@ func (r *addressRates) allow(addr netip.Addr, now time.Time) bool {
 		r.buckets[addr] = bucket
 	}
 	return bucket.AllowN(now, 1)
+}
+
+// hostOf returns what stands for all addresses that one host has: with IPv6 it has a whole /64.
+func hostOf(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
+			return prefix.Addr()
+		}
+	}
+	return addr
 }
 
 // sweep drops the buckets that are full again: they say nothing.
