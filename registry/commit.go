@@ -41,7 +41,7 @@ type Batch struct {
 	Presence         []Presence
 
 	DeleteGroups        []uint32 // with their memberships
-	DeleteTypes         []string
+	DeleteTypes         []string // that no thing has
 	DeleteBillingGroups []string
 	PutTags             []Tag
 	DeleteTags          []Tag // by resource and key; all of the resource if the key is ""

@@ -97,8 +97,12 @@ func (db *DB) updateUnchecked(ctx context.Context, f func(*sql.Tx) error) error 
 	if _, err = conn.ExecContext(ctx, `PRAGMA foreign_keys(OFF)`); err == nil {
 		err = transact(ctx, conn, f)
 	}
-	// The next connection has foreign keys, whatever became of this one.
-	return errors.Join(err, discard(conn))
+	if err == nil {
+		if _, on := conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA foreign_keys(ON)`); on == nil {
+			return conn.Close() // back to its pool
+		}
+	}
+	return errors.Join(err, discard(conn)) // the next one has foreign keys, whatever became of this one
 }
 
 // discard closes a connection for good, instead of giving it back to its pool.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muster/registry"
+	"muster/registry/readings"
 )
 
 var bg = context.Background()
@@ -129,14 +130,11 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := db.everything(t)
-	typed := a
-	typed.TypeName = "lamp"
 	other := registry.Thing{ID: 2, Name: "other", UUID: "u", Attributes: map[string]string{}}
 	for name, b := range map[string]registry.Batch{
 		"a name twice":           {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 3, Name: "a", UUID: "u"}}},
 		"an id twice":            {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 1, Name: "c", UUID: "u"}}},
 		"a type that is not":     {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other, {ID: 3, Name: "c", UUID: "u", TypeName: "none"}}},
-		"a type in use":          {Marks: registry.Marks{NextID: 9}, UpdateThings: []registry.Thing{typed}, DeleteTypes: []string{"lamp"}},
 		"presence without thing": {Marks: registry.Marks{NextID: 9}, CreateThings: []registry.Thing{other}, Presence: []registry.Presence{{ID: 77}}},
 	} {
 		if err := db.ApplyThings(bg, b); err == nil {
@@ -146,6 +144,42 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 			t.Fatalf("%s left a trace: %+v", name, got)
 		}
 	}
+}
+
+// TestDeleteType: the end of a type, with its telemetry schema, looks at no thing, whose number it would take the time of. That none has the
+// type is for the registry to know: here one has.
+func TestDeleteType(t *testing.T) {
+	db := openAt(t, filepath.Join(t.TempDir(), "r.db"))
+	apply := func(want bool, b registry.Batch) {
+		t.Helper()
+		if err := db.ApplyThings(bg, b); (err == nil) != want {
+			t.Fatal(err)
+		}
+	}
+	a := registry.Thing{ID: 1, Name: "a", UUID: "u", TypeName: "lamp", Attributes: map[string]string{}}
+	apply(true, registry.Batch{PutTypes: []registry.ThingType{{Name: "lamp", UUID: "u"}, {Name: "kept", UUID: "u"}}, CreateThings: []registry.Thing{a}})
+	for _, name := range []string{"lamp", "kept"} {
+		if err := db.Readings().Put(bg, readings.Stored{TypeName: name, Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := db.everything(t)
+	apply(false, registry.Batch{DeleteTypes: []string{"lamp"}, PutTags: []registry.Tag{{Resource: "r", Key: "k"}}, CreateThings: []registry.Thing{a}})
+	if got := db.everything(t); !reflect.DeepEqual(got, before) {
+		t.Fatalf("what failed left a trace: %+v", got)
+	}
+	apply(true, registry.Batch{DeleteTypes: []string{"lamp"}})
+	if got := db.everything(t).Types; len(got) != 1 || got[0].Name != "kept" {
+		t.Fatalf("%+v", got)
+	}
+	if got, err := db.Readings().All(bg); err != nil || len(got) != 1 || got[0].TypeName != "kept" {
+		t.Fatalf("%+v %v", got, err)
+	}
+	// all else is held to what it refers to, as before
+	b := registry.Thing{ID: 2, Name: "b", UUID: "u", TypeName: "lamp", Attributes: map[string]string{}}
+	apply(false, registry.Batch{CreateThings: []registry.Thing{b}})
+	b.TypeName = "kept"
+	apply(true, registry.Batch{CreateThings: []registry.Thing{b}})
 }
 
 func TestUpdateRollsBack(t *testing.T) {
@@ -227,4 +261,27 @@ func BenchmarkCreateThings(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(id)/b.Elapsed().Seconds(), "things/s")
+}
+
+// BenchmarkDeleteType ends types that no thing has, beside 100,000 things of another.
+func BenchmarkDeleteType(b *testing.B) {
+	db, err := Open(bg, filepath.Join(b.TempDir(), "r.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	batch := registry.Batch{PutTypes: []registry.ThingType{{Name: "lamp", UUID: "u"}}}
+	for id := uint32(1); id <= 100_000; id++ {
+		batch.CreateThings = append(batch.CreateThings, registry.Thing{ID: id, Name: fmt.Sprint("lamp-", id), UUID: "u", TypeName: "lamp"})
+	}
+	if err := db.ApplyThings(bg, batch); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for _, change := range []registry.Batch{{PutTypes: []registry.ThingType{{Name: "old", UUID: "u"}}}, {DeleteTypes: []string{"old"}}} {
+			if err := db.ApplyThings(bg, change); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }
