@@ -121,18 +121,16 @@ interface SaveLineProps {
   /** Nothing is in the way of saving. */
   ready: boolean;
   undo: () => void;
-  children?: React.ReactNode;
 }
 
 /** Below what is edited in a form: save it, or take all of it back. */
-export function SaveLine({ changed, ready, undo, children }: SaveLineProps) {
+export function SaveLine({ changed, ready, undo }: SaveLineProps) {
   return (
     <div className="line">
       <Button type="submit" variant="filled" disabled={!changed || !ready}>
         Save
       </Button>
       {changed && <Button onClick={undo}>Undo</Button>}
-      {children}
     </div>
   );
 }

@@ -2,8 +2,8 @@
 import { Textarea } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState } from 'react';
-import { flushSync } from 'react-dom';
 import * as prometheus from '../api/prometheus';
+import { writeAt } from '../parts/caret';
 import { Suggestions } from '../parts/suggestions';
 import { functions, matchOf, offers, ofMetric, type Place, placeAt, quoted } from '../text/promql';
 
@@ -71,14 +71,11 @@ export function PromqlField({ value, onRun }: { value: string; onRun: (text: str
     const item = items[index];
     if (!item || !place) return;
     const before = text.slice(0, place.from) + item.insert;
-    // At once: a caret that is placed in a later frame would split what is typed until then.
-    flushSync(() => {
+    writeAt(field.current, before.length, () => {
       setText(before + text.slice(place.to));
       setCaret(before.length);
       setActive(-1);
     });
-    field.current?.focus();
-    field.current?.setSelectionRange(before.length, before.length);
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.key === 'Escape' && shown) {

@@ -92,11 +92,14 @@ export function SchemaEditor({ type, stored, mayWrite, onChanged }: SchemaEditor
   );
 }
 
-const text = (field: 'default' | 'unit', placeholder?: (row: AttributeRow) => string): EditColumn<AttributeRow>['edit'] =>
+type TextField = 'name' | 'default' | 'allowed' | 'unit';
+
+const text = (field: TextField, placeholder?: (row: AttributeRow) => string): EditColumn<AttributeRow>['edit'] =>
   function Field({ row, label, error, change }) {
     return (
       <TextInput
         aria-label={label}
+        classNames={field === 'name' ? { input: 'mono' } : undefined}
         spellCheck={false}
         autoComplete="off"
         placeholder={placeholder?.(row)}
@@ -113,17 +116,7 @@ const columns: EditColumn<AttributeRow>[] = [
     label: 'Attribute',
     width: 180,
     text: (row) => <span className="mono">{row.name}</span>,
-    edit: ({ row, label, error, change }) => (
-      <TextInput
-        aria-label={label}
-        classNames={{ input: 'mono' }}
-        spellCheck={false}
-        autoComplete="off"
-        error={error}
-        value={row.name}
-        onChange={(event) => change({ name: event.currentTarget.value })}
-      />
-    ),
+    edit: text('name'),
   },
   {
     field: 'type',
@@ -152,22 +145,6 @@ const columns: EditColumn<AttributeRow>[] = [
     ),
   },
   { field: 'default', label: 'Default', width: 180, text: (row) => row.default, edit: text('default', (row) => (example[row.type] ? `none; or: ${example[row.type]}` : 'none')) },
-  {
-    field: 'allowed',
-    label: 'Allowed values',
-    width: 220,
-    text: (row) => row.allowed,
-    edit: ({ row, label, error, change }) => (
-      <TextInput
-        aria-label={label}
-        spellCheck={false}
-        autoComplete="off"
-        placeholder="any; or: ulm oslo"
-        error={error}
-        value={row.allowed}
-        onChange={(event) => change({ allowed: event.currentTarget.value })}
-      />
-    ),
-  },
+  { field: 'allowed', label: 'Allowed values', width: 220, text: (row) => row.allowed, edit: text('allowed', () => 'any; or: ulm oslo') },
   { field: 'unit', label: 'Unit', width: 90, text: (row) => row.unit, edit: text('unit') },
 ];

@@ -2,9 +2,9 @@
 import { IconSearch } from '@tabler/icons-react';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useEffect, useId, useRef, useState } from 'react';
-import { flushSync } from 'react-dom';
 import { useLocation, useSearchParams } from 'wouter';
 import * as gateway from '../api/gateway';
+import { writeAt } from '../parts/caret';
 import { Suggestions } from '../parts/suggestions';
 import { count } from '../text/format';
 import { charsBefore, replaceChars } from '../text/query';
@@ -75,10 +75,7 @@ export function QueryBar() {
     // An answer for what was there before is for other places.
     if (!item || completion.isPlaceholderData) return;
     const next = replaceChars(text, completion.data!.from, completion.data!.to, item.kind === 'value' || item.kind === 'group' ? `${item.text} ` : item.text);
-    // At once: a caret that is placed in a later frame would split what is typed until then.
-    flushSync(() => write(next.text, next.caret));
-    input.current?.focus();
-    input.current?.setSelectionRange(next.caret, next.caret);
+    writeAt(input.current, next.caret, () => write(next.text, next.caret));
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.key === 'Escape') {
