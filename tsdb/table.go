@@ -2,17 +2,21 @@ package tsdb
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
 // table is rows of one thing in columns, on their way from runs or blocks into blocks. Build it with row or with
 // rowAt and cell, then call settle. It keeps its buffers over reset. Not safe for concurrent use.
 type table struct {
-	times []int64 // after settle: ascending, unique
-	cols  []tableColumn
-	index map[columnKey]int
-	ranks []int32
-	perm  []int32
+	times  []int64 // after settle: ascending, unique
+	cols   []tableColumn
+	index  map[columnKey]int
+	places []int32     // scratch: of the columns of a run
+	keys   []uint64    // scratch: time and index of each row
+	ranks  []int32     // scratch: the new index of each old row
+	newest []int32     // scratch: by new row, index of its last cell plus 1
+	spare  []tableCell // scratch
 }
 
 // columnKey names a column: strings are apart from numbers of the same name.
@@ -46,9 +50,12 @@ func (t *table) cell(metric MetricID, kind Kind, exp int8, mantissa int64) {
 	c.cells = append(c.cells, tableCell{mantissa, int32(len(t.times) - 1), exp, kind})
 }
 
-func (t *table) column(key columnKey) *tableColumn {
+func (t *table) column(key columnKey) *tableColumn { return &t.cols[t.place(key)] }
+
+// place returns the index of a column, made if missing.
+func (t *table) place(key columnKey) int {
 	if i, ok := t.index[key]; ok {
-		return &t.cols[i]
+		return i
 	}
 	if t.index == nil {
 		t.index = map[columnKey]int{}
@@ -58,19 +65,30 @@ func (t *table) column(key columnKey) *tableColumn {
 		t.cols = t.cols[:len(t.cols)+1]
 		c := &t.cols[len(t.cols)-1]
 		c.columnKey, c.cells = key, c.cells[:0]
-		return c
+		return len(t.cols) - 1
 	}
 	t.cols = append(t.cols, tableColumn{columnKey: key})
-	return &t.cols[len(t.cols)-1]
+	return len(t.cols) - 1
 }
 
 // addRun adds the rows of a run.
 func (t *table) addRun(r *run, rd *runReader) {
 	rd.reset(r.data, r.rows, len(r.metrics))
+	t.places = slices.Grow(t.places[:0], 2*len(r.metrics))[:2*len(r.metrics)]
+	clear(t.places)
 	for rd.next() {
+		row := int32(len(t.times))
 		t.rowAt(rd.row.timeMs)
 		for i, s := range rd.row.layout {
-			t.cell(r.metrics[s.col], s.kind, s.exp, rd.row.mantissas[i])
+			at := 2 * int(s.col)
+			if s.kind == String {
+				at++
+			}
+			if t.places[at] == 0 {
+				t.places[at] = int32(t.place(columnKey{r.metrics[s.col], s.kind == String})) + 1
+			}
+			c := &t.cols[t.places[at]-1]
+			c.cells = append(c.cells, tableCell{rd.row.mantissas[i], row, s.exp, s.kind})
 		}
 	}
 }
@@ -86,13 +104,11 @@ func (t *table) settle() {
 	}
 	for i := range t.cols {
 		c := &t.cols[i]
-		if !ascending {
-			for j := range c.cells {
-				c.cells[j].row = t.ranks[c.cells[j].row]
-			}
-			slices.SortStableFunc(c.cells, func(a, b tableCell) int { return cmp.Compare(a.row, b.row) })
+		if ascending {
+			c.cells = lastOfRow(c.cells)
+		} else {
+			t.sortCells(c)
 		}
-		c.cells = lastOfRow(c.cells)
 	}
 	slices.SortFunc(t.cols, func(a, b tableColumn) int {
 		if a.metric != b.metric {
@@ -109,22 +125,52 @@ func (t *table) settle() {
 	clear(t.index)
 }
 
+// rowBits of a key are the index of a row; the others have room for MaxTimeMs. No table has so many rows (maxTableSamples).
+const rowBits = 21
+
 // sortRows makes times ascending and unique; ranks then has the new index of each old row.
 func (t *table) sortRows() {
-	t.perm = t.perm[:0]
-	for i := range t.times {
-		t.perm = append(t.perm, int32(i))
+	if len(t.times) > 1<<rowBits {
+		panic(fmt.Sprintf("BUG: a table of %d rows", len(t.times)))
 	}
-	slices.SortStableFunc(t.perm, func(a, b int32) int { return cmp.Compare(t.times[a], t.times[b]) })
-	t.ranks = append(t.ranks[:0], t.perm...)
-	sorted := make([]int64, 0, len(t.times))
-	for _, old := range t.perm {
-		if ms := t.times[old]; len(sorted) == 0 || sorted[len(sorted)-1] != ms {
-			sorted = append(sorted, ms)
+	t.keys = t.keys[:0]
+	for i, ms := range t.times {
+		t.keys = append(t.keys, uint64(ms)<<rowBits|uint64(i))
+	}
+	slices.Sort(t.keys)
+	t.ranks = slices.Grow(t.ranks[:0], len(t.keys))[:len(t.keys)]
+	t.times = t.times[:0]
+	for _, key := range t.keys {
+		if ms := int64(key >> rowBits); len(t.times) == 0 || t.times[len(t.times)-1] != ms {
+			t.times = append(t.times, ms)
 		}
-		t.ranks[old] = int32(len(sorted) - 1)
+		t.ranks[key&(1<<rowBits-1)] = int32(len(t.times) - 1)
 	}
-	t.times = append(t.times[:0], sorted...)
+}
+
+// sortCells gives the cells of a column, which are in the order in which they were added, their rows by ranks, and brings them into the order
+// of these; of those of one row the last one stays.
+func (t *table) sortCells(c *tableColumn) {
+	for j := range c.cells {
+		c.cells[j].row = t.ranks[c.cells[j].row]
+	}
+	if len(c.cells) < len(t.times)/16 { // few: the way by all rows is longer
+		slices.SortStableFunc(c.cells, func(a, b tableCell) int { return cmp.Compare(a.row, b.row) })
+		c.cells = lastOfRow(c.cells)
+		return
+	}
+	t.newest = slices.Grow(t.newest[:0], len(t.times))[:len(t.times)]
+	clear(t.newest)
+	for j := range c.cells {
+		t.newest[c.cells[j].row] = int32(j) + 1
+	}
+	t.spare = t.spare[:0]
+	for _, at := range t.newest {
+		if at > 0 {
+			t.spare = append(t.spare, c.cells[at-1])
+		}
+	}
+	c.cells, t.spare = t.spare, c.cells
 }
 
 // lastOfRow keeps the last of neighboring cells with one row.
