@@ -54,6 +54,12 @@ func intArg(c *call, name string, fallback, least, most int) (int, error) {
 	return n, nil
 }
 
+// minRevision reads the revision that an answer must have seen, 0 for any.
+func minRevision(c *call) (int64, error) {
+	revision, err := intArg(c, "minRevision", 0, 0, math.MaxInt)
+	return int64(revision), err
+}
+
 // thingPage is a page of things that match a query, as searchThings writes it.
 type thingPage struct {
 	Things     []thingOutput `json:"things"`
@@ -68,11 +74,11 @@ func searchThings(ctx context.Context, s *Server, c *call) (*written, error) {
 	if err != nil {
 		return nil, err
 	}
-	min, err := intArg(c, "minRevision", 0, 0, math.MaxInt)
+	revision, err := minRevision(c)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.registry.Reached(int64(min)); err != nil {
+	if err := s.registry.Reached(revision); err != nil {
 		return nil, err
 	}
 	rows, total, next, err := s.registry.Search(ctx, registry.SearchInput{

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ const (
 	defaultBuckets    = 10
 	maxBuckets        = 10_000
 	maxPercents       = 100
+	maxFieldBytes     = 1024
 	defaultAggregated = "registry.version"
 )
 
@@ -92,14 +94,27 @@ func (q *indexQuery) aggregated() (string, error) {
 	if field == "" {
 		return defaultAggregated, nil
 	}
-	known := slices.Contains([]string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "billingGroupName"}, field)
-	for _, root := range []string{"attributes.", "registry.", "connectivity.", "shadow.", "deviceDefender."} {
-		known = known || strings.HasPrefix(field, root)
-	}
-	if !known {
-		return "", wrongAggregation("aggregationField: there is no field %q; it is one such as attributes.city, thingTypeName or connectivity.timestamp", short(field))
+	if wrong := wrongField(field); wrong != "" {
+		return "", wrongAggregation("aggregationField: %s", wrong)
 	}
 	return field, nil
+}
+
+// wrongField says why a field cannot be aggregated, "" if it can.
+func wrongField(field string) string {
+	known := slices.Contains([]string{"thingName", "thingId", "thingTypeName", "thingGroupNames", "group", "billingGroupName"}, field)
+	for _, root := range []string{"attributes.", "registry.", "connectivity.", "cert.", "telemetry.", "shadow.", "deviceDefender."} {
+		known = known || strings.HasPrefix(field, root)
+	}
+	switch {
+	case len(field) > maxFieldBytes:
+		return fmt.Sprintf("it has %d bytes, and no field more than %d", len(field), maxFieldBytes)
+	case !known:
+		return fmt.Sprintf("there is no field %q; it is one such as attributes.city, thingTypeName or connectivity.timestamp", short(field))
+	case strings.HasPrefix(field, "telemetry.") && strings.Contains(field, "("):
+		return fmt.Sprintf("the window %s cannot be aggregated; use the last value, such as telemetry.temp_c, or PromQL", short(field))
+	}
+	return ""
 }
 
 func wrongAggregation(format string, args ...any) error {
@@ -414,6 +429,9 @@ type connectivityOutput struct {
 }
 
 func getThingConnectivityData(_ context.Context, s *Server, c *call) (*connectivityOutput, error) {
+	if err := s.checkIndex(thingsIndex); err != nil {
+		return nil, err
+	}
 	t, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err

@@ -141,6 +141,51 @@ func TestAggregations(t *testing.T) {
 	bad("buckets", `{"queryString":"*","bucketsAggregationType":{"termsAggregation":{}}}`, "InvalidRequestException")
 }
 
+// TestCounts: things are counted by one field and by two.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	g := indexed(t)
+	g.iot("POST", "/thing-groups/north", "").want(200)
+	g.iot("PUT", "/thing-groups/addThingToThingGroup", `{"thingGroupName":"north","thingName":"lamp-03"}`).want(200)
+	f := func(query, want string) {
+		t.Helper()
+		if got := g.as(adminToken, "GET", "/api/buckets?"+query, "").want(200).text; got != want {
+			t.Fatalf("%s\n got %s\nwant %s", query, got, want)
+		}
+	}
+	f("by=thingTypeName", `{"totalCount":11,"buckets":[{"value":"Lamp","count":10}]}`)
+	f("by=attributes.City&then=attributes.dim&q=attributes.floor%3C7", `{"totalCount":7,"buckets":[`+
+		`{"value":"Ulm","count":4,"buckets":[{"value":"false","count":2},{"value":"true","count":2}]},`+
+		`{"value":"Oslo","count":3,"buckets":[{"value":"false","count":3}]}]}`)
+	f("by=group&then=attributes.floor&limit=1", `{"totalCount":11,"buckets":[{"value":"north","count":1,"buckets":[{"value":"3","count":1}]}]}`)
+	f("by=attributes.none&then=group", `{"totalCount":11,"buckets":[]}`)
+	for query, message := range map[string]string{
+		"":                            "by is missing: the field to count by, such as thingTypeName or attributes.city",
+		"by=city":                     `by: there is no field "city"; it is one such as attributes.city, thingTypeName or connectivity.timestamp`,
+		"by=group&then=x":             `then: there is no field "x"; it is one such as attributes.city, thingTypeName or connectivity.timestamp`,
+		"by=telemetry.t.avg(5m)":      "by: the window telemetry.t.avg(5m) cannot be aggregated; use the last value, such as telemetry.temp_c, or PromQL",
+		"by=attributes." + long(1024): "by: it has 1035 bytes, and no field more than 1024",
+		"by=group&limit=101":          `limit must be a whole number from 1 to 100, not "101"`,
+		"by=group&q=(":                "a condition is missing at the end",
+	} {
+		var e struct{ Error struct{ Message string } }
+		g.as(adminToken, "GET", "/api/buckets?"+query, "").want(400).json(&e)
+		if e.Error.Message != message {
+			t.Errorf("%s\n got %s\nwant %s", query, e.Error.Message, message)
+		}
+	}
+	g.as(adminToken, "GET", "/api/buckets?by=group&minRevision=999999", "").want(409)
+
+	// AWS's aggregations take the same fields
+	if got := g.iot("POST", "/indices/buckets", `{"queryString":"*","aggregationField":"group","bucketsAggregationType":{"termsAggregation":{}}}`).want(200).text; got !=
+		`{"totalCount":11,"buckets":[{"keyValue":"north","count":1}]}` {
+		t.Fatal(got)
+	}
+	g.iot("POST", "/indices/statistics", `{"queryString":"*","aggregationField":"telemetry.t.avg(5m)"}`).awsError(400, "InvalidAggregationException")
+}
+
+func long(n int) string { return strings.Repeat("x", n) }
+
 func TestIndexing(t *testing.T) {
 	t.Parallel()
 	var options admin.Options

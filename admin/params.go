@@ -58,6 +58,8 @@ var parameters = map[string]parameter{
 
 	"q":      {"string", "A query in the language of docs/queries.md, or its beginning."},
 	"at":     {"integer", "Where in q the cursor is, in characters; default the end."},
+	"by":     {"string", "The field that is counted by, such as thingTypeName or attributes.city."},
+	"then":   {"string", "The field that the things of each value are counted by; none: they are not."},
 	"state":  {"string", "connected, offline (was connected) or never."},
 	"type":   {"string", "Only things of this thing type."},
 	"sort":   {"string", "What to sort by; with - before it, descending."},

@@ -144,13 +144,54 @@ func (r *Registry) QueryBuckets(ctx context.Context, text, field string, limit i
 	err = r.search(ctx, QueryInput{Text: text}, func(set *bitset.BitSet) {
 		total = int(set.Count())
 		buckets = r.index.Buckets(set, name, limit)
-		for i, b := range buckets {
-			if b.First != 0 {
-				buckets[i].Value = r.spelling(b.First, name, b.Value)
-			}
-		}
+		r.spell(name, buckets)
 	})
 	return buckets, total, err
+}
+
+// Grouped is a value of a field, and the values of another field that the things with it have.
+type Grouped struct {
+	index.Bucket
+	Then []index.Bucket
+}
+
+// QueryGrouped is QueryBuckets by two fields: at most in.Limit values of the first, each with at most as many of the second, or none if then is "".
+func (r *Registry) QueryGrouped(ctx context.Context, in QueryInput, by, then string) (grouped []Grouped, total int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTime)
+	defer cancel()
+	by, then = query.FieldName(by), query.FieldName(then)
+	err = r.search(ctx, in, func(set *bitset.BitSet) {
+		total = int(set.Count())
+		for _, bucket := range r.index.Buckets(set, by, in.Limit) {
+			if ctx.Err() != nil {
+				return
+			}
+			var inner []index.Bucket
+			if then != "" {
+				inner = r.index.Buckets(r.index.Having(set, by, bucket.Value), then, in.Limit)
+				r.spell(then, inner)
+			}
+			outer := []index.Bucket{bucket}
+			r.spell(by, outer)
+			grouped = append(grouped, Grouped{outer[0], inner})
+		}
+	})
+	if err == nil {
+		err = wrongQuery(ctx.Err())
+	}
+	return grouped, total, err
+}
+
+// spell writes values as one of the things spells them. The caller holds fleet.
+func (r *Registry) spell(field string, buckets []index.Bucket) {
+	for i, b := range buckets {
+		switch {
+		case b.First != 0:
+			buckets[i].Value = r.spelling(b.First, field, b.Value)
+		case field == fieldInGroup:
+			buckets[i].Value = r.groups.byFolded[b.Value][0].name
+		}
+	}
 }
 
 // ExplainQuery says how a query is answered: a line for each part of it with the number of things.
@@ -297,6 +338,12 @@ func (r *Registry) spelling(id uint32, field, folded string) string {
 		values = []string{DisconnectReason(r.Connectivity(id).Reason)}
 	case field == fieldReason:
 		values = []string{r.Connectivity(id).Reason}
+	case strings.HasPrefix(field, "cert."):
+		r.eachCertValue(id, func(name, value string) {
+			if name == field {
+				values = append(values, value)
+			}
+		})
 	}
 	for _, v := range values {
 		if index.Fold(v) == folded {

@@ -18,6 +18,7 @@ func (r *Registry) loadIndex(records []*record) {
 		x.Column(name).Grow(top)
 	}
 	x.SelectField(fieldInGroup, r.selectGroups)
+	x.AggregateElsewhere(elsewhere{r})
 	x.ReadColumn(fieldLastSeen, func(id uint32) (int64, bool) {
 		page, i := r.presence.at(id)
 		if page == nil {

@@ -27,6 +27,17 @@ type Stats struct {
 	Average, Sum, Min, Max, SumSquares, Variance float64
 }
 
+// Elsewhere has the values of fields that are not kept in the index, for aggregates. It must be fast and safe for concurrent use.
+type Elsewhere interface {
+	// Values calls visit for each value of a field that things of a set have: numbers, then texts, each ascending.
+	Values(set *bitset.BitSet, field string, visit func(num float64, isNumber bool, text []byte, things int))
+	// Having returns those of a set that have a value, in a new bitset; text is as visit got it.
+	Having(set *bitset.BitSet, field, text string) *bitset.BitSet
+}
+
+// AggregateElsewhere is called once, before the first aggregate.
+func (x *Index) AggregateElsewhere(e Elsewhere) { x.other = e }
+
 // weighted is a number and how many things have it.
 type weighted struct {
 	num float64
@@ -166,6 +177,33 @@ func (x *Index) first(set *bitset.BitSet, field, value string) uint32 {
 	return uint32(id)
 }
 
+// Having returns the things of a set that have a value of a field, in a new bitset. The value is one of Buckets.
+func (x *Index) Having(set *bitset.BitSet, field, value string) *bitset.BitSet {
+	out := new(bitset.BitSet)
+	if c := x.columns[field]; c != nil {
+		want, err := strconv.ParseInt(value, 10, 64)
+		for id := range set.EachSet() {
+			if has, ok := c.get(uint32(id)); ok && has == want && err == nil {
+				out.Set(id)
+			}
+		}
+		return out
+	}
+	f := x.fields[field]
+	if f == nil {
+		if x.other != nil {
+			return x.other.Having(set, field, value)
+		}
+		return out
+	}
+	o, num := f.orderOf(value)
+	if at, i, found := o.find(num, value); found {
+		f.addTo(out, o.chunks[at].refs[i])
+		out.InPlaceIntersection(set)
+	}
+	return out
+}
+
 // count is values for a column.
 func (c *Column) count(set *bitset.BitSet, visit func(num float64, isNumber bool, text []byte, things int)) {
 	counts := make(map[int64]int)
@@ -193,6 +231,9 @@ func (x *Index) values(set *bitset.BitSet, field string, visit func(num float64,
 	}
 	f := x.fields[field]
 	if f == nil {
+		if x.other != nil {
+			x.other.Values(set, field, visit)
+		}
 		return
 	}
 	for _, o := range []*order{&f.numbers, &f.texts} {

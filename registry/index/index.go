@@ -26,6 +26,7 @@ type Index struct {
 	loading   sync.Mutex // guards fields while they are loaded
 	columns   map[string]*Column
 	elsewhere map[string]func(dst *bitset.BitSet, m *Match) (values int) // fields of SelectField
+	other     Elsewhere                                                  // nil: nothing
 	changes   uint64                                                     // of all fields
 }
 
@@ -36,7 +37,7 @@ func New(nameField string, name func(id uint32) string) *Index {
 		elsewhere: map[string]func(*bitset.BitSet, *Match) int{}}
 }
 
-// SelectField makes a field that is kept elsewhere and can be matched only: no order, no aggregates. lookUp sets the bits
+// SelectField makes a field that is kept elsewhere and can be matched, but has no order. lookUp sets the bits
 // of the things that match and returns how many values it looked at; it must be fast and safe for concurrent use.
 func (x *Index) SelectField(name string, lookUp func(dst *bitset.BitSet, m *Match) (values int)) {
 	x.elsewhere[name] = lookUp
