@@ -101,16 +101,18 @@ var fleetRoutes = []route{
 		about: "Things that match a query, a page of them", query: "q state type sort limit cursor minRevision", handle: answers[thingPage](plain(searchThings))},
 	{method: "GET", pattern: "/api/explain", op: "explainQuery", scope: read,
 		about: "How a query would be answered", query: "q", handle: plain(explainQuery)},
+	{method: "GET", pattern: "/api/buckets", op: "countThings", scope: read,
+		about: "How many of the things that match a query have which value of a field, and of a second one among these", query: "q by then limit minRevision", handle: plain(getGroupedCounts)},
 	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read,
 		about: "A thing with its link and its certificates", handle: plain(getThing)},
 	{method: "GET", pattern: "/api/things/{thingName}/twin", op: "getTwin", scope: read,
 		about: "The latest value of each telemetry field of a thing", handle: plain(getTwin)},
 	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "getReadings", scope: read,
-		about: "The telemetry schema of a thing type", handle: plain(getReadings)},
+		about: "The telemetry schema of a thing type; one without columns where it has none", handle: plain(getReadings)},
 	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "putReadings", scope: fleet, audited: true,
 		about: "Set the telemetry schema of a thing type, in force from each device's next message on", handle: body(putReadings)},
 	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "deleteReadings", scope: fleet, audited: true,
-		about: "Remove the telemetry schema of a thing type", handle: plain(deleteReadings)},
+		about: "Remove the telemetry schema of a thing type", query: "expectedVersion", handle: plain(deleteReadings)},
 }
 
 var identityRoutes = []route{
