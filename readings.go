@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,7 +65,11 @@ func openReadings(store store.Readings, things *registry.Registry, dict *tsdb.Di
 	return r, nil
 }
 
+// compile makes a schema for decoders, nil of the empty document.
 func (r *typeReadings) compile(d readings.Document) (*decode.Schema, error) {
+	if d.Empty() {
+		return nil, nil
+	}
 	rules := make([]decode.Rule, 0, len(d.Columns))
 	for name, c := range d.Columns {
 		rules = append(rules, decode.Rule{Column: name, Rename: c.Rename, Drop: c.Drop, Scale: string(c.Scale), Offset: string(c.Offset)})
@@ -109,7 +115,7 @@ func (r *typeReadings) Units(column string) []string {
 	return r.units[column]
 }
 
-// of returns the schema of a type that exists.
+// of returns the schema of a type that exists; its version is 0 where there never was one.
 func (r *typeReadings) of(typeName string) (typeReading, error) {
 	thingType, err := r.things.ThingType(typeName)
 	if err != nil {
@@ -118,8 +124,9 @@ func (r *typeReadings) of(typeName string) (typeReading, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	reading, ok := r.byType[typeName]
-	if !ok || reading.TypeUUID != thingType.UUID {
-		return typeReading{}, &registry.Error{Kind: registry.NotFound, Message: "thing type " + typeName + " has no telemetry schema: its columns are kept as they come"}
+	if !ok || reading.TypeUUID != thingType.UUID { // which begins with the empty one
+		none := readings.Document{Unknown: readings.Keep, Columns: map[string]readings.Column{}}
+		return typeReading{readings.Stored{Document: none, TypeName: typeName, TypeUUID: thingType.UUID}, nil}, nil
 	}
 	return reading, nil
 }
@@ -131,13 +138,12 @@ func (r *typeReadings) Get(typeName string) (readings.Stored, error) {
 }
 
 // Put implements admin.Readings.
-func (r *typeReadings) Put(ctx context.Context, typeName string, d readings.Document) (readings.Stored, error) {
+func (r *typeReadings) Put(ctx context.Context, typeName string, d readings.Document, expected int64) (readings.Stored, error) {
 	none := readings.Stored{}
 	if wrong := d.Check(); wrong != "" {
 		return none, &registry.Error{Kind: registry.Invalid, Message: wrong}
 	}
-	thingType, err := r.things.ThingType(typeName)
-	if err != nil {
+	if _, err := r.things.ThingType(typeName); err != nil {
 		return none, err
 	}
 	schema, err := r.compile(d)
@@ -149,10 +155,18 @@ func (r *typeReadings) Put(ctx context.Context, typeName string, d readings.Docu
 	}
 	r.change.Lock()
 	defer r.change.Unlock()
-	stored := readings.Stored{Document: d, TypeName: typeName, TypeUUID: thingType.UUID, Version: 1, ChangedMs: r.clock.Now().UnixMilli()}
-	if old, err := r.of(typeName); err == nil {
-		stored.Version = old.Version + 1
+	old, err := r.of(typeName)
+	if err != nil {
+		return none, err
 	}
+	if expected != registry.AnyVersion && expected != old.Version {
+		return none, &registry.Error{Kind: registry.Stale,
+			Message: fmt.Sprintf("the telemetry schema of thing type %q has version %d, expectedVersion is %d; read it again", typeName, old.Version, expected)}
+	}
+	if reflect.DeepEqual(old.Document, d) {
+		return old.Stored, nil
+	}
+	stored := readings.Stored{Document: d, TypeName: typeName, TypeUUID: old.TypeUUID, Version: old.Version + 1, ChangedMs: r.clock.Now().UnixMilli()}
 	if err := r.store.Put(ctx, stored); err != nil {
 		return none, err
 	}
@@ -161,21 +175,4 @@ func (r *typeReadings) Put(ctx context.Context, typeName string, d readings.Docu
 	r.byType[typeName] = typeReading{stored, schema}
 	r.changed()
 	return stored, nil
-}
-
-// Delete implements admin.Readings.
-func (r *typeReadings) Delete(ctx context.Context, typeName string) error {
-	r.change.Lock()
-	defer r.change.Unlock()
-	if _, err := r.of(typeName); err != nil {
-		return err
-	}
-	if err := r.store.Delete(ctx, typeName); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.byType, typeName)
-	r.changed()
-	return nil
 }

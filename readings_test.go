@@ -34,7 +34,7 @@ func TestTelemetrySchema(t *testing.T) {
 	}
 	send(`{"t":215,"p":1}`)
 	value("t", "215")
-	f("GET", "", 404, "has no telemetry schema")
+	f("GET", "", 200, `{"unknown":"keep","columns":{},"thingTypeName":"lamp","version":0,"changedMs":0}`)
 	f("PUT", `{"columns":{"t":{"rename":"temperature_c","scale":0.1,"unit":"celsius"},"p":{"drop":true}}}`, 200, `"unknown":"keep"`)
 	f("GET", "", 200, `"version":1`)
 	send(`{"t":216,"p":2,"x":3}`)
@@ -57,7 +57,14 @@ func TestTelemetrySchema(t *testing.T) {
 		t.Fatalf("a type that does not exist: %d %s", code, body)
 	}
 
-	f("PUT", `{"unknown":"drop","columns":{"t":{"rename":"temperature_c","scale":0.1,"offset":-40,"unit":"celsius"}}}`, 200, `"version":2`)
+	// of two who change it, the later one is told
+	second := `{"unknown":"drop","columns":{"t":{"rename":"temperature_c","scale":0.1,"offset":-40,"unit":"celsius"}},"expectedVersion":1}`
+	for range 2 {
+		f("PUT", strings.Replace(second, `"expectedVersion":1`, `"expectedVersion":0`, 1), 409, `"stale"`)
+	}
+	f("PUT", second, 200, `"version":2`)
+	f("PUT", second, 409, `the telemetry schema of thing type \"lamp\" has version 2, expectedVersion is 1; read it again`)
+	f("PUT", strings.Replace(second, `"expectedVersion":1`, `"expectedVersion":2`, 1), 200, `"version":2`) // is there already
 	send(`{"t":650,"x":4}`)
 	value("temperature_c", "25")
 	value("x", "3")
@@ -98,7 +105,15 @@ func TestTelemetrySchema(t *testing.T) {
 	if got := again.query("temperature_c")["lamp-1"]; got != "28" {
 		t.Fatalf("after a restart: %q", got)
 	}
-	if code, body := again.call("DELETE", "/api/thing-types/lamp/telemetry", ""); code != 204 {
+	for _, remove := range []struct {
+		query string
+		want  int
+	}{{"?expectedVersion=1", 409}, {"?expectedVersion=2", 204}, {"", 204}} { // the last one finds none
+		if code, body := again.call("DELETE", "/api/thing-types/lamp/telemetry"+remove.query, ""); code != remove.want {
+			t.Fatalf("%s: %d %s", remove.query, code, body)
+		}
+	}
+	if code, body := again.call("GET", "/api/thing-types/lamp/telemetry", ""); code != 200 || !strings.Contains(body, `"columns":{},"thingTypeName":"lamp","version":3`) {
 		t.Fatalf("%d %s", code, body)
 	}
 	if code, body := again.post("/iot-data/topics/dt/lamp-1?qos=1", `{"t":2}`); code != 200 {

@@ -318,7 +318,10 @@ func TestThingTypesByAWSCLI(t *testing.T) {
 	// the schema: a dry run, then in force
 	schema := `{"attributes":{"watt":{"type":"number","required":true,"unit":"W"},"city":{"enum":["ulm","oslo"],"default":"ulm"},"since":{"type":"time"}}}`
 	path := "/api/thing-types/lamp/schema"
-	g.as(adminToken, "GET", path, "").want(404)
+	if text := g.as(adminToken, "GET", path, "").want(200).text; text != `{"attributes":{},"version":0}` {
+		t.Fatal(text)
+	}
+	g.as(adminToken, "GET", "/api/thing-types/none/schema", "").want(404)
 	if text := g.as(adminToken, "POST", path+"/check", schema).want(200).text; text !=
 		`{"things":1,"violating":1,"examples":[{"thingName":"a","message":"attribute watt: \"seven\" is not a number, such as -1.5"}]}` {
 		t.Fatal(text)
@@ -341,6 +344,20 @@ func TestThingTypesByAWSCLI(t *testing.T) {
 	if text := g.as(adminToken, "GET", path, "").want(200).text; !strings.Contains(text, `"watt":{"type":"number","required":true,"unit":"W"}`) {
 		t.Fatal(text)
 	}
+	// of two who change it, the later one is told
+	second := strings.Replace(schema, "{", `{"expectedVersion":1,`, 1)
+	if text := g.as(adminToken, "PUT", path, strings.Replace(second, `"W"`, `"kW"`, 1)).want(200).text; !strings.HasSuffix(text, `"version":2}`) {
+		t.Fatal(text)
+	}
+	if kind := g.as(adminToken, "PUT", path, second).want(409).kind(); kind != "stale" {
+		t.Fatal(kind)
+	}
+	g.as(adminToken, "PUT", path, strings.Replace(second, "1", "-1", 1)).want(400)
+	g.as(adminToken, "DELETE", path+"?expectedVersion=1", "").want(409)
+	g.as(adminToken, "DELETE", path+"?expectedVersion=2", "").want(204)
 	g.as(adminToken, "DELETE", path, "").want(204)
+	if text := g.as(adminToken, "GET", path, "").want(200).text; text != `{"attributes":{},"version":3}` {
+		t.Fatal(text)
+	}
 	aws.ok(nil, "update-thing", "--thing-name", "a", "--attribute-payload", "attributes={watt=x},merge=true")
 }

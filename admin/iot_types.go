@@ -20,11 +20,11 @@ var typeRoutes = []route{
 // schemaRoutes are the schemas of thing types, which AWS does not have.
 var schemaRoutes = []route{
 	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/schema", op: "getSchema", scope: read,
-		about: "The attributes that things of a type must and may have", handle: plain(getSchema)},
+		about: "The attributes that things of a type must and may have; none where it has no schema", handle: plain(getSchema)},
 	{method: "PUT", pattern: "/api/thing-types/{thingTypeName}/schema", op: "putSchema", scope: fleet, audited: true,
 		about: "Set the schema of a thing type; things that are there stay as they are until their next update", handle: body(putSchema)},
 	{method: "DELETE", pattern: "/api/thing-types/{thingTypeName}/schema", op: "deleteSchema", scope: fleet, audited: true,
-		about: "Remove the schema of a thing type", handle: plain(deleteSchema)},
+		about: "Remove the schema of a thing type", query: "expectedVersion", handle: plain(deleteSchema)},
 	{method: "POST", pattern: "/api/thing-types/{thingTypeName}/schema/check", op: "checkSchema", scope: read, readsByPost: true,
 		about: "Which things of a type a schema would refuse", handle: body(checkSchema)},
 }
@@ -175,23 +175,72 @@ func deleteThingType(ctx context.Context, s *Server, c *call) (*empty, error) {
 	return &empty{}, s.registry.DeleteThingType(ctx, c.labels[0])
 }
 
-func getSchema(_ context.Context, s *Server, c *call) (*registry.Schema, error) {
-	schema, err := s.registry.SchemaOf(c.labels[0])
+// typeSchema is the schema of a type: with no attributes where it has none.
+type typeSchema struct {
+	Attributes map[string]registry.AttributeRule `json:"attributes"`
+	Version    int64                             `json:"version"` // 0 before the first; it goes on counting when a schema is removed
+}
+
+func getSchema(_ context.Context, s *Server, c *call) (*typeSchema, error) {
+	schema, version, err := s.registry.SchemaOf(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
-	if schema == nil {
-		return nil, notFound("thing type %q has no schema", short(c.labels[0]))
-	}
-	return schema, nil
+	return schemaOut(schema, version), nil
 }
 
-func putSchema(ctx context.Context, s *Server, c *call, in registry.Schema) (*registry.Schema, error) {
-	return &in, s.registry.SetSchema(ctx, c.labels[0], &in)
+func schemaOut(schema registry.Schema, version int64) *typeSchema {
+	if schema.Attributes == nil {
+		schema.Attributes = map[string]registry.AttributeRule{}
+	}
+	return &typeSchema{schema.Attributes, version}
+}
+
+// schemaInput is a schema and the version of the one that it takes the place of; nil: any.
+type schemaInput struct {
+	registry.Schema
+	ExpectedVersion *int64 `json:"expectedVersion"`
+}
+
+func putSchema(ctx context.Context, s *Server, c *call, in schemaInput) (*typeSchema, error) {
+	expected, err := expectedSchema(in.ExpectedVersion)
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.registry.SetSchema(ctx, c.labels[0], in.Schema, expected)
+	if err != nil {
+		return nil, err
+	}
+	return schemaOut(in.Schema, version), nil
+}
+
+// expectedSchema reads the version that a schema is expected to have, 0 before the first.
+func expectedSchema(given *int64) (int64, error) {
+	switch {
+	case given == nil:
+		return registry.AnyVersion, nil
+	case *given < 0:
+		return 0, invalid("expectedVersion must be a whole number from 0; leave it out for any")
+	}
+	return *given, nil
 }
 
 func deleteSchema(ctx context.Context, s *Server, c *call) (*noContent, error) {
-	return nil, s.registry.SetSchema(ctx, c.labels[0], nil)
+	expected, err := expectedToDelete(c)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.registry.SetSchema(ctx, c.labels[0], registry.Schema{}, expected)
+	return nil, err
+}
+
+// expectedToDelete reads the version of a schema that is to be removed.
+func expectedToDelete(c *call) (int64, error) {
+	expected, err := expectedVersion(c)
+	if expected == 0 {
+		expected = registry.AnyVersion
+	}
+	return expected, err
 }
 
 // schemaCheck says how many things of a type break a schema.

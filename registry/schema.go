@@ -42,47 +42,69 @@ type Violation struct {
 	Message string `json:"message"`
 }
 
-// SetSchema gives a type a schema, nil for none. Things that are there stay as they are; their next update must fit.
-func (r *Registry) SetSchema(ctx context.Context, typeName string, schema *Schema) error {
+// AnyVersion as the version that a schema is expected to have is any.
+const AnyVersion = -1
+
+// SetSchema gives a type a schema, one without attributes for none, and returns its version. Things that are there stay as they are; their next
+// update must fit. expected is the version of the schema that the new one takes the place of, 0 for none yet: another one is Stale. A schema that is
+// there already is no change.
+func (r *Registry) SetSchema(ctx context.Context, typeName string, schema Schema, expected int64) (version int64, err error) {
+	var now int64 // not the named result: it is written on return, which may be before the plan has run
 	if err := checkName("thingTypeName", typeName); err != nil {
-		return err
+		return 0, err
+	}
+	if err := schema.check(r.opts.MaxTypeAttributes); err != nil {
+		return 0, err
 	}
 	text := ""
-	if schema != nil {
-		if err := schema.check(r.opts.MaxTypeAttributes); err != nil {
-			return err
-		}
+	if len(schema.Attributes) > 0 {
 		encoded, err := json.Marshal(schema)
 		if err != nil {
-			return fmt.Errorf("encode the schema of thing type %q: %w", typeName, err)
+			return 0, fmt.Errorf("encode the schema of thing type %q: %w", typeName, err)
 		}
 		text = string(encoded)
-		if schema, err = parseSchema(text); err != nil { // a copy that nobody else has
-			return err
-		}
 	}
-	return r.submit(ctx, "", func(tx *transaction) error {
+	kept, err := parseSchema(text) // a copy that nobody else has
+	if err != nil {
+		return 0, err
+	}
+	err = r.submit(ctx, "", func(tx *transaction) error {
 		typ := r.types[typeName]
 		if typ == nil {
 			return errNoType(typeName)
 		}
 		changed := typ.typ
-		changed.Schema = text
+		if now = changed.SchemaVersion; expected != AnyVersion && expected != now {
+			return refuse(Stale, "the schema of thing type %q has version %d, expectedVersion is %d; read it again", typeName, now, expected)
+		}
+		if changed.Schema == text {
+			return nil
+		}
+		now++
+		changed.Schema, changed.SchemaVersion = text, now
 		tx.PutTypes = append(tx.PutTypes, changed)
-		tx.memory = append(tx.memory, func() { typ.typ, typ.schema = changed, schema })
+		tx.memory = append(tx.memory, func() { typ.typ, typ.schema = changed, kept })
 		tx.notices = append(tx.notices, notice{typ: &TypeChange{Op: Updated, Type: changed}})
 		return nil
 	})
+	if err != nil {
+		return 0, err
+	}
+	return now, nil
 }
 
-// SchemaOf returns the schema of a type, nil for none. Do not change it.
-func (r *Registry) SchemaOf(typeName string) (*Schema, error) {
+// SchemaOf returns the schema of a type, one without attributes for none, and its version, 0 before the first. Do not change it.
+func (r *Registry) SchemaOf(typeName string) (schema Schema, version int64, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if typ := r.types[typeName]; typ != nil {
-		return typ.schema, nil
+	typ := r.types[typeName]
+	if typ == nil {
+		return Schema{}, 0, errNoType(typeName)
 	}
-	return nil, errNoType(typeName)
+	if typ.schema != nil {
+		schema = *typ.schema
+	}
+	return schema, typ.typ.SchemaVersion, nil
 }
 
 // CheckSchema says how many things a type has, and how many of them a schema would refuse, with examples.
@@ -90,7 +112,7 @@ func (r *Registry) CheckSchema(ctx context.Context, typeName string, schema *Sch
 	if err := schema.check(r.opts.MaxTypeAttributes); err != nil {
 		return 0, 0, nil, err
 	}
-	if _, err := r.SchemaOf(typeName); err != nil {
+	if _, _, err := r.SchemaOf(typeName); err != nil {
 		return 0, 0, nil, err
 	}
 	err = r.scan(ctx, "", func(rec *record) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"muster/registry"
@@ -22,7 +23,11 @@ func TestSchema(t *testing.T) {
 	if err != nil || things != 1 || violating != 1 || fmt.Sprint(examples) != `[{old attribute watt: "seven" is not a number, such as -1.5}]` {
 		t.Fatal(things, violating, examples, err)
 	}
-	wantErr(t, w.SetSchema(ctx, "lamp", schema), 0, "")
+	set := func(schema registry.Schema, expected int64) error {
+		_, err := w.SetSchema(ctx, "lamp", schema, expected)
+		return err
+	}
+	wantErr(t, set(*schema, registry.AnyVersion), 0, "")
 	create := func(name string, attributes []string, kind registry.Kind, message string) {
 		t.Helper()
 		_, err := w.CreateThing(ctx, registry.ThingInput{Name: name, TypeName: "lamp", Attributes: pairs(attributes)})
@@ -65,12 +70,12 @@ func TestSchema(t *testing.T) {
 	if things, violating, _, err := w.CheckSchema(ctx, "lamp", schema); err != nil || things != 5 || violating != 2 {
 		t.Fatal(things, violating, err)
 	}
-	wantErr(t, w.SetSchema(ctx, "lamp", nil), 0, "")
+	wantErr(t, set(registry.Schema{}, registry.AnyVersion), 0, "")
 	create("c", nil, 0, "")
 
 	bad := func(rule registry.AttributeRule, message string) {
 		t.Helper()
-		wantErr(t, w.SetSchema(ctx, "lamp", &registry.Schema{Attributes: map[string]registry.AttributeRule{"k": rule}}), registry.Invalid, message)
+		wantErr(t, set(registry.Schema{Attributes: map[string]registry.AttributeRule{"k": rule}}, registry.AnyVersion), registry.Invalid, message)
 	}
 	bad(registry.AttributeRule{Type: "int"}, `type of attribute k: "int" is none; use string, number, bool, time or geo`)
 	bad(registry.AttributeRule{Type: "number", Default: "x"}, `default of attribute k: "x" is not a number, such as -1.5`)
@@ -78,9 +83,79 @@ func TestSchema(t *testing.T) {
 	bad(registry.AttributeRule{Enum: []string{"a"}, Default: "b"}, `default of attribute k: "b" is not one of a`)
 	bad(registry.AttributeRule{Default: "a b"}, `default of attribute k: "a b" has ' ' at position 1; allowed are a-z A-Z 0-9 _.,@/:#=[]-`)
 	bad(registry.AttributeRule{Unit: strings.Repeat("x", 33)}, "unit of attribute k: at most 32 characters")
-	wantErr(t, w.SetSchema(ctx, "none", schema), registry.NotFound, `thing type "none" does not exist`)
+	_, err = w.SetSchema(ctx, "none", *schema, 0)
+	wantErr(t, err, registry.NotFound, `thing type "none" does not exist`)
 	_, _, _, err = w.CheckSchema(ctx, "none", schema)
 	wantErr(t, err, registry.NotFound, `thing type "none" does not exist`)
+}
+
+// TestSchemaVersions: of two who change a schema that both have read, the later one is told; also where there was none, and where it was removed.
+func TestSchemaVersions(t *testing.T) {
+	w := open(t)
+	w.createType("lamp")
+	required := func(key string) registry.Schema {
+		return registry.Schema{Attributes: map[string]registry.AttributeRule{key: {Required: true}}}
+	}
+	none := registry.Schema{}
+	f := func(schema registry.Schema, expected, version int64) {
+		t.Helper()
+		if got, err := w.SetSchema(ctx, "lamp", schema, expected); err != nil || got != version {
+			t.Fatalf("version %d, want %d: %v", got, version, err)
+		}
+		if got, now, err := w.SchemaOf("lamp"); err != nil || now != version || !maps.Equal(flat(got), flat(schema)) {
+			t.Fatalf("%v of version %d, want %v of %d: %v", got, now, schema, version, err)
+		}
+	}
+	late := func(expected, version int64) {
+		t.Helper()
+		before, _, _ := w.SchemaOf("lamp")
+		_, err := w.SetSchema(ctx, "lamp", required("late"), expected)
+		wantErr(t, err, registry.Stale, fmt.Sprintf(`the schema of thing type "lamp" has version %d, expectedVersion is %d; read it again`, version, expected))
+		if got, now, err := w.SchemaOf("lamp"); err != nil || now != version || !maps.Equal(flat(got), flat(before)) {
+			t.Fatalf("who was late left %v of version %d: %v", got, now, err)
+		}
+	}
+	f(none, 0, 0)
+	f(required("a"), 0, 1)
+	late(0, 1)
+	f(required("a"), 1, 1) // is there already
+	f(required("b"), 1, 2)
+	late(1, 2)
+	f(none, 2, 3)
+	late(2, 3)
+	late(0, 3) // it was there meanwhile
+	w.restart()
+	late(2, 3)
+	f(required("c"), registry.AnyVersion, 4)
+	// other changes of the type are none of its schema
+	wantErr(t, w.DeprecateThingType(ctx, "lamp", false), 0, "")
+	f(required("d"), 4, 5)
+
+	// of many at once, one
+	won := make(chan int64, 8)
+	var all sync.WaitGroup
+	for i := range cap(won) {
+		all.Go(func() {
+			if version, err := w.SetSchema(ctx, "lamp", required(fmt.Sprint("by", i)), 5); err == nil {
+				won <- version
+			} else if registry.KindOf(err) != registry.Stale {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if len(won) != 1 || <-won != 6 {
+		t.Fatalf("%d won", len(won))
+	}
+}
+
+// flat is a schema as a map that can be compared.
+func flat(s registry.Schema) map[string]string {
+	m := map[string]string{}
+	for key, rule := range s.Attributes {
+		m[key] = fmt.Sprint(rule)
+	}
+	return m
 }
 
 func TestBillingGroups(t *testing.T) {

@@ -21,6 +21,7 @@ type ThingType struct {
 	SearchableAttributes []string               // as given, at most 3
 	Propagating          []PropagatingAttribute // AWS: mqtt5Configuration
 	Schema               string                 // JSON, as schema.go has it; "": none
+	SchemaVersion        int64                  // 0 before the first schema, +1 with every change of it
 	CreatedMs            int64
 	Deprecated           bool
 	DeprecatedMs         int64 // 0 when not deprecated

@@ -56,10 +56,13 @@ func (c Column) Name(column string) string {
 type Stored struct {
 	Document
 	TypeName  string `json:"thingTypeName"`
-	TypeUUID  string `json:"-"`       // of the thing type: a later one of the same name has none of its documents
-	Version   int64  `json:"version"` // 1 for the first
-	ChangedMs int64  `json:"changedMs"`
+	TypeUUID  string `json:"-"`         // of the thing type: a later one of the same name has none of its documents
+	Version   int64  `json:"version"`   // 0 before the first, +1 with every change
+	ChangedMs int64  `json:"changedMs"` // 0 before the first
 }
+
+// Empty says whether a document that was checked changes nothing: it is as if there was none.
+func (d *Document) Empty() bool { return d.Unknown == Keep && len(d.Columns) == 0 }
 
 // Check returns a sentence about the first thing that is wrong with d, "" if nothing is, and fills in what was left out.
 func (d *Document) Check() (wrong string) {

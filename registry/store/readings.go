@@ -56,15 +56,3 @@ func (s Readings) Put(ctx context.Context, r readings.Stored) error {
 	}
 	return nil
 }
-
-// Delete forgets the schema of a type. None is no error.
-func (s Readings) Delete(ctx context.Context, typeName string) error {
-	err := s.db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM readings WHERE thing_type = $1`, typeName)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("delete the telemetry schema of %q: %w", typeName, err)
-	}
-	return nil
-}

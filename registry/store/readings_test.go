@@ -54,7 +54,4 @@ func TestReadings(t *testing.T) {
 	if got := list(); len(got) != 0 {
 		t.Fatalf("%+v", got)
 	}
-	if err := s.Delete(t.Context(), "lamp"); err != nil {
-		t.Fatal(err)
-	}
 }

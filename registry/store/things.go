@@ -13,7 +13,7 @@ var _ registry.Store = (*DB)(nil)
 
 func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType)) error {
 	rows, err := tx.QueryContext(ctx,
-		`SELECT name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms FROM thing_types`)
+		`SELECT name, uuid, description, searchable, propagating, attribute_schema, schema_version, created_ms, deprecated_ms FROM thing_types`)
 	if err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func loadTypes(ctx context.Context, tx *sql.Tx, onType func(registry.ThingType))
 	for rows.Next() {
 		var t registry.ThingType
 		var searchable, propagating sql.RawBytes
-		if err := rows.Scan(&t.Name, &t.UUID, &t.Description, &searchable, &propagating, &t.Schema, &t.CreatedMs, &t.DeprecatedMs); err != nil {
+		if err := rows.Scan(&t.Name, &t.UUID, &t.Description, &searchable, &propagating, &t.Schema, &t.SchemaVersion, &t.CreatedMs, &t.DeprecatedMs); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(propagating, &t.Propagating); err != nil {
@@ -132,17 +132,17 @@ func putMarks(ctx context.Context, tx preparer, m registry.Marks) error {
 }
 
 func putTypes(ctx context.Context, tx preparer, types []registry.ThingType) error {
-	return each(ctx, tx, types, `INSERT INTO thing_types (name, uuid, description, searchable, propagating, attribute_schema, created_ms, deprecated_ms)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-			ON CONFLICT (name) DO UPDATE SET description = excluded.description, searchable = excluded.searchable,
-				propagating = excluded.propagating, attribute_schema = excluded.attribute_schema, deprecated_ms = excluded.deprecated_ms`,
+	return each(ctx, tx, types, `INSERT INTO thing_types (name, uuid, description, searchable, propagating, attribute_schema, schema_version, created_ms, deprecated_ms)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			ON CONFLICT (name) DO UPDATE SET description = excluded.description, searchable = excluded.searchable, propagating = excluded.propagating,
+				attribute_schema = excluded.attribute_schema, schema_version = excluded.schema_version, deprecated_ms = excluded.deprecated_ms`,
 		func(t registry.ThingType) ([]any, error) {
 			searchable, err := json.Marshal(t.SearchableAttributes)
 			if err != nil {
 				return nil, err
 			}
 			propagating, err := json.Marshal(t.Propagating)
-			return []any{t.Name, t.UUID, t.Description, string(searchable), string(propagating), t.Schema, t.CreatedMs, t.DeprecatedMs}, err
+			return []any{t.Name, t.UUID, t.Description, string(searchable), string(propagating), t.Schema, t.SchemaVersion, t.CreatedMs, t.DeprecatedMs}, err
 		})
 }
 
