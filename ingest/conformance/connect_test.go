@@ -120,18 +120,25 @@ var connectCases = []testCase{
 		if _, ok := property(c.props, 19); ok {
 			k.Fatal("the server sent a keep alive of its own")
 		}
-		start := time.Now()
-		heard := start
-		for time.Since(start) < 2*time.Second { // what it sends, of any kind, keeps it alive
-			heard = time.Now()
-			c.quiet()
-			time.Sleep(200 * time.Millisecond)
+		for attempt := 0; ; attempt++ {
+			start := time.Now()
+			heard := start
+			for time.Since(start) < 2*time.Second { // what it sends, of any kind, keeps it alive
+				heard = time.Now()
+				c.quiet()
+				time.Sleep(200 * time.Millisecond)
+			}
+			c.closed(0x8d)
+			silence := time.Since(heard)
+			watcher.got(message{topic: "app/will", payload: "x"})
+			if silence < 1500*time.Millisecond || silence > 2500*time.Millisecond && attempt == 3 { // the machine may be busy, but not each time
+				k.Fatalf("closed after %v, want one and a half seconds", silence)
+			}
+			if silence <= 2500*time.Millisecond {
+				break
+			}
+			c = k.connect(h)
 		}
-		c.closed(0x8d)
-		if silence := time.Since(heard); silence < 1500*time.Millisecond || silence > 8*time.Second {
-			k.Fatalf("closed after %v, want one and a half seconds", silence)
-		}
-		watcher.got(message{topic: "app/will", payload: "x"})
 		h = newHello(k.version, k.name("forever")) // 0: no limit
 		h.keepAlive = 0
 		c = k.connect(h)

@@ -58,6 +58,28 @@ var deliveryCases = []testCase{
 		k.drop(c)
 		k.again(c).quiet()
 	}},
+	{v3: "4.3.2-1 4.3.3-1", v5: "4.3.2-2 4.3.3-2", run: func(k *kit) { // a first time for each, though another has had it twice
+		pub := k.client("pub")
+		topic := k.topic(pub)
+		for qos := byte(1); qos <= 2; qos++ {
+			twice, once := k.keeper("twice"), k.keeper("once")
+			twice.subscribe(topic, qos)
+			once.subscribe(topic, qos)
+			k.drop(once)
+			want := message{topic: topic, payload: value(1), qos: qos}
+			pub.publish(want)
+			twice.message()
+			k.drop(twice)
+			again := want
+			again.dup = true
+			twice = k.again(twice)
+			twice.got(again)
+			once = k.again(once)
+			once.got(want)
+			twice.unsubscribe(topic)
+			once.unsubscribe(topic)
+		}
+	}},
 	{v3: "4.5.0-1", v5: "4.5.0-1", run: func(k *kit) {
 		pub := k.client("pub")
 		topic := k.topic(pub)

@@ -78,12 +78,14 @@ var publishCases = []testCase{
 		topic := k.topic(c)
 		c.send(message{topic: topic, payload: value(1)}.bytes(k.version))
 		c.quiet()
-		c.send(message{topic: topic, payload: value(1), qos: 1, id: 3}.bytes(k.version))
-		c.expect(with(puback, 3))
-		c.send(message{topic: topic, payload: value(1), qos: 2, id: 3}.bytes(k.version))
-		c.expect(with(pubrec, 3))
-		c.send(with(pubrel, 3))
-		c.expect(with(pubcomp, 3))
+		for _, retain := range []bool{false, true} {
+			c.send(message{topic: topic, payload: value(1), qos: 1, id: 3, retain: retain}.bytes(k.version))
+			c.expect(with(puback, 3))
+			c.send(message{topic: topic, payload: value(1), qos: 2, id: 3, retain: retain}.bytes(k.version))
+			c.expect(with(pubrec, 3))
+			c.send(with(pubrel, 3))
+			c.expect(with(pubcomp, 3))
+		}
 		c.quiet()
 	}},
 	{v3: "3.3.5-2", alone: true, run: func(k *kit) { // no false word of success: the connection ends
@@ -120,15 +122,17 @@ var publishCases = []testCase{
 		}
 		topic := k.topic(c)
 		c.subscribe(topic, 0)
-		c.send(message{topic: topic, payload: value(1), qos: 2, id: 2}.bytes(5))
-		got := 0
-		for range 2 {
-			if first, _ := c.read(); first&0xf0 == publish {
-				got++
+		for id := range uint16(2) { // of both kinds of refusal
+			c.send(message{topic: topic, payload: value(1), qos: 2, id: id + 1}.bytes(5))
+			got := 0
+			for range 2 {
+				if first, _ := c.read(); first&0xf0 == publish {
+					got++
+				}
 			}
-		}
-		if got != 1 {
-			k.Fatal("the id of a refused message was taken for a repetition")
+			if got != 1 {
+				k.Fatal("the id of a refused message was taken for a repetition")
+			}
 		}
 	}},
 	{v5: "3.6.2-1 3.7.2-1", run: func(k *kit) {

@@ -186,6 +186,9 @@ func (r *server) stop(t testing.TB) {
 	if err := r.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
 	}
+	if n := r.Stats().Panics; n != 0 {
+		t.Errorf("%d panics: a connection that one ends has not been refused", n)
+	}
 	if err := r.store.Close(); err != nil && !errors.Is(err, tsdb.ErrClosed) {
 		t.Errorf("close store: %v", err)
 	}

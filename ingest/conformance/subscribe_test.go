@@ -249,6 +249,11 @@ var filterCases = []testCase{
 			}
 		}
 		d := k.client("dollar")
+		for _, filter := range []string{"#", "+/things/#", "+/+/" + c.name + "/x"} { // retained ones neither
+			d.subscribe(filter, 0)
+			d.quiet()
+			d.unsubscribe(filter)
+		}
 		d.subscribe("$aws/things/"+c.name+"/#", 0)
 		d.got(message{topic: topic, payload: value(1), retain: true})
 		c.send(message{topic: topic, retain: true}.bytes(k.version))
