@@ -84,8 +84,36 @@ func sampleText(t *testing.T, s *Store) string {
 		list, ok := s.SourceLabels(nil, id)
 		fmt.Fprintln(&b, id, list, ok, s.Twin(nil, id))
 	}
+	for id := range ThingID(sampleWidth) {
+		if fields := s.Twin(nil, sampleFrom+id); len(fields) > 0 {
+			fmt.Fprintln(&b, id, fields)
+		}
+	}
 	return b.String()
 }
+
+// sampleFleet adds a row of each of many things: numbers of different things are kept in other ways than those of one. Some have another one.
+func sampleFleet(t *testing.T, s *Store) {
+	t.Helper()
+	var cols []MetricID
+	for _, name := range []string{"energy_wh", "lat", "on"} {
+		m, err := s.dict.Metric([]byte(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cols = append(cols, m)
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	for i := range int64(sampleWidth * 5 / 4) {
+		values := []Value{{Metric: cols[0], Mantissa: rng.Int64N(1e7)}, {Metric: cols[1], Mantissa: 48_137_154 + rng.Int64N(1e5), Exp: -6}, {Metric: cols[2], Mantissa: i % 2, Kind: Bool}}
+		if _, err := s.Append(sampleFrom+ThingID(i%sampleWidth), 1_700_000_000_000+i*37, values, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sampleWidth things from sampleFrom on have rows by sampleFleet.
+const sampleWidth, sampleFrom = 400, 1000
 
 // sampleSources adds label sets, and rows of them.
 func sampleSources(t *testing.T, s *Store) {
@@ -112,9 +140,9 @@ func sampleSources(t *testing.T, s *Store) {
 // Stores that were written by each version of the formats, one with rows in the log and one with rows in a segment, are read as what they
 // were.
 func TestKeptFormats(t *testing.T) {
-	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1", "log-v3", "log-v4"} {
+	for _, name := range []string{"log-v1", "segment-v1", "log-v2", "source-v1", "tier-v1", "log-v3", "log-v4", "log-v5"} {
 		dir := filepath.Join("testdata", name)
-		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "log-v3" || name == "log-v4" || name == "source-v1"
+		sealed, sources := name == "segment-v1" || name == "source-v1" || name == "tier-v1", name == "log-v2" || name == "log-v3" || name == "log-v4" || name == "log-v5" || name == "source-v1"
 		if _, err := os.Stat(dir); *update && err != nil { // those that are kept are of older versions
 			s, err := Open(Options{Dir: dir, Clock: vfs.NewManual(time.UnixMilli(1_700_000_300_000)), LogFileBytes: 4 << 10, RetentionTier5m: time.Hour, RetentionTier1h: time.Hour})
 			if err != nil {
@@ -123,6 +151,9 @@ func TestKeptFormats(t *testing.T) {
 			sampleRows(t, s)
 			if sources {
 				sampleSources(t, s)
+			}
+			if name == "log-v5" {
+				sampleFleet(t, s)
 			}
 			if sealed {
 				if err := s.Seal(context.Background()); err != nil {

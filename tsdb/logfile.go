@@ -18,7 +18,7 @@ import (
 const (
 	logMagic        = "MLOG"
 	groupMagic      = "MGRP"
-	logVersion      = 4 // 1 has no label sets; 1 and 2 have each row by itself; 1 to 3 have no packs
+	logVersion      = 5 // 1 has no label sets; 1 and 2 have each row by itself; 1 to 3 have no packs; 4 has those of type 8
 	logSector       = 512
 	logHeadBytes    = 36
 	logHeaderBytes  = 2 * logSector

@@ -32,18 +32,21 @@ type pendingRow struct {
 
 // packLayout is the columns of some rows of a pack and what their numbers are differences from.
 type packLayout struct {
-	before  rowLayout // the last row: mantissas
-	thing   int64     // of it, -1 if there is none
-	timeMs  int64     // of it
-	firstMs int64     // of the first row of its thing
+	before rowLayout // the last row: mantissas
+	thing  int64     // of it, -1 if there is none
+	timeMs int64     // of it
 	interval
-	times   packStream
-	columns []packStream // of doubles: large has all bytes
+	times    packStream
+	columns  []packStream // of doubles: large has all bytes
+	followed byte         // 1: there are rows that follow one of their thing
 }
 
-// packStream is the numbers of one column: a byte in small for each row that follows one of its thing; in large, as uvarints,
-// those of other rows and, less packEscape, of rows whose byte is packEscape.
-type packStream struct{ small, large []byte }
+// packStream is the numbers of one column: those of rows that are the first ones of their things; and of each row that follows one of its
+// thing what it has more than that, as a byte in small, or as packEscape there and the rest as an uvarint in large.
+type packStream struct {
+	firsts       []int64
+	small, large []byte
+}
 
 // interval expects the time from a thing's row to its next.
 type interval struct {
@@ -65,7 +68,7 @@ func (x *interval) learn(ms int64, small bool) {
 }
 
 func (l *packLayout) reset() {
-	l.thing, l.timeMs, l.firstMs, l.interval = -1, 0, 0, interval{}
+	l.thing, l.timeMs, l.interval, l.followed = -1, 0, interval{}, 0
 	l.times.reset()
 	l.columns = slices.Grow(l.columns[:0], len(l.before))[:len(l.before)]
 	for i := range l.columns {
@@ -73,21 +76,17 @@ func (l *packLayout) reset() {
 	}
 }
 
-func (s *packStream) reset() { s.small, s.large = s.small[:0], s.large[:0] }
+func (s *packStream) reset() { s.firsts, s.small, s.large = s.firsts[:0], s.small[:0], s.large[:0] }
 
-// put adds a number and reports whether it was small.
-func (s *packStream) put(v int64, follows bool) bool {
+// put adds what a row has more than the one that it follows and reports whether that was small.
+func (s *packStream) put(v int64) bool {
 	z := zigzag(v)
-	switch {
-	case !follows:
-		s.large = binary.AppendUvarint(s.large, z)
-	case z < packEscape:
+	if z < packEscape {
 		s.small = append(s.small, byte(z))
 		return true
-	default:
-		s.small = append(s.small, packEscape)
-		s.large = binary.AppendUvarint(s.large, z-packEscape)
 	}
+	s.small = append(s.small, packEscape)
+	s.large = binary.AppendUvarint(s.large, z-packEscape)
 	return false
 }
 
@@ -101,14 +100,15 @@ type packer struct {
 	used    int                // of layouts
 	places  [logLayouts]uint32 // index of the layout at each place, plus 1
 	last    uint32             // index of the layout of the row before
-	things  []byte             // uvarint difference, uvarint rows less 1 of each
+	things  []byte             // uvarint difference of each
+	counts  []byte             // uvarint rows less 1 of each
 	kinds   []byte             // uvarint layout of each row
 }
 
 // append encodes rows, none of which is a deletion, and returns dst grown by a pack of them. It leaves dst alone and returns false if a
 // pack would gain nothing.
 func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, bool) {
-	p.order, p.things, p.kinds, p.used = p.order[:0], p.things[:0], p.kinds[:0], 0
+	p.order, p.things, p.counts, p.kinds, p.used = p.order[:0], p.things[:0], p.counts[:0], p.kinds[:0], 0
 	clear(p.places[:])
 	for i := range rows {
 		p.order = append(p.order, uint64(rows[i].thing)<<32|uint64(i))
@@ -122,7 +122,7 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 			p.add(r, values[r.from:r.from+r.count])
 		}
 		p.things = binary.AppendUvarint(p.things, thing-before)
-		p.things = binary.AppendUvarint(p.things, uint64(i-start-1))
+		p.counts = binary.AppendUvarint(p.counts, uint64(i-start-1))
 		before = thing
 	}
 	if p.used*packLeast > 4*len(rows) {
@@ -140,15 +140,27 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 		}
 	}
 	dst = p.encoder.Append(dst, p.things)
+	dst = p.encoder.Append(dst, p.counts)
 	dst = p.encoder.Append(dst, p.kinds)
 	for i := range p.layouts[:p.used] {
 		l := &p.layouts[i]
-		dst = p.encoder.Append(p.encoder.Append(dst, l.times.small), l.times.large)
+		dst = p.stream(append(dst, l.followed), l, &l.times, Decimal)
 		for j := range l.columns {
-			dst = p.encoder.Append(p.encoder.Append(dst, l.columns[j].small), l.columns[j].large)
+			dst = p.stream(dst, l, &l.columns[j], l.before[j].Kind)
 		}
 	}
 	return dst, true
+}
+
+func (p *packer) stream(dst []byte, l *packLayout, s *packStream, kind Kind) []byte {
+	if kind == Float {
+		return p.encoder.Append(dst, s.large)
+	}
+	dst = p.encoder.AppendNumbers(dst, s.firsts)
+	if l.followed == 0 {
+		return dst
+	}
+	return p.encoder.Append(p.encoder.Append(dst, s.small), s.large)
 }
 
 // add puts one row into the streams of its layout.
@@ -165,10 +177,11 @@ func (p *packer) add(r *pendingRow, values []Value) {
 	follows := l.thing == int64(r.thing)
 	if follows {
 		passed := r.timeMs - l.timeMs
-		l.learn(passed, l.times.put(passed-l.ms, true))
+		l.learn(passed, l.times.put(passed-l.ms))
+		l.followed = 1
 	} else {
-		l.times.put(r.timeMs-l.firstMs, false)
-		l.thing, l.firstMs = int64(r.thing), r.timeMs
+		l.times.firsts = append(l.times.firsts, r.timeMs)
+		l.thing = int64(r.thing)
 	}
 	l.timeMs = r.timeMs
 	columns, before := l.columns[:len(values)], l.before[:len(values)]
@@ -182,10 +195,12 @@ func (p *packer) add(r *pendingRow, values []Value) {
 		case v.Exp != b.Exp:
 			mantissa, _ = rescale(mantissa, v.Exp, b.Exp)
 		}
-		if z := zigzag(mantissa - b.Mantissa); follows && z < packEscape { // mostly
+		if !follows {
+			s.firsts = append(s.firsts, mantissa)
+		} else if z := zigzag(mantissa - b.Mantissa); z < packEscape { // mostly
 			s.small = append(s.small, byte(z))
 		} else {
-			s.put(mantissa-b.Mantissa, follows)
+			s.put(mantissa - b.Mantissa)
 		}
 		b.Mantissa = mantissa
 	}
@@ -213,8 +228,10 @@ type unpacker struct {
 	layouts []unpackLayout
 	used    int
 	things  []byte
+	counts  []byte
 	kinds   []byte
-	left    int // bytes that a pack may still have
+	left    int  // bytes that a pack may still have
+	old     bool // it is a recordOldPack
 }
 
 // unpackLayout is what packLayout was when the rows were written.
@@ -222,21 +239,24 @@ type unpackLayout struct {
 	before  rowLayout
 	thing   int64
 	timeMs  int64
-	firstMs int64
+	firstMs int64 // of the first row of its thing
 	interval
 	times   unpackStream
 	columns []unpackStream
 	texts   []uint16 // which of before are texts
+	old     bool     // large has the numbers of rows that do not follow, less those of the row before
 }
 
 type unpackStream struct {
+	firsts           []int64
 	small, large     []byte
 	atSmall, atLarge int
+	atFirst          int
 }
 
-// open decodes the streams of the pack in b, whose first byte has been read, and returns how many rows it has.
+// open decodes the streams of the pack in b and returns how many rows it has.
 func (u *unpacker) open(b *reader) int {
-	u.used, u.left = 0, maxPackBytes
+	u.used, u.left, u.old = 0, maxPackBytes, b.byte() == recordOldPack
 	rows := int(b.uvarintMax(maxPackRows))
 	b.uvarintMax(uint64(rows)) // things
 	for range b.count() {
@@ -256,25 +276,39 @@ func (u *unpacker) open(b *reader) int {
 			b.fail()
 			return 0
 		}
-		l.thing, l.timeMs, l.firstMs, l.interval = -1, 0, 0, interval{}
+		l.thing, l.timeMs, l.firstMs, l.interval, l.old = -1, 0, 0, interval{}, u.old
 		l.columns = slices.Grow(l.columns[:0], len(l.before))[:len(l.before)]
 		u.used++
 	}
 	u.things = u.bytes(b, u.things, 2*binary.MaxVarintLen64*rows)
+	if !u.old {
+		u.counts = u.bytes(b, u.counts, binary.MaxVarintLen64*rows)
+	}
 	u.kinds = u.bytes(b, u.kinds, binary.MaxVarintLen64*rows)
 	for i := range u.layouts[:u.used] {
 		l := &u.layouts[i]
-		u.stream(b, &l.times, rows)
+		followed := u.old || b.byte() != 0
+		u.stream(b, &l.times, rows, Decimal, followed)
 		for j := range l.columns {
-			u.stream(b, &l.columns[j], rows)
+			u.stream(b, &l.columns[j], rows, l.before[j].Kind, followed)
 		}
 	}
 	return rows
 }
 
-func (u *unpacker) stream(b *reader, s *unpackStream, rows int) {
-	s.small, s.atSmall = u.bytes(b, s.small, rows), 0
-	s.large, s.atLarge = u.bytes(b, s.large, binary.MaxVarintLen64*rows), 0
+// stream decodes the numbers of one column.
+func (u *unpacker) stream(b *reader, s *unpackStream, rows int, kind Kind, followed bool) {
+	s.firsts, s.small, s.large = s.firsts[:0], s.small[:0], s.large[:0]
+	s.atFirst, s.atSmall, s.atLarge = 0, 0, 0
+	if !u.old && kind != Float {
+		u.firsts(b, s, rows)
+	}
+	if followed && (u.old || kind != Float) {
+		s.small = u.bytes(b, s.small, rows)
+	}
+	if followed || kind == Float {
+		s.large = u.bytes(b, s.large, binary.MaxVarintLen64*rows)
+	}
 }
 
 // bytes decodes one string of bytes into dst, which is replaced.
@@ -290,6 +324,20 @@ func (u *unpacker) bytes(b *reader, dst []byte, most int) []byte {
 	b.src = rest
 	u.left -= len(dst)
 	return dst
+}
+
+// firsts decodes the numbers of rows that do not follow.
+func (u *unpacker) firsts(b *reader, s *unpackStream, rows int) {
+	if b.err != nil {
+		return
+	}
+	firsts, rest, err := u.decoder.DecodeNumbers(s.firsts, b.src, min(rows, u.left/8))
+	if err != nil {
+		b.fail()
+		return
+	}
+	s.firsts, b.src = firsts, rest
+	u.left -= 8 * len(firsts)
 }
 
 // append decodes all rows of the pack in b into rows and values, which it returns grown.
@@ -312,15 +360,16 @@ func (u *unpacker) append(rows []pendingRow, values []Value, b *reader) ([]pendi
 func (u *unpacker) each(b *reader, use func(l *unpackLayout, layout int, thing ThingID, rows int) bool) {
 	left := u.open(b)
 	things, kinds := reader{src: u.things}, reader{src: u.kinds}
+	own := reader{src: u.counts}
+	counts := &own
+	if u.old {
+		counts = &things
+	}
 	var thing uint64
 	for left > 0 && b.err == nil {
-		if len(things.src) == 0 {
-			b.fail()
-			return
-		}
 		thing += things.uvarintMax(math.MaxUint32)
-		same := int(things.uvarintMax(uint64(left-1))) + 1
-		if things.err != nil || thing > math.MaxUint32 {
+		same := int(counts.uvarintMax(uint64(left-1))) + 1
+		if things.err != nil || counts.err != nil || thing > math.MaxUint32 {
 			b.fail()
 			return
 		}
@@ -347,6 +396,9 @@ func (u *unpacker) each(b *reader, use func(l *unpackLayout, layout int, thing T
 // next decodes the next row of the layout, which is of thing, into l.
 func (l *unpackLayout) next(thing ThingID) bool {
 	follows := l.thing == int64(thing)
+	if !follows && !l.old {
+		return l.nextFirst(thing)
+	}
 	if follows {
 		if _, ok := l.nextTime(); !ok {
 			return false
@@ -370,6 +422,31 @@ func (l *unpackLayout) next(thing ThingID) bool {
 		}
 	}
 	return true
+}
+
+// nextFirst decodes the next row, which is the first one of thing, into l.
+func (l *unpackLayout) nextFirst(thing ThingID) bool {
+	if l.times.atFirst == len(l.times.firsts) {
+		return false
+	}
+	l.thing, l.timeMs = int64(thing), l.times.firsts[l.times.atFirst]
+	l.times.atFirst++
+	columns := l.columns[:len(l.before)]
+	for i := range l.before {
+		v, s := &l.before[i], &columns[i]
+		if v.Kind == Float {
+			if !s.nextOf(v, false) {
+				return false
+			}
+			continue
+		}
+		if s.atFirst == len(s.firsts) {
+			return false
+		}
+		v.Mantissa = s.firsts[s.atFirst]
+		s.atFirst++
+	}
+	return l.timeMs >= 0 && l.timeMs < MaxTimeMs
 }
 
 // nextTime decodes the time of a row whose thing is that of the row before, and returns what passed since that one.

@@ -9,14 +9,15 @@ import (
 
 // What the first byte of a record in a log group says. Layout: docs/formats/log.md.
 const (
-	recordRow    = 1
-	recordMetric = 2
-	recordString = 3
-	recordDelete = 4
-	recordSource = 5
-	recordLaid   = 6 // a row and its layout, after the row before in its group
-	recordLike   = 7 // a row of a layout that an earlier one in its group had
-	recordPack   = 8 // many rows (pack.go)
+	recordRow     = 1
+	recordMetric  = 2
+	recordString  = 3
+	recordDelete  = 4
+	recordSource  = 5
+	recordLaid    = 6 // a row and its layout, after the row before in its group
+	recordLike    = 7 // a row of a layout that an earlier one in its group had
+	recordOldPack = 8 // many rows, as version 4 has them
+	recordPack    = 9 // many rows (pack.go)
 )
 
 var errRecord = errors.New("the record is cut short or of an unknown type")
@@ -172,7 +173,7 @@ type record struct {
 func (r *record) each(src []byte, use func() bool) (whole bool, err error) {
 	r.before.reset()
 	for len(src) > 0 {
-		if src[0] != recordPack {
+		if !isPack(src) {
 			if src, err = r.parse(src); err != nil {
 				return true, err
 			}
@@ -181,7 +182,7 @@ func (r *record) each(src []byte, use func() bool) (whole bool, err error) {
 			}
 			continue
 		}
-		b := reader{src: src[1:]}
+		b := reader{src: src}
 		if r.rows, r.packed = r.pack.append(r.rows[:0], r.packed[:0], &b); b.err != nil {
 			return true, b.err
 		}
@@ -194,6 +195,11 @@ func (r *record) each(src []byte, use func() bool) (whole bool, err error) {
 		}
 	}
 	return true, nil
+}
+
+// isPack says whether the record at the start of src is a pack.
+func isPack(src []byte) bool {
+	return len(src) > 0 && (src[0] == recordPack || src[0] == recordOldPack)
 }
 
 // parse decodes the record at the start of src, which is no pack, into r and returns the rest.

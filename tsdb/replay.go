@@ -166,12 +166,7 @@ func (r *replay) step(number uint64) {
 			task := int(tasks.Add(1)) - 1
 			switch {
 			case task < workers:
-				for i := range ready {
-					if ready[i].err == nil {
-						r.s.replayRows(&ready[i], task, workers)
-						r.s.replayVisits(&r.visitors[task], &ready[i], task, workers)
-					}
-				}
+				r.s.replayGroups(&r.visitors[task], ready, task, workers)
 			case task-workers < r.next.used:
 				r.next.groups[task-workers].decode()
 			default:
@@ -210,7 +205,7 @@ func sideBySide(n int, do func()) {
 func (x *replayGroup) decode() {
 	x.rows, x.values, x.visits.list, x.err = x.rows[:0], x.values[:0], x.visits.list[:0], nil
 	x.metric, x.text, x.source = 0, 0, 0
-	if len(x.payload) > 0 && x.payload[0] == recordPack { // alone, but for a version to come
+	if isPack(x.payload) { // alone, but for a version to come
 		x.decodeVisits()
 	} else {
 		x.decodeRows()
@@ -218,7 +213,7 @@ func (x *replayGroup) decode() {
 }
 
 func (x *replayGroup) decodeVisits() {
-	b := reader{src: x.payload[1:]}
+	b := reader{src: x.payload}
 	x.visits.decode(&x.rec.pack, &b)
 	if x.err = b.err; x.err == nil && len(b.src) > 0 {
 		x.err = errRecord
@@ -265,7 +260,49 @@ func (x *replayGroup) decodeRows() {
 	}
 }
 
-// replayRows puts the rows of a group into the shards of one of workers workers.
+// replayThings is how many things, or ids, are taken through groups together: their rows, columns and open runs stay in the cache of a core from one
+// group to the next.
+const replayThings = 512
+
+// replayGroups puts the rows of groups into the shards of one of workers workers: those of a thing in the order of the groups.
+func (s *Store) replayGroups(w *visitor, groups []replayGroup, worker, workers int) {
+	for len(groups) > 0 {
+		packs := 0 // that stand together
+		for packs < len(groups) && (len(groups[packs].visits.list) > 0 || groups[packs].err != nil) {
+			packs++
+		}
+		s.replayPacks(w, groups[:packs], worker, workers)
+		if packs < len(groups) {
+			s.replayRows(&groups[packs], worker, workers)
+			packs++
+		}
+		groups = groups[packs:]
+	}
+}
+
+// replayPacks does so with groups that are packs, or have an error. In a pack things ascend.
+func (s *Store) replayPacks(w *visitor, groups []replayGroup, worker, workers int) {
+	w.at = slices.Grow(w.at[:0], len(groups))[:len(groups)]
+	clear(w.at)
+	for {
+		end := int64(math.MaxInt64)
+		for i := range groups {
+			if list := groups[i].visits.list; groups[i].err == nil && w.at[i] < len(list) {
+				end = min(end, int64(list[w.at[i]].thing)+replayThings)
+			}
+		}
+		if end == math.MaxInt64 {
+			return
+		}
+		for i := range groups {
+			if groups[i].err == nil {
+				w.at[i] = s.replayVisits(w, &groups[i], w.at[i], end, worker, workers)
+			}
+		}
+	}
+}
+
+// replayRows does so with the rows of a group that is no pack.
 func (s *Store) replayRows(x *replayGroup, worker, workers int) {
 	var t *thing
 	for i := range x.rows {
@@ -292,12 +329,13 @@ func (s *Store) replayRows(x *replayGroup, worker, workers int) {
 	}
 }
 
-// replayVisits does the same with a group that is a pack, whose rows are no deletions.
-func (s *Store) replayVisits(w *visitor, x *replayGroup, worker, workers int) {
+// replayVisits puts visits of a group, from the one at from on, of things before end, into the shards of one of workers workers. It returns
+// where the next ones are.
+func (s *Store) replayVisits(w *visitor, x *replayGroup, from int, end int64, worker, workers int) int {
 	var t *thing
 	row := func(timeMs int64, values []Value) { s.replayRow(x, t, timeMs, values) }
-	for i := range x.visits.list {
-		v := &x.visits.list[i]
+	for list := x.visits.list; from < len(list) && int64(list[from].thing) < end; from++ {
+		v := &list[from]
 		if int(v.thing%shardCount)%workers != worker {
 			continue
 		}
@@ -305,6 +343,7 @@ func (s *Store) replayVisits(w *visitor, x *replayGroup, worker, workers int) {
 			w.add(&s.live, s.live.shard(v.thing), t, &x.visits, v, x.rec.pack.layouts[v.layout].before, x.lost, row)
 		}
 	}
+	return from
 }
 
 // replayRow adds one row to t, without what it has of lost words.

@@ -153,7 +153,10 @@ func (x *visits) repeats(l rowLayout) bool {
 }
 
 // visitor adds visits to things. It keeps its buffers. Not safe for concurrent use.
-type visitor struct{ values []Value }
+type visitor struct {
+	values []Value
+	at     []int // of the groups of a replay: the next visit
+}
 
 // add adds the rows of v, one of x, to t, as live.insert does one by one. layout is theirs. row is called for those that do not go in as they
 // are, with values that are good until it returns; with oneByOne, for all. The caller holds the shard's lock.

@@ -33,6 +33,8 @@ const (
 type BytesEncoder struct {
 	huff   huff0.Scratch
 	packed []byte
+	plain  []byte // of numbers: uvarints or classes
+	rest   []byte // of numbers: bits
 }
 
 // Append encodes src, of at most MaxBytes, and returns dst grown by it.
@@ -95,7 +97,10 @@ func uncommon(src []byte) int {
 }
 
 // BytesDecoder decodes what BytesEncoder made. It keeps its buffers. Not safe for concurrent use.
-type BytesDecoder struct{ huff huff0.Scratch }
+type BytesDecoder struct {
+	huff  huff0.Scratch
+	plain []byte // of numbers: uvarints or classes
+}
 
 var errBytes = errors.New("the bytes do not decompress")
 
