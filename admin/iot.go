@@ -119,12 +119,25 @@ func updateThing(ctx context.Context, s *Server, c *call, in updateThingInput) (
 	return &empty{}, err
 }
 
+// deleteThing refuses, as AWS does, a thing that certificates are attached to: a device that is in use, most likely.
 func deleteThing(ctx context.Context, s *Server, c *call) (*empty, error) {
+	name := c.labels[0]
+	if id, ok := s.registry.ID(name); ok && s.opts.Access != nil {
+		if n := len(s.opts.Access.CertsOf(id)); n > 0 {
+			return nil, invalid("thing %q cannot be deleted: certificates are still attached to it (%d); detach them first, or delete it with what was enrolled for it: DELETE /api/things/%[1]s", name, n)
+		}
+	}
+	_, err := removeThing(ctx, s, c)
+	return &empty{}, err
+}
+
+// removeThing deletes a thing, whatever is attached to it: its certificates admit nobody from then on, and those that were enrolled for it are deleted.
+func removeThing(ctx context.Context, s *Server, c *call) (*noContent, error) {
 	expected, err := expectedVersion(c)
 	if err != nil {
 		return nil, err
 	}
-	return &empty{}, s.registry.DeleteThing(ctx, c.labels[0], expected)
+	return nil, s.registry.DeleteThing(ctx, c.labels[0], expected)
 }
 
 type thingListed struct {

@@ -105,6 +105,8 @@ var fleetRoutes = []route{
 		about: "How many of the things that match a query have which value of a field, and of a second one among these", query: "q by then limit minRevision", handle: plain(getGroupedCounts)},
 	{method: "GET", pattern: "/api/things/{thingName}", op: "getThing", scope: read,
 		about: "A thing with its link and its certificates", handle: plain(getThing)},
+	{method: "DELETE", pattern: "/api/things/{thingName}", op: "removeThing", scope: fleet, audited: true,
+		about: "Delete a thing with its telemetry and the certificates that were enrolled for it", query: "expectedVersion", handle: plain(removeThing)},
 	{method: "GET", pattern: "/api/things/{thingName}/twin", op: "getTwin", scope: read,
 		about: "The latest value of each telemetry field of a thing", handle: plain(getTwin)},
 	{method: "GET", pattern: "/api/thing-types/{thingTypeName}/telemetry", op: "getReadings", scope: read,
