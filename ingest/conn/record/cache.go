@@ -2,19 +2,21 @@ package record
 
 import (
 	"crypto/cipher"
+	"math/rand/v2"
 	"sync"
 )
 
-// DefaultCache is how many ciphers a cache holds unless told otherwise: 0.8 MB of them, whatever the number of connections.
-const DefaultCache = 1024
+// DefaultCache is how many ciphers a cache holds unless told otherwise, two for a connection: 6.5 MB of them, whatever the number of
+// connections.
+const DefaultCache = 8192
 
-// Cache bounds how many directions of connections hold a built cipher: those that were built last. The cipher of an idle
-// connection gives way to those of busy ones and is built again when a record comes, in half a microsecond. Safe for
-// concurrent use.
+// Cache bounds how many directions of connections hold a built cipher. One that is built when there is no room takes the place of any
+// other: devices send in turn, so the oldest would be the one that is needed next. To build one costs half a microsecond, and 0.8 KB to
+// collect. Safe for concurrent use.
 type Cache struct {
 	mu    sync.Mutex // guards what follows, half.slot, and the storing of half.built
 	slots []*half
-	next  int // the slot that gives way
+	used  int // slots that were ever taken, the first ones
 }
 
 // NewCache returns a cache of size ciphers, at least one.
@@ -31,14 +33,19 @@ func (c *Cache) cipher(h *half, s suite) cipher.AEAD {
 	b := &built{s.cipher(h.key[:s.keySize()])}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old := c.slots[c.next]; old != nil {
+	place := c.used
+	if place < len(c.slots) {
+		c.used++
+	} else {
+		place = rand.IntN(len(c.slots))
+	}
+	if old := c.slots[place]; old != nil {
 		old.built.Store(nil)
 		old.slot = 0
 	}
-	c.slots[c.next] = h
-	h.slot = int32(c.next) + 1
+	c.slots[place] = h
+	h.slot = int32(place) + 1
 	h.built.Store(b)
-	c.next = (c.next + 1) % len(c.slots)
 	return b.aead
 }
 

@@ -180,6 +180,29 @@ func TestSmallCache(t *testing.T) {
 	}
 }
 
+// TestCacheOfTurns: of more connections than there is room for, which send in turn, many find their cipher.
+func TestCacheOfTurns(t *testing.T) {
+	const size, halves, turns = 64, 96, 50
+	suite, err := suiteOf(tls.TLS_AES_128_GCM_SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := NewCache(size)
+	connections := make([]half, halves)
+	built := 0
+	for range turns {
+		for i := range connections {
+			if connections[i].built.Load() == nil {
+				built++
+			}
+			cache.cipher(&connections[i], suite)
+		}
+	}
+	if share := float64(built) / (halves * turns); share > 0.8 { // 0.58 are to be expected
+		t.Errorf("%.2f of the ciphers were built again", share)
+	}
+}
+
 // TestCloseWipes: nothing of the keys is left, and nothing opens.
 func TestCloseWipes(t *testing.T) {
 	client, server := newPair(t, tls.TLS_AES_256_GCM_SHA384)
