@@ -62,7 +62,7 @@ func TestBenchHostile(t *testing.T) {
 			Panics          float64
 			Faults          []string
 		}
-		code, said := runBench(t, &r, "hostile", "--for", "300ms", "--only", only, "--slow", "20", "--junk", "50", "--honest", "5")
+		code, said := runBench(t, &r, "hostile", "--for", "300ms", "--only", only, "--slow", "20", "--silent", "20", "--junk", "50", "--honest", "5")
 		if code != 0 || len(r.Faults) > 0 || r.Panics != 0 || r.Sequences == 0 || r.Runs < 2*r.Sequences {
 			t.Errorf("%s: exit %d, %+v\n%s", only, code, r, said)
 		}

@@ -18,8 +18,9 @@ const hostileHelp = `Usage: muster bench hostile [flags]
 
 Does to a gateway what attackers and broken devices do: every sequence of a library (packets that MQTT forbids, TLS and WebSocket
 frames that make no sense, floods, endings of every kind) in every state of the protocol where it fits, sockets that speak a byte a second,
-and junk connections, while an honest fleet publishes over mutual TLS. Twice. Ends with 1 if the gateway ends or panics, keeps open a
-connection that it must end, does not give back memory, goroutines or files, or if an honest device loses a message or its connection.
+sockets that begin a TLS handshake and say nothing more, and junk connections, while an honest fleet publishes over mutual TLS, and a device
+comes anew again and again. Twice. Ends with 1 if the gateway ends or panics, keeps open a connection that it must end, does not give back
+memory, goroutines or files, if an honest device loses a message or its connection, or if one that comes has to wait.
 
 Each sequence has a name, which the failure says: --only repeats it alone.
 
@@ -36,6 +37,7 @@ type hostileTest struct {
 	binary  string
 	length  time.Duration // of a round, at least one pass over the library
 	loris   int           // sockets that speak a byte a second
+	silent  int           // sockets that say a whole hello of TLS and no more
 	junk    int           // junk connections per second
 	honest  int           // devices
 	only    string
@@ -52,8 +54,10 @@ type hostileResult struct {
 	Sequences int           `json:"sequences"` // pairs of sequence and state
 	Runs      int           `json:"runs"`
 	Loris     int           `json:"slowSockets"` // opened
+	Silent    int           `json:"silentSockets"`
 	Junk      int           `json:"junkConnections"`
 	Honest    []fleetResult `json:"honest"` // of each round
+	Newcomers []newcomers   `json:"newcomers"`
 	Before    hostileMark   `json:"before"`
 	After     []hostileMark `json:"after"` // each round
 	Panics    float64       `json:"panics"`
@@ -78,6 +82,7 @@ func hostileCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	flags.StringVar(&h.binary, "binary", "", "muster binary to test, default: this one")
 	flags.DurationVar(&h.length, "for", 15*time.Second, "length of each of the two rounds; a pass over the library is always done")
 	flags.IntVar(&h.loris, "slow", 2000, "sockets that speak a byte a second, 0 to 15000")
+	flags.IntVar(&h.silent, "silent", 1000, "sockets that say a whole hello of TLS and then nothing, 0 to 10000")
 	flags.IntVar(&h.junk, "junk", 500, "junk connections per second, 0 to 5000")
 	flags.IntVar(&h.honest, "honest", 100, "honest devices, 1 to 1000, with two messages a second each")
 	flags.StringVar(&h.only, "only", "", "do this `sequence` alone, in all its states")
@@ -96,8 +101,8 @@ func hostileCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 	switch {
 	case h.length < 0 || h.length > time.Hour:
 		return usageError(stderr, "hostile", fmt.Errorf("--for %v: want up to 1h", h.length))
-	case h.loris < 0 || h.loris > 15_000 || h.junk < 0 || h.junk > 5000:
-		return usageError(stderr, "hostile", fmt.Errorf("--slow %d, --junk %d: want up to 15000 and up to 5000", h.loris, h.junk))
+	case h.loris < 0 || h.loris > 15_000 || h.silent < 0 || h.silent > 10_000 || h.junk < 0 || h.junk > 5000:
+		return usageError(stderr, "hostile", fmt.Errorf("--slow %d, --silent %d, --junk %d: want up to 15000, 10000 and 5000", h.loris, h.silent, h.junk))
 	case h.honest < 1 || h.honest > 1000:
 		return usageError(stderr, "hostile", fmt.Errorf("--honest %d: want 1 to 1000", h.honest))
 	case len(hostilePairs(h.only)) == 0:
@@ -210,9 +215,12 @@ func (h *hostileTest) round(ctx context.Context, g *gateway, dir string, e *enem
 	crowdCtx, disperse := context.WithCancel(ctx)
 	defer disperse()
 	var crowd sync.WaitGroup
-	opened := make([]int, 2)
+	opened := make([]int, 3)
+	var came newcomers
 	crowd.Go(func() { opened[0] = e.slowSockets(crowdCtx, h.loris) })
 	crowd.Go(func() { opened[1] = e.junk(crowdCtx, h.junk, h.seed+n) })
+	crowd.Go(func() { opened[2] = e.silentSockets(crowdCtx, h.silent) })
+	crowd.Go(func() { came = e.welcome(crowdCtx) })
 	until := time.Now().Add(h.length)
 	for pass := uint64(0); pass == 0 || time.Now().Before(until) && ctx.Err() == nil && g.running(); pass++ {
 		h.pass(ctx, g, e, pairs, h.seed+n<<32+pass<<16)
@@ -226,6 +234,8 @@ func (h *hostileTest) round(ctx context.Context, g *gateway, dir string, e *enem
 	fleet.Wait()
 	r.Loris += opened[0]
 	r.Junk += opened[1]
+	r.Silent += opened[2]
+	r.Newcomers = append(r.Newcomers, came)
 	return honest, errors.Join(fleetErr, ctx.Err())
 }
 
@@ -311,6 +321,12 @@ func (h *hostileTest) judge(r *hostileResult) {
 				i+1, one.Devices, one.Connected, one.Dropped, one.Sent, one.Lost, one.Refused, one.ConnectFailure, one.DropFailure)
 		}
 	}
+	for i, came := range r.Newcomers {
+		if came.Failed > 0 || came.Max > newcomerTimeout {
+			h.fault("round %d: a device that comes waits %v at most, %v is asked for; %d of %d did not get in; %s",
+				i+1, round(came.Max), newcomerTimeout, came.Failed, came.Came+came.Failed, came.Failure)
+		}
+	}
 	for i, mark := range r.After {
 		if mark.Goroutines > r.Before.Goroutines+slack || mark.Files > r.Before.Files+slack {
 			h.fault("round %d leaves %d goroutines and %d files, before there were %d and %d", i+1, mark.Goroutines, mark.Files, r.Before.Goroutines, r.Before.Files)
@@ -324,14 +340,17 @@ func (h *hostileTest) judge(r *hostileResult) {
 // print writes the result as a table.
 func (h *hostileTest) print(w io.Writer, r *hostileResult) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d hostile sequences in their states, done %d times, seed %d; %d slow sockets, %d junk connections\n",
-		r.Sequences, r.Runs, h.seed, r.Loris, r.Junk)
+	fmt.Fprintf(&b, "%d hostile sequences in their states, done %d times, seed %d; %d slow sockets, %d silent ones, %d junk connections\n",
+		r.Sequences, r.Runs, h.seed, r.Loris, r.Silent, r.Junk)
 	for i, one := range r.Honest {
 		fmt.Fprintf(&b, "  honest fleet, round %d    %d devices, %d messages, %d acknowledged, %d lost, %d dropped", i+1, one.Connected, one.Sent, one.Acked, one.Lost, one.Dropped)
 		if l := one.Latency; l != nil {
 			fmt.Fprintf(&b, "; p50 %v  p99 %v  max %v", round(l.P50), round(l.P99), round(l.Max))
 		}
 		b.WriteByte('\n')
+	}
+	for i, came := range r.Newcomers {
+		fmt.Fprintf(&b, "  new devices, round %d     %d connected; p50 %v  max %v\n", i+1, came.Came, round(came.P50), round(came.Max))
 	}
 	fmt.Fprintf(&b, "  before                   %.1f MB, %d goroutines, %d files\n", mb(r.Before.RSS), r.Before.Goroutines, r.Before.Files)
 	for i, mark := range r.After {

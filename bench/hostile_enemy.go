@@ -21,6 +21,7 @@ import (
 type enemy struct {
 	mqtt, plain, http string
 	configs           []*tls.Config // by worker
+	newcomer          *tls.Config   // of an honest device
 	hello             []byte        // a whole ClientHello
 }
 
@@ -33,14 +34,24 @@ func newEnemy(g *gateway, ca *authority) (*enemy, error) {
 	if err != nil {
 		return nil, err
 	}
-	for worker := range maxWorkers {
-		cert, err := ca.device(hostileThing(worker))
+	own := func(thing string) (*tls.Config, error) {
+		cert, err := ca.device(thing)
 		if err != nil {
 			return nil, err
 		}
 		config := base.Clone()
 		config.Certificates = []tls.Certificate{cert}
+		return config, nil
+	}
+	for worker := range maxWorkers {
+		config, err := own(hostileThing(worker))
+		if err != nil {
+			return nil, err
+		}
 		e.configs = append(e.configs, config)
+	}
+	if e.newcomer, err = own(newcomerThing); err != nil {
+		return nil, err
 	}
 	here, there := net.Pipe()
 	defer here.Close()
@@ -161,6 +172,41 @@ func (e *enemy) slowSocket(ctx context.Context, i int, opened *atomic.Int64) {
 		if sleep(ctx, time.Second) != nil {
 			return
 		}
+	}
+}
+
+// silentHosts is from how many addresses silentSockets come.
+const silentHosts = 2
+
+// silentSockets keeps n sockets open that say a whole hello, which the gateway answers at some cost, and nothing more, and opens another one
+// for each that is ended. It returns how many it has opened once ctx ends and all are closed.
+func (e *enemy) silentSockets(ctx context.Context, n int) int {
+	var opened atomic.Int64
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				e.silentSocket(ctx, i%silentHosts, &opened)
+				sleep(ctx, 100*time.Millisecond) // its error is that of ctx
+			}
+		})
+	}
+	group.Wait()
+	return int(opened.Load())
+}
+
+func (e *enemy) silentSocket(ctx context.Context, host int, opened *atomic.Int64) {
+	tcp, err := e.dial(ctx, e.mqtt, 2600+host)
+	if err != nil {
+		return
+	}
+	defer tcp.Close()
+	stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	opened.Add(1)
+	tcp.SetDeadline(time.Time{})
+	if _, err := tcp.Write(e.hello); err == nil {
+		io.Copy(io.Discard, tcp) // until the gateway ends it
 	}
 }
 
