@@ -107,7 +107,11 @@ func listBilling(_ context.Context, s *Server, c *call) (*billingList, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, next, err := s.registry.ListBillingGroups(c.arg("namePrefixFilter"), after, limit)
+	prefix, err := nameArg(c, "namePrefixFilter")
+	if err != nil {
+		return nil, err
+	}
+	groups, next, err := s.registry.ListBillingGroups(prefix, after, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -283,16 +283,15 @@ func updateCertificate(ctx context.Context, s *Server, c *call) (*empty, error) 
 	if err != nil {
 		return nil, err
 	}
+	status := pki.Status(c.arg("newStatus"))
+	if status != pki.Active && status != pki.Inactive && status != pki.Revoked {
+		return nil, wrongStatus(string(status), "ACTIVE, INACTIVE or REVOKED")
+	}
 	cert, err := s.certificate(ctx, c.labels[0])
 	if err != nil {
 		return nil, err
 	}
-	status := pki.Status(c.arg("newStatus"))
-	switch status {
-	case pki.Active, pki.Inactive, pki.Revoked:
-		return &empty{}, identity.SetStatus(ctx, cert.ID, status)
-	}
-	return nil, wrongStatus(string(status), "ACTIVE, INACTIVE or REVOKED")
+	return &empty{}, identity.SetStatus(ctx, cert.ID, status)
 }
 
 // deleteCertificate deletes a certificate that is not active and stands for no thing; with forceDelete policies may still

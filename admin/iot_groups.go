@@ -181,7 +181,13 @@ func listGroups(_ context.Context, s *Server, c *call) (*groupList, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter := registry.GroupFilter{Parent: c.arg("parentGroup"), Prefix: c.arg("namePrefixFilter")}
+	filter := registry.GroupFilter{}
+	if filter.Parent, err = nameArg(c, "parentGroup"); err != nil {
+		return nil, err
+	}
+	if filter.Prefix, err = nameArg(c, "namePrefixFilter"); err != nil {
+		return nil, err
+	}
 	recursive, err := boolArg(c, "recursive")
 	if err != nil {
 		return nil, err
@@ -199,6 +205,15 @@ func listGroups(_ context.Context, s *Server, c *call) (*groupList, error) {
 		names[i] = g.Name
 	}
 	return &groupList{s.groupRefs(names), pageToken(next)}, nil
+}
+
+// nameArg reads a name, or the beginning of one, from the query; "" where it is not given.
+func nameArg(c *call, field string) (string, error) {
+	name := c.arg(field)
+	if name == "" {
+		return "", nil
+	}
+	return name, registry.CheckName(field, name)
 }
 
 type groupList struct {

@@ -62,13 +62,26 @@ func (s *Server) checkThingsIndex(what, name, version string) error {
 	if err := checkVersion(version); err != nil {
 		return err
 	}
+	if err := checkIndexName(name); err != nil {
+		return err
+	}
 	if name != "" && name != thingsIndex {
 		return notFound("%s are of the index %s; there is no other %q", what, thingsIndex, short(name))
 	}
 	return s.checkIndex("")
 }
 
+func checkIndexName(name string) error {
+	if name == "" {
+		return nil
+	}
+	return registry.CheckName("indexName", name)
+}
+
 func (s *Server) checkIndex(name string) error {
+	if err := checkIndexName(name); err != nil {
+		return err
+	}
 	switch {
 	case name == groupsIndex:
 		if s.indexing.groupsOn() {
@@ -384,6 +397,9 @@ type indexDescription struct {
 
 func describeIndex(_ context.Context, s *Server, c *call) (*indexDescription, error) {
 	name, schema := c.labels[0], ""
+	if err := checkIndexName(name); err != nil {
+		return nil, err
+	}
 	switch {
 	case name == thingsIndex && s.indexing.on():
 		schema = s.indexing.schema()

@@ -303,6 +303,9 @@ func attachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*emp
 
 func attach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
 	c.target = c.labels[0] + " " + target
+	if err := access.CheckPolicyName(c.labels[0]); err != nil {
+		return nil, err
+	}
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err
@@ -329,6 +332,9 @@ func detachPolicy(ctx context.Context, s *Server, c *call, in targetInput) (*emp
 
 func detach(ctx context.Context, s *Server, c *call, target string) (*empty, error) {
 	c.target = c.labels[0] + " " + target
+	if err := access.CheckPolicyName(c.labels[0]); err != nil {
+		return nil, err
+	}
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"muster/pki"
+	"muster/registry"
 	"muster/registry/access"
 )
 
@@ -62,7 +63,10 @@ func typeOfPrincipal(exclusive bool) string {
 }
 
 func attachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, error) {
-	thing, err := s.registry.Thing(c.labels[0])
+	if err := registry.CheckName("thingName", c.labels[0]); err != nil {
+		return nil, err
+	}
+	kind, err := principalType(c)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +74,7 @@ func attachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, erro
 	if err != nil {
 		return nil, err
 	}
-	kind, err := principalType(c)
+	thing, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +89,14 @@ func attachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, erro
 }
 
 func detachThingPrincipal(ctx context.Context, s *Server, c *call) (*empty, error) {
-	thing, err := s.registry.Thing(c.labels[0])
-	if err != nil {
+	if err := registry.CheckName("thingName", c.labels[0]); err != nil {
 		return nil, err
 	}
 	book, id, err := s.principal(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	thing, err := s.registry.Thing(c.labels[0])
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +136,10 @@ func listThingPrincipalsV2(_ context.Context, s *Server, c *call) (*principalLis
 
 // thingPrincipals returns a page of the certificates of a thing, and the token of the next.
 func thingPrincipals[Item any](s *Server, c *call, item func(arn string, exclusive bool) Item) (items []Item, token string, err error) {
+	wanted, err := readPrincipalPage(c)
+	if err != nil {
+		return nil, "", err
+	}
 	book, err := s.accessOf()
 	if err != nil {
 		return nil, "", err
@@ -137,35 +148,42 @@ func thingPrincipals[Item any](s *Server, c *call, item func(arn string, exclusi
 	if err != nil {
 		return nil, "", err
 	}
-	return principalPage(c, book.CertsOf(thing.ID),
+	items, token = cutPrincipals(wanted, book.CertsOf(thing.ID),
 		func(cert access.CertOf) (string, bool) { return cert.ID.String(), cert.Exclusive },
 		func(cert access.CertOf) Item { return item(book.CertificateARN(cert.ID.String()), cert.Exclusive) })
+	return items, token, nil
 }
 
-// principalPage returns a page of a sorted list whose elements have a key that tells them apart, and the token of the next.
-func principalPage[T, Item any](c *call, all []T, key func(T) (name string, exclusive bool), item func(T) Item) (items []Item, token string, err error) {
-	after, limit, err := page(c)
-	if err != nil {
-		return nil, "", err
+// principalPage is what a list of principals or their things was asked for.
+type principalPage struct {
+	after string
+	limit int
+	kind  string // "": both
+}
+
+func readPrincipalPage(c *call) (p principalPage, err error) {
+	if p.after, p.limit, err = page(c); err == nil {
+		p.kind, err = principalType(c)
 	}
-	kind, err := principalType(c)
-	if err != nil {
-		return nil, "", err
-	}
+	return p, err
+}
+
+// cutPrincipals returns a page of a sorted list whose elements have a key that tells them apart, and the token of the next.
+func cutPrincipals[T, Item any](p principalPage, all []T, key func(T) (name string, exclusive bool), item func(T) Item) (items []Item, token string) {
 	all = slices.DeleteFunc(all, func(x T) bool {
 		name, exclusive := key(x)
-		return after != "" && name <= after || kind != "" && kind != typeOfPrincipal(exclusive)
+		return p.after != "" && name <= p.after || p.kind != "" && p.kind != typeOfPrincipal(exclusive)
 	})
 	next := ""
-	if len(all) > limit {
-		all = all[:limit]
-		next, _ = key(all[limit-1])
+	if len(all) > p.limit {
+		all = all[:p.limit]
+		next, _ = key(all[p.limit-1])
 	}
 	items = make([]Item, 0, len(all))
 	for _, x := range all {
 		items = append(items, item(x))
 	}
-	return items, pageToken(next), nil
+	return items, pageToken(next)
 }
 
 func listPrincipalThings(ctx context.Context, s *Server, c *call) (*thingNames, error) {
@@ -192,9 +210,14 @@ func listPrincipalThingsV2(ctx context.Context, s *Server, c *call) (*principalT
 
 // principalThings returns a page of the things of a certificate, and the token of the next.
 func principalThings[Item any](ctx context.Context, s *Server, c *call, item func(access.ThingOf) Item) (items []Item, token string, err error) {
+	wanted, err := readPrincipalPage(c)
+	if err != nil {
+		return nil, "", err
+	}
 	book, id, err := s.principal(ctx, c)
 	if err != nil {
 		return nil, "", err
 	}
-	return principalPage(c, book.ThingsOf(id), func(t access.ThingOf) (string, bool) { return t.Name, t.Exclusive }, item)
+	items, token = cutPrincipals(wanted, book.ThingsOf(id), func(t access.ThingOf) (string, bool) { return t.Name, t.Exclusive }, item)
+	return items, token, nil
 }

@@ -414,7 +414,7 @@ func TestParametersAreDeclared(t *testing.T) {
 				switch f := called.Fun.(type) {
 				case *ast.Ident:
 					fn.uses = append(fn.uses, f.Name)
-					if f.Name == "intArg" || f.Name == "boolArg" {
+					if f.Name == "intArg" || f.Name == "boolArg" || f.Name == "nameArg" {
 						fn.reads = append(fn.reads, text(called.Args[1]))
 					}
 				case *ast.SelectorExpr:

@@ -29,7 +29,7 @@ type billingRecord struct {
 // CreateBillingGroup makes a billing group. The same call again succeeds and returns it; with another description
 // it is a Conflict. Its tags stay as they are.
 func (r *Registry) CreateBillingGroup(ctx context.Context, name, description string, tags map[string]string) (BillingGroup, error) {
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return BillingGroup{}, err
 	}
 	if err := checkDescription("billingGroupDescription", description); err != nil {
@@ -69,7 +69,7 @@ func (r *Registry) CreateBillingGroup(ctx context.Context, name, description str
 
 // UpdateBillingGroup changes the description of a billing group. expectedVersion 0 is any.
 func (r *Registry) UpdateBillingGroup(ctx context.Context, name, description string, expectedVersion int64) (BillingGroup, error) {
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return BillingGroup{}, err
 	}
 	if err := checkDescription("billingGroupDescription", description); err != nil {
@@ -104,7 +104,7 @@ func (r *Registry) UpdateBillingGroup(ctx context.Context, name, description str
 // DeleteBillingGroup deletes a billing group without things. One that does not exist is no error (AWS). expectedVersion 0
 // is any.
 func (r *Registry) DeleteBillingGroup(ctx context.Context, name string, expectedVersion int64) error {
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return err
 	}
 	if err := checkExpected(expectedVersion); err != nil {
@@ -135,7 +135,7 @@ func (r *Registry) BillingGroup(name string) (BillingGroup, error) {
 	if b := r.billing[name]; b != nil {
 		return b.BillingGroup, nil
 	}
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return BillingGroup{}, err
 	}
 	return BillingGroup{}, errNoBilling(name)
@@ -157,7 +157,7 @@ func (r *Registry) ListBillingGroups(prefix, after string, limit int) (groups []
 
 // ThingsInBillingGroup pages through the names of the things in a billing group, as ThingsInGroup does.
 func (r *Registry) ThingsInBillingGroup(name, after string, limit int) (names []string, next string, err error) {
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return nil, "", err
 	}
 	return r.pageOfNames(after, limit, func(set *bitset.BitSet) error {
@@ -187,10 +187,10 @@ func (r *Registry) LeaveBillingGroup(ctx context.Context, thing, name string) er
 
 // charge gives a thing the billing group that to says; name must exist.
 func (r *Registry) charge(ctx context.Context, thing, name string, to func(*record) string) error {
-	if err := checkName("thingName", thing); err != nil {
+	if err := CheckName("thingName", thing); err != nil {
 		return err
 	}
-	if err := checkName("billingGroupName", name); err != nil {
+	if err := CheckName("billingGroupName", name); err != nil {
 		return err
 	}
 	return r.submit(ctx, thing, func(tx *transaction) error {

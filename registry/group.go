@@ -67,7 +67,10 @@ type GroupUpdate struct {
 // CreateGroup makes a group. The same call again succeeds and returns the group that is there; with another parent or
 // other properties it is a Conflict. Tags are no property: they have operations of their own, and stay as they are.
 func (r *Registry) CreateGroup(ctx context.Context, in GroupInput) (Group, error) {
-	if err := checkName("thingGroupName", in.Name); err != nil {
+	if err := CheckName("thingGroupName", in.Name); err != nil {
+		return Group{}, err
+	}
+	if err := checkNames("parentGroupName", in.Parent); err != nil {
 		return Group{}, err
 	}
 	if err := checkDescription("thingGroupDescription", in.Description); err != nil {
@@ -181,7 +184,7 @@ func errDepth(limit, depth int) error {
 
 // UpdateGroup changes a group and returns it as it is now.
 func (r *Registry) UpdateGroup(ctx context.Context, in GroupUpdate) (Group, error) {
-	if err := checkName("thingGroupName", in.Name); err != nil {
+	if err := CheckName("thingGroupName", in.Name); err != nil {
 		return Group{}, err
 	}
 	if err := checkExpected(in.ExpectedVersion); err != nil {
@@ -255,7 +258,7 @@ func (r *Registry) planUpdateGroup(tx *transaction, g *groupRecord, now Group, o
 // MoveGroup puts a static group with all below it under another parent, "" for none, at once: nobody sees a state in
 // between. A place below itself is Invalid, as is one that breaks a limit.
 func (r *Registry) MoveGroup(ctx context.Context, name, parent string, expectedVersion int64) (Group, error) {
-	if err := checkName("thingGroupName", name); err != nil {
+	if err := CheckName("thingGroupName", name); err != nil {
 		return Group{}, err
 	}
 	if err := checkExpected(expectedVersion); err != nil {
@@ -334,7 +337,7 @@ func (r *Registry) checkMove(g, to *groupRecord) error {
 // DeleteGroup deletes a group; its members leave it. One that does not exist is no error (AWS DeleteThingGroup), one with
 // groups below it is Invalid, as is one of the other kind than ofDynamic says. expectedVersion 0 is any.
 func (r *Registry) DeleteGroup(ctx context.Context, name string, expectedVersion int64, ofDynamic bool) error {
-	if err := checkName("thingGroupName", name); err != nil {
+	if err := CheckName("thingGroupName", name); err != nil {
 		return err
 	}
 	if err := checkExpected(expectedVersion); err != nil {

@@ -17,7 +17,7 @@ func (r *Registry) Group(name string) (Group, error) {
 	if g := r.groups.byName[name]; g != nil {
 		return g.group(), nil
 	}
-	if err := checkName("thingGroupName", name); err != nil {
+	if err := CheckName("thingGroupName", name); err != nil {
 		return Group{}, err
 	}
 	return Group{}, errNoGroup(name)
@@ -121,7 +121,7 @@ func (r *Registry) GroupsOf(thing string) ([]string, error) {
 	defer r.mu.RUnlock()
 	rec := r.things[thing]
 	if rec == nil {
-		if err := checkName("thingName", thing); err != nil {
+		if err := CheckName("thingName", thing); err != nil {
 			return nil, err
 		}
 		return nil, errNoThing(thing)
@@ -184,7 +184,7 @@ func (r *Registry) GroupSize(group string) (GroupSize, error) {
 // if asked. after is "" or the next of the page before; next is "" at the end. Things that come or go meanwhile shift
 // nothing.
 func (r *Registry) ThingsInGroup(group string, recursive bool, after string, limit int) (names []string, next string, err error) {
-	if err := checkName("thingGroupName", group); err != nil {
+	if err := CheckName("thingGroupName", group); err != nil {
 		return nil, "", err
 	}
 	return r.pageOfNames(after, limit, func(set *bitset.BitSet) error {

@@ -27,6 +27,9 @@ func (r *Registry) List(ctx context.Context, f ListFilter, after string, limit i
 	if f.AttributeValue != "" && f.AttributeName == "" {
 		return nil, "", refuse(Invalid, "attributeValue needs attributeName; send both")
 	}
+	if err := f.check(); err != nil {
+		return nil, "", err
+	}
 	records, next, err := pageOf(after, limit, func(from string, yield func(string, *record) bool) error {
 		return r.scan(ctx, from, func(rec *record) bool { return !f.match(rec) || yield(rec.name, rec) })
 	})
@@ -34,6 +37,16 @@ func (r *Registry) List(ctx context.Context, f ListFilter, after string, limit i
 		things = append(things, rec.thing())
 	}
 	return things, next, err
+}
+
+func (f *ListFilter) check() error {
+	if err := checkNames("thingTypeName", f.TypeName); err != nil {
+		return err
+	}
+	if err := checkText("attributeName", f.AttributeName, 0, MaxAttributeKeyLen, attributeKeyChars); err != nil {
+		return err
+	}
+	return checkText("attributeValue", f.AttributeValue, 0, MaxAttributeValueLen, attributeValueChars)
 }
 
 func (f *ListFilter) match(rec *record) bool {
@@ -80,6 +93,9 @@ func (r *Registry) scan(ctx context.Context, after string, visit func(*record) b
 
 // ListThingTypes returns up to limit types by name ascending, or only the one called name if name is not "".
 func (r *Registry) ListThingTypes(ctx context.Context, name, after string, limit int) (types []ThingType, next string, err error) {
+	if err := checkNames("thingTypeName", name); err != nil {
+		return nil, "", err
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return pageOf(after, limit, func(from string, yield func(string, ThingType) bool) error {

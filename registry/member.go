@@ -27,11 +27,11 @@ func (r *Registry) UpdateGroupsForThing(ctx context.Context, thing string, add, 
 }
 
 func (r *Registry) regroup(ctx context.Context, thing string, add, remove []string, addCause, removeCause string) error {
-	if err := checkName("thingName", thing); err != nil {
+	if err := CheckName("thingName", thing); err != nil {
 		return err
 	}
 	for _, name := range append(slices.Clone(add), remove...) {
-		if err := checkName("thingGroupName", name); err != nil {
+		if err := CheckName("thingGroupName", name); err != nil {
 			return err
 		}
 		if slices.Contains(add, name) && slices.Contains(remove, name) {

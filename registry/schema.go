@@ -50,7 +50,7 @@ const AnyVersion = -1
 // there already is no change.
 func (r *Registry) SetSchema(ctx context.Context, typeName string, schema Schema, expected int64) (version int64, err error) {
 	var now int64 // not the named result: it is written on return, which may be before the plan has run
-	if err := checkName("thingTypeName", typeName); err != nil {
+	if err := CheckName("thingTypeName", typeName); err != nil {
 		return 0, err
 	}
 	if err := schema.check(r.opts.MaxTypeAttributes); err != nil {

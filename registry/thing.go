@@ -57,7 +57,10 @@ type ThingUpdate struct {
 //
 // When ctx ends first, the thing may still be made.
 func (r *Registry) CreateThing(ctx context.Context, in ThingInput) (Thing, error) {
-	if err := checkName("thingName", in.Name); err != nil {
+	if err := CheckName("thingName", in.Name); err != nil {
+		return Thing{}, err
+	}
+	if err := checkNames("thingTypeName", in.TypeName, "billingGroupName", in.BillingGroup); err != nil {
 		return Thing{}, err
 	}
 	attributes, err := r.checkAttributes(nil, in.Attributes)
@@ -171,7 +174,10 @@ func (r *Registry) typeForNew(name string) (*typeRecord, error) {
 
 // UpdateThing changes a thing and returns it as it is now.
 func (r *Registry) UpdateThing(ctx context.Context, in ThingUpdate) (Thing, error) {
-	if err := checkName("thingName", in.Name); err != nil {
+	if err := CheckName("thingName", in.Name); err != nil {
+		return Thing{}, err
+	}
+	if err := checkNames("thingTypeName", in.TypeName); err != nil {
 		return Thing{}, err
 	}
 	if in.RemoveType && in.TypeName != "" {
@@ -258,7 +264,7 @@ func (r *Registry) planReplace(tx *transaction, old, rec *record) {
 
 // DeleteThing deletes a thing. One that does not exist is no error (AWS DeleteThing). expectedVersion 0 is any.
 func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion int64) error {
-	if err := checkName("thingName", name); err != nil {
+	if err := CheckName("thingName", name); err != nil {
 		return err
 	}
 	if expectedVersion < 0 {
@@ -292,7 +298,7 @@ func (r *Registry) DeleteThing(ctx context.Context, name string, expectedVersion
 // EnsureThing returns the thing, made with typeName (and the type, too) if it was not there; created says so.
 // An existing thing keeps its type. cause goes to the log, e.g. "first connect". Safe against itself.
 func (r *Registry) EnsureThing(ctx context.Context, name, typeName, cause string) (thing Thing, created bool, err error) {
-	if err := checkName("thingName", name); err != nil {
+	if err := CheckName("thingName", name); err != nil {
 		return Thing{}, false, err
 	}
 	if rec := r.lookup(name); rec != nil {
@@ -329,7 +335,7 @@ func (r *Registry) Thing(name string) (Thing, error) {
 	if rec := r.lookup(name); rec != nil {
 		return rec.thing(), nil
 	}
-	if err := checkName("thingName", name); err != nil {
+	if err := CheckName("thingName", name); err != nil {
 		return Thing{}, err
 	}
 	return Thing{}, errNoThing(name)
@@ -416,13 +422,26 @@ func checkVersion(rec *record, expected int64) error {
 	return nil
 }
 
-// checkName checks the name of a thing or a type; both have AWS's alphabet [a-zA-Z0-9:_-]{1,128}.
-func checkName(field, name string) error {
+// CheckName checks the name of a thing, a type or a group, which have AWS's alphabet [a-zA-Z0-9:_-]{1,128}. field is for the message.
+func CheckName(field, name string) error {
 	if err := wire.CheckThingName(name); err != nil {
 		if field != "thingName" {
 			return refuse(Invalid, "%s: %s", field, strings.Replace(err.Error(), "thing name", "the name", 1))
 		}
 		return refuse(Invalid, "%s: %s", field, err)
+	}
+	return nil
+}
+
+// checkNames is CheckName for pairs of fields and names, of which an empty name is none.
+func checkNames(pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			continue
+		}
+		if err := CheckName(pairs[i], pairs[i+1]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (r *Registry) ensureType(ctx context.Context, name string) error {
 	if name == "" {
 		return nil
 	}
-	if err := checkName("thingTypeName", name); err != nil {
+	if err := CheckName("thingTypeName", name); err != nil {
 		return err
 	}
 	if _, err := r.ThingType(name); err == nil {
@@ -131,7 +131,7 @@ func clonePropagating(list []PropagatingAttribute) (copied []PropagatingAttribut
 
 // UpdateThingType changes the description and what is propagated. Searchable attributes cannot be changed.
 func (r *Registry) UpdateThingType(ctx context.Context, in ThingTypeUpdate) (ThingType, error) {
-	if err := checkName("thingTypeName", in.Name); err != nil {
+	if err := CheckName("thingTypeName", in.Name); err != nil {
 		return ThingType{}, err
 	}
 	if in.Description != nil {
@@ -177,7 +177,7 @@ func (r *Registry) ThingType(name string) (ThingType, error) {
 	if typ := r.types[name]; typ != nil {
 		return typ.typ, nil
 	}
-	if err := checkName("thingTypeName", name); err != nil {
+	if err := CheckName("thingTypeName", name); err != nil {
 		return ThingType{}, err
 	}
 	return ThingType{}, errNoType(name)
@@ -186,7 +186,7 @@ func (r *Registry) ThingType(name string) (ThingType, error) {
 // DeprecateThingType stops new things of the type (undo: allows them again). Existing things keep it.
 // Deprecating a deprecated type keeps its date.
 func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo bool) error {
-	if err := checkName("thingTypeName", name); err != nil {
+	if err := CheckName("thingTypeName", name); err != nil {
 		return err
 	}
 	return r.submit(ctx, "", func(tx *transaction) error {
@@ -211,7 +211,7 @@ func (r *Registry) DeprecateThingType(ctx context.Context, name string, undo boo
 
 // DeleteThingType deletes a type that no thing has and that was deprecated at least TypeDeleteAfter ago; else Invalid.
 func (r *Registry) DeleteThingType(ctx context.Context, name string) error {
-	if err := checkName("thingTypeName", name); err != nil {
+	if err := CheckName("thingTypeName", name); err != nil {
 		return err
 	}
 	return r.submit(ctx, "", func(tx *transaction) error {
@@ -243,7 +243,7 @@ func typeResource(name string) string { return "thingtype/" + name }
 func errNoType(name string) error { return refuse(NotFound, "thing type %q does not exist", name) }
 
 func checkTypeInput(in ThingTypeInput) error {
-	if err := checkName("thingTypeName", in.Name); err != nil {
+	if err := CheckName("thingTypeName", in.Name); err != nil {
 		return err
 	}
 	if err := checkDescription("thingTypeDescription", in.Description); err != nil {

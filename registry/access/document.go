@@ -61,7 +61,7 @@ func (d *document) policy(v *version) Policy {
 
 // CreatePolicy makes a policy; its first version is 1 and in force.
 func (b *Book) CreatePolicy(ctx context.Context, name, text string) (Policy, error) {
-	if err := checkPolicyName(name); err != nil {
+	if err := CheckPolicyName(name); err != nil {
 		return Policy{}, err
 	}
 	if name == DefaultName {
@@ -282,7 +282,7 @@ func (b *Book) find(name string) (*document, error) {
 	if d := b.policies[name]; d != nil {
 		return d, nil
 	}
-	if err := checkPolicyName(name); err != nil {
+	if err := CheckPolicyName(name); err != nil {
 		return nil, err
 	}
 	return nil, refuse(NotFound, "policy %q does not exist", name)
@@ -304,8 +304,8 @@ func errNoVersion(name string, id int) error {
 	return refuse(NotFound, "policy %q has no version %d", name, id)
 }
 
-// checkPolicyName checks AWS's pattern [\w+=,.@-]{1,128}.
-func checkPolicyName(name string) error {
+// CheckPolicyName checks AWS's pattern [\w+=,.@-]{1,128}.
+func CheckPolicyName(name string) error {
 	if len(name) == 0 || len(name) > maxPolicyName {
 		return refuse(Invalid, "policyName must have 1 to %d characters, it has %d", maxPolicyName, len(name))
 	}

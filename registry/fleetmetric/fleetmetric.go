@@ -5,13 +5,16 @@
 package fleetmetric
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"muster/registry"
 	"muster/registry/index"
@@ -122,15 +125,41 @@ func refuse(kind registry.Kind, format string, args ...any) error {
 	return &registry.Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
 }
 
+// units are CloudWatch's.
+var units = strings.Fields("None Count Percent Seconds Microseconds Milliseconds " +
+	"Bytes Kilobytes Megabytes Gigabytes Terabytes Bits Kilobits Megabits Gigabits Terabits Count/Second " +
+	"Bytes/Second Kilobytes/Second Megabytes/Second Gigabytes/Second Terabytes/Second " +
+	"Bits/Second Kilobits/Second Megabits/Second Gigabits/Second Terabits/Second")
+
+func checkName(name string) error {
+	if !nameRule.MatchString(name) {
+		return refuse(registry.Invalid, "metricName must be 1 to 128 characters of a-z A-Z 0-9 _ . -, not %.140q", name)
+	}
+	return nil
+}
+
 // check refuses a metric that cannot be recorded: its form first, then by asking the fleet once.
 func (m *Metrics) check(ctx context.Context, metric *Metric) error {
+	if err := checkForm(metric); err != nil {
+		return err
+	}
+	_, err := m.values(ctx, *metric)
+	return err
+}
+
+func checkForm(metric *Metric) error {
+	if err := checkName(metric.Name); err != nil {
+		return err
+	}
 	switch {
-	case !nameRule.MatchString(metric.Name):
-		return refuse(registry.Invalid, "metricName must be 1 to 128 characters of a-z A-Z 0-9 _ . -, not %.140q", metric.Name)
+	case strings.ContainsFunc(metric.Description, func(r rune) bool { return r != ' ' && (unicode.IsSpace(r) || !unicode.IsGraphic(r)) }):
+		return refuse(registry.Invalid, "description: allowed are printable characters and the space")
 	case len(metric.Description) > maxDescriptionBytes:
 		return refuse(registry.Invalid, "description has %d bytes, at most %d are taken", len(metric.Description), maxDescriptionBytes)
 	case metric.PeriodSeconds < MinPeriodSeconds || metric.PeriodSeconds > MaxPeriodSeconds:
 		return refuse(registry.Invalid, "period must be %d to %d seconds, it is %d", MinPeriodSeconds, MaxPeriodSeconds, metric.PeriodSeconds)
+	case !slices.Contains(units, metric.Unit):
+		return refuse(registry.Invalid, "unit %.40q is none that AWS has, such as None, Count, Seconds, Bytes, Percent or Count/Second", metric.Unit)
 	case len(metric.Values) > maxValues:
 		return refuse(registry.Invalid, "aggregationType: at most %d values, these are %d", maxValues, len(metric.Values))
 	}
@@ -155,8 +184,7 @@ func (m *Metrics) check(ctx context.Context, metric *Metric) error {
 	if metric.Aggregation != Cardinality && len(metric.Values) == 0 {
 		return refuse(registry.Invalid, "aggregationType: values are missing, such as count or, for Percentiles, 99")
 	}
-	_, err := m.values(ctx, *metric)
-	return err
+	return nil
 }
 
 // Create makes a metric. The same again is not an error; another one under its name is a Conflict.
@@ -198,7 +226,10 @@ func (m *Metrics) put(ctx context.Context, metric Metric) error {
 func (m *Metrics) Update(ctx context.Context, name string, expectedVersion int64, change func(*Metric)) error {
 	metric, err := m.Metric(name)
 	if err != nil {
-		return err
+		// As AWS: a request of the wrong form is that, whatever it is for.
+		any := Metric{Name: name, Query: "*", Aggregation: Statistics, Values: []string{"count"}, PeriodSeconds: 60, Unit: "None"}
+		change(&any)
+		return cmp.Or(checkForm(&any), err)
 	}
 	if expectedVersion == 0 {
 		expectedVersion = metric.Version
@@ -219,6 +250,9 @@ func (m *Metrics) Update(ctx context.Context, name string, expectedVersion int64
 
 // Delete ends a metric; what it recorded stays. expectedVersion 0 takes any. One that is not there is no error.
 func (m *Metrics) Delete(ctx context.Context, name string, expectedVersion int64) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.all[name] == nil {
@@ -238,6 +272,8 @@ func (m *Metrics) Delete(ctx context.Context, name string, expectedVersion int64
 func (m *Metrics) at(name string, expected int64) (*scheduled, error) {
 	is := m.all[name]
 	switch {
+	case is == nil && checkName(name) != nil:
+		return nil, checkName(name)
 	case is == nil:
 		return nil, refuse(registry.NotFound, "there is no fleet metric %.140q", name)
 	case expected != 0 && expected != is.Version:

@@ -300,6 +300,7 @@ class Certificates(Case):
         iot.attach_thing_principal(thingName="boto-device", principal=made["certificateArn"])
         self.assertEqual(iot.list_thing_principals(thingName="boto-device")["principals"], [made["certificateArn"]])
         self.assertEqual(iot.list_principal_things(principal=made["certificateArn"])["things"], ["boto-device"])
+        self.refused("InvalidRequestException", iot.delete_thing, thingName="boto-device")  # attached
         self.refused("CertificateStateException", iot.delete_certificate, certificateId=made["certificateId"])
         self.assertIn(made["certificateId"], [each["certificateId"] for each in self.marked(iot.list_certificates, "certificates")])
         iot.detach_thing_principal(thingName="boto-device", principal=made["certificateArn"])
