@@ -2,6 +2,7 @@ package codec_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -126,27 +127,41 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkDecodeInts(b *testing.B) {
-	rng := rand.New(rand.NewPCG(3, 4))
-	a := make([]int64, 2048)
-	var v int64
-	for i := range a {
-		v += rng.Int64N(9) - 4
-		a[i] = v
-	}
-	enc := codec.AppendInts(nil, a)
-	b.ReportAllocs()
-	b.SetBytes(int64(8 * len(a)))
-	var got []int64
-	for b.Loop() {
-		var err error
-		if got, _, err = codec.DecodeInts(got[:0], enc, len(a)); err != nil {
-			b.Fatal(err)
+	for _, shape := range []struct {
+		name string
+		next func(rng *rand.Rand, i, v int64) int64
+	}{
+		{"walk", func(rng *rand.Rand, _, v int64) int64 { return v + rng.Int64N(9) - 4 }},
+		{"gauge", func(rng *rand.Rand, _, v int64) int64 { return v + (rng.Int64N(3)-1)*(rng.Int64N(4)/3) }},
+		{"times", func(rng *rand.Rand, i, _ int64) int64 { return 1_700_000_000_000 + i*10_000 + rng.Int64N(101) - 50 }},
+	} {
+		for _, n := range []int{720, 2048} {
+			b.Run(fmt.Sprintf("%s=%d", shape.name, n), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(3, 4))
+				a := make([]int64, n)
+				var v int64
+				for i := range a {
+					v = shape.next(rng, int64(i), v)
+					a[i] = v
+				}
+				enc := codec.AppendInts(nil, a)
+				b.ReportAllocs()
+				b.SetBytes(int64(8 * len(a)))
+				var got []int64
+				for b.Loop() {
+					var err error
+					if got, _, err = codec.DecodeInts(got[:0], enc, len(a)); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if !slices.Equal(got, a) {
+					b.Fatal("wrong values")
+				}
+				b.ReportMetric(float64(len(enc))/float64(len(a)), "bytes/value")
+				b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds()/1e6, "M-values/s")
+			})
 		}
 	}
-	if !slices.Equal(got, a) {
-		b.Fatal("wrong values")
-	}
-	b.ReportMetric(float64(len(enc))/float64(len(a)), "bytes/value")
 }
 
 func roundTripBytes(t *testing.T, src []byte) int {

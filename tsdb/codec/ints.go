@@ -142,25 +142,33 @@ func DecodeInts(dst []int64, src []byte, n int) ([]int64, []byte, error) {
 	}
 	body, rest := src[k:k+int(size)], src[k+int(size):]
 
-	switch mode {
-	case encoding.MarshalTypeZSTDNearestDelta2, encoding.MarshalTypeZSTDNearestDelta:
-		buf := scratch.Get().(*[]byte)
-		defer scratch.Put(buf)
-		plain, err := encoding.DecompressZSTDLimited((*buf)[:0], body, maxPlainBytes)
+	zipped := mode == encoding.MarshalTypeZSTDNearestDelta2 || mode == encoding.MarshalTypeZSTDNearestDelta
+	if !zipped && mode != encoding.MarshalTypeNearestDelta2 && mode != encoding.MarshalTypeNearestDelta {
+		out, err := encoding.UnmarshalValues(dst, body, mode, first, n)
 		if err != nil {
-			return dst, rest, errors.New("the column does not decompress")
+			return dst, rest, fmt.Errorf("mode %d: the column does not hold %d integers", mode, n)
 		}
-		*buf, body = plain, plain
-		if mode == encoding.MarshalTypeZSTDNearestDelta2 {
-			mode = encoding.MarshalTypeNearestDelta2
-		} else {
-			mode = encoding.MarshalTypeNearestDelta
-		}
+		return out, rest, nil
 	}
-	if mode == encoding.MarshalTypeNearestDelta2 && n < 2 {
+	second := mode == encoding.MarshalTypeZSTDNearestDelta2 || mode == encoding.MarshalTypeNearestDelta2
+	if second && n < 2 {
 		return dst, rest, errors.New("one value cannot have deltas of deltas")
 	}
-	out, err := encoding.UnmarshalValues(dst, body, mode, first, n)
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	plain := (*buf)[:0]
+	if zipped {
+		var err error
+		if plain, err = encoding.DecompressZSTDLimited(plain, body, maxPlainBytes); err != nil {
+			return dst, rest, errors.New("the column does not decompress")
+		}
+	} else {
+		plain = append(plain, body...)
+	}
+	plainBytes := len(plain)
+	plain = append(plain, deltaZeros[:]...)
+	*buf = plain
+	out, err := appendSums(dst, plain[:plainBytes], first, n, second)
 	if err != nil {
 		return dst, rest, fmt.Errorf("mode %d: the column does not hold %d integers", mode, n)
 	}
