@@ -204,14 +204,14 @@ type block struct {
 }
 
 type blockColumn struct {
-	metric   MetricID
-	kind     Kind
-	exp      int8
-	sparse   bool
-	hasStats bool
-	count    int
-	stats    columnSummary
-	data     []byte
+	metric  MetricID
+	kind    Kind
+	exp     int8
+	sparse  bool
+	count   int
+	summary []byte // of its numbers, as it is in the block; nil without
+	data    []byte
+	size    int // of data
 }
 
 // blockSize returns the size of the block at the start of src, which may be cut, or an error if there is none.
@@ -249,18 +249,17 @@ func (b *block) parseBody(body []byte) error {
 	if b.rows == 0 || n > maxBlockCols*aggregates {
 		return errBlock
 	}
-	sizes := make([]int, 0, n)
 	b.cols = b.cols[:0]
 	for range n {
 		c := blockColumn{metric: MetricID(r.uvarintMax(b.tier.maxColumn())), kind: Kind(r.byte()), exp: int8(r.byte()), count: b.rows}
 		flags := r.byte()
-		c.sparse, c.hasStats = flags&columnSparse != 0, flags&columnStats != 0
+		c.sparse = flags&columnSparse != 0
 		if c.sparse {
 			c.count = int(r.uvarintMax(uint64(b.rows)))
 		}
-		sizes = append(sizes, r.count())
-		if c.hasStats {
-			c.parseStats(&r)
+		c.size = r.count()
+		if flags&columnStats != 0 {
+			c.summary = r.bytes(c.summaryBytes(r.src))
 		}
 		if r.err != nil || c.kind > String || flags > columnSparse|columnStats || c.count == 0 {
 			return errBlock
@@ -269,7 +268,7 @@ func (b *block) parseBody(body []byte) error {
 	}
 	b.times = r.bytes(timeBytes)
 	for i := range b.cols {
-		b.cols[i].data = r.bytes(sizes[i])
+		b.cols[i].data = r.bytes(b.cols[i].size)
 	}
 	if r.err != nil || len(r.src) > 0 {
 		return errBlock
@@ -277,14 +276,35 @@ func (b *block) parseBody(body []byte) error {
 	return nil
 }
 
-func (c *blockColumn) parseStats(r *reader) {
-	s := &c.stats
+// summaryBytes returns the size of the summary at the start of src, -1 if there is none. It is not decoded: few queries look at it.
+func (c *blockColumn) summaryBytes(src []byte) int {
+	size, numbers := 0, 6
+	if c.kind == Float {
+		size, numbers = 5*8, 1
+	}
+	for ; numbers > 0; size++ {
+		if size >= len(src) {
+			return -1
+		}
+		if src[size] < 0x80 {
+			numbers--
+		}
+	}
+	return size
+}
+
+// stats decodes the summary. It is false where there is none.
+func (c *blockColumn) stats() (s columnSummary, ok bool) {
+	if c.summary == nil {
+		return s, false
+	}
+	r := reader{src: c.summary}
 	if c.kind == Float {
 		for _, p := range [...]*float64{&s.first, &s.min, &s.max, &s.last, &s.sum} {
 			*p = math.Float64frombits(r.uint64())
 		}
 		s.resets = int(r.uvarintMax(codec.MaxItems))
-		return
+		return s, r.err == nil
 	}
 	first := r.varint()
 	s.first = decimalFloat(first, c.exp)
@@ -293,6 +313,7 @@ func (c *blockColumn) parseStats(r *reader) {
 	}
 	s.sum = decimalFloat(r.varint(), c.exp)
 	s.resets = int(r.varint())
+	return s, r.err == nil
 }
 
 // column returns the column of m, or nil.

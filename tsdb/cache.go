@@ -1,16 +1,16 @@
 package tsdb
 
 import (
-	"cmp"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 )
 
-// columnCache keeps decoded numbers of what never changes, or only grows: sections of runs, and blocks. A dashboard asks for the same hour
-// again and again. What leaves when it is full is left to chance: a query over more than fits then still finds a part, where the
-// oldest first would find nothing. Times that columns share are counted once, and not at all where they have left and a column has
-// not: so it may take up to twice its limit. Safe for concurrent use.
+// columnCache keeps decoded numbers of what never changes, or only grows: sections of runs, and what was asked of blocks. A dashboard asks for the
+// same hour again and again. What leaves when it is full is left to chance, and what comes in then as well: a query over more than fits
+// finds a part, where the oldest first would find nothing, and does not turn over all of it. Times that columns share are counted once, and not at all where
+// they have left and a column has not: so it may take up to twice its limit. Safe for concurrent use.
 type columnCache struct {
 	mu        sync.Mutex // guards bytes and columns
 	bytes     int
@@ -28,30 +28,19 @@ type columnID struct {
 
 const (
 	ownerSegment = 1 << 63
-	// rowTimes in the place of a column stands for the times of all rows, which the columns with a value in each row share.
+	// rowTimes in the place of a column stands for the times of rows, which the columns with a value in each row share.
 	rowTimes = MetricID(math.MaxUint32)
 )
 
-// decodedColumn holds the numbers of one column in the order they came: as integers with one exponent if all fit, else as doubles.
-// Nothing of it changes.
-type decodedColumn struct {
-	baseMs    int64
-	offsets   []uint32 // ms from baseMs; may be those of rowTimes
-	ints      []int32
-	exp       int8
-	floats    []float64
-	ascending bool
-	sizeBytes int // without offsets that are shared
-
-	// Of a section of a run.
-	rows int        // that it has, with a value or without
-	next plainPlace // where the next one begins, if pos is not 0
-}
-
-// cachedRowBytes is what a row of a cached column takes at most, cachedColumnBytes what a column takes besides, about.
 const (
-	cachedRowBytes    = 12
-	cachedColumnBytes = 256
+	// cachedRowBytes is what a row of a cached column takes at most, cachedColumnBytes what a column takes besides, about.
+	cachedRowBytes    = 16
+	cachedColumnBytes = 192
+	// admitOneOf is how many columns of a full cache's misses come for one that is kept. Of a query over n times what fits, again and
+	// again, it then finds nearly an n-th; were all kept, next to nothing of it would be left by the next time.
+	admitOneOf = 8
+	// cachedRows is the unit of rows of a block that is kept.
+	cachedRows = 32
 )
 
 func (c *columnCache) start(limit int) {
@@ -64,130 +53,178 @@ func (c *columnCache) get(id columnID) *decodedColumn {
 	return c.columns[id]
 }
 
-// fits says whether a part of rows rows with these times can be kept.
-func (c *columnCache) fits(rows int, minMs, maxMs int64) bool {
-	return rows*cachedRowBytes+cachedColumnBytes <= c.mostBytes && maxMs-minMs <= math.MaxUint32
+// fits says whether a section of rows rows can be kept.
+func (c *columnCache) fits(rows int) bool {
+	return rows*cachedRowBytes+cachedColumnBytes <= c.mostBytes
+}
+
+// admits says whether rows rows of a block that is about to be decoded are to be kept.
+func (c *columnCache) admits(rows int) bool {
+	if !c.fits(rows) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes+rows*cachedRowBytes/4+2*cachedColumnBytes <= c.limit || rand.IntN(admitOneOf) == 0
 }
 
 func (c *columnCache) put(id columnID, d *decodedColumn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old := c.columns[id]; old != nil {
-		if old.rows >= d.rows {
+		if old.firstRow <= d.firstRow && old.endRow >= d.endRow {
 			return
 		}
-		c.bytes -= old.sizeBytes
+		c.bytes -= int(old.sizeBytes)
 	}
 	c.columns[id] = d
-	c.bytes += d.sizeBytes
+	c.bytes += int(d.sizeBytes)
 	for other, o := range c.columns { // begins anywhere
 		if c.bytes <= c.limit {
 			break
 		}
-		c.bytes -= o.sizeBytes
+		c.bytes -= int(o.sizeBytes)
 		delete(c.columns, other)
 	}
 }
 
-// newOffsets makes a column of times only.
-func newOffsets(times []int64, baseMs int64) *decodedColumn {
-	d := &decodedColumn{baseMs: baseMs, offsets: make([]uint32, len(times)), ascending: slices.IsSorted(times)}
-	for i, ms := range times {
-		d.offsets[i] = uint32(ms - baseMs)
-	}
-	d.sizeBytes = 4*len(times) + cachedColumnBytes
-	return d
+// packing is where columns are made that are not kept.
+type packing struct {
+	rows, column decodedColumn
+	times        []byte
+	own          []byte // times of a sparse column
+	numbers      []byte
+	list         []int64
 }
 
-// withInts returns d with mantissas of one kind and exponent.
-func (d decodedColumn) withInts(mantissas []int64, exp int8) *decodedColumn {
-	fit := true
-	for _, m := range mantissas {
-		fit = fit && m == int64(int32(m))
-	}
-	if !fit {
-		d.floats = make([]float64, len(mantissas))
-		for i, m := range mantissas {
-			d.floats[i] = decimalFloat(m, exp)
-		}
-		d.sizeBytes += 8 * len(mantissas)
-		return &d
-	}
-	d.ints, d.exp = make([]int32, len(mantissas)), exp
-	for i, m := range mantissas {
-		d.ints[i] = int32(m)
-	}
-	d.sizeBytes += 4 * len(mantissas)
-	return &d
-}
-
-func (d decodedColumn) withFloats(values []float64) *decodedColumn {
-	d.floats = slices.Clone(values)
-	d.sizeBytes += 8 * len(values)
-	return &d
-}
-
-// shared returns d as one whose offsets another column counts.
-func (d decodedColumn) shared() decodedColumn {
-	d.sizeBytes = cachedColumnBytes
-	return d
-}
-
-// point returns sample i.
-func (d *decodedColumn) point(i int) point {
-	ms := d.baseMs + int64(d.offsets[i])
-	if d.ints != nil {
-		return point{ms, int64(d.ints[i]), d.exp, Decimal}
-	}
-	return point{ms, int64(math.Float64bits(d.floats[i])), 0, Float}
-}
-
-// decodeWhole decodes column m of block i of g into the cache. b is the block.
-func (s *Store) decodeWhole(g *segment, i int, b *block, m MetricID, dec *blockDecoder) (*decodedColumn, error) {
-	id := columnID{ownerSegment | g.head.id, uint32(i), m}
+// decode returns what block i of g, which is sc.block, has of column m in the range of p: nil where it has no numbers. Some of it is kept, some lies in
+// sc. known is what the cache has of it, too little, or nil.
+func (s *Store) decode(p *points, g *segment, i int, m MetricID, known *decodedColumn, sc *scratch) (*decodedColumn, error) {
+	b, dec, pk := &sc.block, &sc.dec, &sc.packing
 	c := b.column(m, false)
 	if c == nil {
-		return &decodedColumn{}, nil
+		return nil, nil
 	}
-	rows := columnID{id.owner, id.part, rowTimes}
-	times := s.cache.get(rows)
-	if times == nil {
+	id := columnID{ownerSegment | g.head.id, uint32(i), m}
+	minMs, maxMs := p.minMs, p.maxMs
+	if known != nil { // what is kept only grows
+		minMs, maxMs = min(minMs, known.minMs), max(maxMs, known.maxMs)
+	}
+	rowsID := columnID{id.owner, id.part, rowTimes}
+	rows, keep := s.cache.get(rowsID), false
+	if rows != nil && rows.covers(minMs, maxMs) {
+		keep = s.cache.admits(int(rows.samples))
+	} else {
 		if err := dec.decodeTimes(b); err != nil {
 			return nil, err
 		}
-		times = newOffsets(dec.times, b.minMs)
-		s.cache.put(rows, times)
+		fromMs, toMs := minMs, maxMs
+		if rows != nil {
+			fromMs, toMs = min(fromMs, rows.minMs), max(toMs, rows.maxMs)
+		}
+		first, end := rowsBetween(dec.times, fromMs, toMs)
+		if keep = s.cache.admits(end - first); keep {
+			rows = new(decodedColumn)
+			rows.setRows(nil, dec.times, first, end)
+			s.cache.put(rowsID, rows)
+		} else {
+			rows = &pk.rows
+			rows.setRows(pk.times, dec.times, first, end)
+			pk.times = rows.times.bytes
+		}
 	}
 	if err := dec.decodeColumn(b, c); err != nil {
 		return nil, err
 	}
-	base := times.shared()
-	if c.sparse {
-		base.offsets = make([]uint32, c.count)
-		for j, row := range dec.rows {
-			base.offsets[j] = times.offsets[row]
-		}
-		base.sizeBytes += 4 * c.count
+	d, own, numbers := &pk.column, pk.own, pk.numbers
+	if keep {
+		d, own, numbers = new(decodedColumn), nil, nil
 	}
-	var d *decodedColumn
+	rows.cut(d, minMs, maxMs)
+	first, end := int(d.firstRow), int(d.endRow)
+	if c.sparse {
+		first, _ = slices.BinarySearch(dec.rows, d.firstRow)
+		end, _ = slices.BinarySearch(dec.rows, d.endRow)
+		pk.list = pk.list[:0]
+		for _, row := range dec.rows[first:end] {
+			pk.list = append(pk.list, rows.timeMs(int(row-rows.firstRow)))
+		}
+		d.setTimes(own, pk.list)
+	}
 	if c.kind == Float {
-		d = base.withFloats(dec.floats)
+		pk.list = d.setDoubles(numbers, dec.floats[first:end], pk.list)
 	} else {
-		d = base.withInts(dec.ints, c.exp)
+		d.setMantissas(numbers, dec.ints[first:end], c.exp)
+	}
+	if !keep {
+		if pk.numbers = d.numbers.bytes; c.sparse {
+			pk.own = d.times.bytes
+		}
+		return d, nil
+	}
+	d.sizeBytes = int32(len(d.numbers.bytes) + cachedColumnBytes)
+	if c.sparse {
+		d.sizeBytes += int32(len(d.times.bytes))
 	}
 	s.cache.put(id, d)
 	return d, nil
 }
 
+// rowsBetween returns the rows whose times, which ascend, lie between the two, and some around them.
+func rowsBetween(times []int64, minMs, maxMs int64) (first, end int) {
+	first, _ = slices.BinarySearch(times, minMs)
+	end = len(times)
+	if maxMs < math.MaxInt64 {
+		end, _ = slices.BinarySearch(times, maxMs+1)
+	}
+	return first / cachedRows * cachedRows, min((end+cachedRows-1)/cachedRows*cachedRows, len(times))
+}
+
+// setRows makes d the times of rows first to end-1 of a block.
+func (d *decodedColumn) setRows(room []byte, times []int64, first, end int) {
+	*d = decodedColumn{ascending: true, firstRow: int32(first), endRow: int32(end), minMs: math.MinInt64, maxMs: math.MaxInt64}
+	if first > 0 {
+		d.minMs = times[first-1] + 1
+	}
+	if end < len(times) {
+		d.maxMs = times[end] - 1
+	}
+	d.setTimes(room, times[first:end])
+	d.sizeBytes = int32(len(d.times.bytes) + cachedColumnBytes)
+}
+
+// cut makes to the times of those rows of d that lie between the two times, and of some around them.
+func (d *decodedColumn) cut(to *decodedColumn, minMs, maxMs int64) {
+	from, end := d.search(minMs), int(d.samples)
+	if maxMs < math.MaxInt64 {
+		end = d.search(maxMs + 1)
+	}
+	first := max((d.firstRow+int32(from))/cachedRows*cachedRows, d.firstRow)
+	last := min((d.firstRow+int32(end)+cachedRows-1)/cachedRows*cachedRows, d.endRow)
+	*to = decodedColumn{
+		times: d.times, everyMs: d.everyMs, ascending: true, samples: last - first,
+		firstRow: first, endRow: last, minMs: d.minMs, maxMs: d.maxMs,
+	}
+	skip, width := int(first-d.firstRow), int(d.times.width)
+	to.times.least += int64(skip) * d.everyMs
+	to.times.bytes = to.times.bytes[skip*width:][:int(to.samples)*width]
+	if first > d.firstRow {
+		to.minMs = d.timeMs(skip-1) + 1
+	}
+	if last < d.endRow {
+		to.maxMs = d.timeMs(int(last-d.firstRow)) - 1
+	}
+}
+
 // addDecoded adds those of d that lie in [minMs, maxMs].
 func (p *points) addDecoded(d *decodedColumn) {
-	from, to := 0, len(d.offsets)
+	from, to := 0, int(d.samples)
 	if d.ascending && to > 0 { // mostly all are wanted
-		if first := p.minMs - d.baseMs; int64(d.offsets[0]) < first {
-			from, _ = slices.BinarySearchFunc(d.offsets, first, compareOffset)
+		if d.timeMs(0) < p.minMs {
+			from = d.search(p.minMs)
 		}
-		if last := min(p.maxMs, MaxTimeMs) - d.baseMs; int64(d.offsets[to-1]) > last {
-			to, _ = slices.BinarySearchFunc(d.offsets, last+1, compareOffset)
+		if d.timeMs(to-1) > p.maxMs {
+			to = d.search(p.maxMs + 1)
 		}
 	}
 	if d.ascending && p.steps != nil {
@@ -195,11 +232,12 @@ func (p *points) addDecoded(d *decodedColumn) {
 		return
 	}
 	if d.ascending && p.stepMs == 0 {
-		p.addAll(d, from, max(from, to))
+		to = max(from, to)
+		p.times, p.numbers = d.appendTimes(p.times, from, to), d.appendNumbers(p.numbers, from, to)
 		return
 	}
 	for i := from; i < to; i++ {
-		ms := d.baseMs + int64(d.offsets[i])
+		ms := d.timeMs(i)
 		switch {
 		case ms < p.minMs || ms > p.maxMs:
 		case p.waits && ms <= p.edgeMs && ms > p.waiting.timeMs:
@@ -209,27 +247,3 @@ func (p *points) addDecoded(d *decodedColumn) {
 		}
 	}
 }
-
-// addAll adds samples from to to-1 of d.
-func (p *points) addAll(d *decodedColumn, from, to int) {
-	p.times = slices.Grow(p.times, to-from)
-	for _, off := range d.offsets[from:to] {
-		p.times = append(p.times, d.baseMs+int64(off))
-	}
-	p.numbers = slices.Grow(p.numbers, to-from)
-	switch {
-	case d.ints == nil:
-		p.numbers = append(p.numbers, d.floats[from:to]...)
-	case d.exp <= 0 && d.exp >= -22: // as decimalFloat has it
-		divisor := exactPowers[-d.exp]
-		for _, m := range d.ints[from:to] {
-			p.numbers = append(p.numbers, float64(m)/divisor)
-		}
-	default:
-		for _, m := range d.ints[from:to] {
-			p.numbers = append(p.numbers, decimalFloat(int64(m), d.exp))
-		}
-	}
-}
-
-func compareOffset(offset uint32, ms int64) int { return cmp.Compare(int64(offset), ms) }

@@ -313,8 +313,8 @@ func sealBlock(t *testing.T, r *run) {
 			}
 		}
 		if c := &b.cols[i]; c.kind != String {
-			if err := d.decodeColumn(&b, c); err != nil || c.hasStats && !c.agrees(&d) {
-				t.Fatalf("summary %+v, %v", c.stats, err)
+			if err := d.decodeColumn(&b, c); err != nil || c.summary != nil && !c.agrees(&d) {
+				t.Fatalf("summary %x, %v", c.summary, err)
 			}
 		}
 	}

@@ -127,12 +127,16 @@ func (p *points) push(x point) {
 // -0 are two numbers to us and one to PromQL.
 func (p *points) addExtreme(b *block, m MetricID) bool {
 	c := b.column(m, false)
-	if c == nil || !c.hasStats || c.kind == Float {
-		return c == nil
+	if c == nil {
+		return true
 	}
-	v := c.stats.min
+	s, ok := c.stats()
+	if !ok || c.kind == Float {
+		return false
+	}
+	v := s.min
 	if p.extreme == largest {
-		v = c.stats.max
+		v = s.max
 	}
 	p.push(point{b.maxMs, int64(math.Float64bits(v)), 0, Float})
 	return true
@@ -144,8 +148,9 @@ func (p *points) all() {
 	p.minMs, p.maxMs = 0, math.MaxInt64
 }
 
-func (p *points) addBlock(b *block, m MetricID, dec *blockDecoder) error {
-	c := b.column(m, p.text)
+// addTexts adds the strings of a block.
+func (p *points) addTexts(b *block, m MetricID, dec *blockDecoder) error {
+	c := b.column(m, true)
 	if c == nil {
 		return nil
 	}

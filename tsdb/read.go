@@ -8,11 +8,13 @@ type scratch struct {
 	bytes    []byte
 	sections []section
 	buf      []byte
+	ahead    readAhead
 	block    block
 	dec      blockDecoder
 	rd       runReader
 	ids      []int64
 	whole    points // what goes into the cache
+	packing  packing
 	steps    points // of ReadLastAt
 	days     []tierDay
 }
@@ -86,7 +88,7 @@ func (s *Store) ReadStrings(dst *StringSamples, thing ThingID, m MetricID, minMs
 func (s *Store) collect(p *points, sc *scratch, thing ThingID, m MetricID) error {
 	for {
 		p.reset()
-		if !s.snapshot(sc, p, thing, m) {
+		if p.minMs > p.maxMs || !s.snapshot(sc, p, thing, m) {
 			return nil
 		}
 		whole := true
@@ -175,21 +177,21 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 		if ref.minMs > p.maxMs || ref.maxMs < p.minMs || !g.has(ref, m) || g.bad[i].Load() {
 			continue
 		}
-		id := columnID{ownerSegment | g.head.id, uint32(i), m}
-		cached := !p.text && s.cache.fits(int(ref.rows), ref.minMs, ref.maxMs)
 		summary := p.extreme != everything && ref.minMs >= p.minMs && ref.maxMs <= p.maxMs && s.alone(g, i, sc)
-		if cached && !summary {
-			if d := s.cache.get(id); d != nil {
+		var known *decodedColumn
+		if !p.text && !summary {
+			known = s.cache.get(columnID{ownerSegment | g.head.id, uint32(i), m})
+			if known != nil && known.covers(p.minMs, p.maxMs) {
 				p.cost.Cached++
-				p.addDecoded(d)
+				p.addDecoded(known)
 				continue
 			}
 		}
-		ok, err := g.readBlock(i, &sc.block, &sc.buf, s.damage)
+		src, err := sc.ahead.read(g, i)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !g.parseBlock(i, &sc.block, src, s.damage) {
 			continue
 		}
 		if summary && p.addExtreme(&sc.block, m) {
@@ -197,18 +199,18 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 			continue
 		}
 		p.cost.Blocks++
-		if !cached {
-			if err := p.addBlock(&sc.block, m, &sc.dec); err != nil {
+		if p.text {
+			if err := p.addTexts(&sc.block, m, &sc.dec); err != nil {
 				g.markBad(i, err, s.damage)
 			}
 			continue
 		}
-		d, err := s.decodeWhole(g, i, &sc.block, m, &sc.dec)
+		d, err := s.decode(p, g, i, m, known, sc)
 		if err != nil {
 			g.markBad(i, err, s.damage)
-			continue
+		} else if d != nil {
+			p.addDecoded(d)
 		}
-		p.addDecoded(d)
 	}
 	return nil
 }
@@ -255,7 +257,7 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 			continue
 		}
 		data := r.data[sec.offset-r.sections[0].offset:]
-		if p.text || !s.cache.fits(rows, sec.minMs, sec.maxMs) {
+		if p.text || !s.cache.fits(rows) {
 			var at plainPlace
 			p.cost.Sections++
 			p.addSection(data, rows, col, r, &sc.rd, &at)
@@ -264,7 +266,7 @@ func (s *Store) addRun(p *points, r *runPart, m MetricID, sc *scratch) {
 		// The last section of an open run grows; what is known of its first rows stays true. More rows than our copy has are newer ones.
 		id := columnID{r.owner, uint32(r.first + i), m}
 		d := s.cache.get(id)
-		if d == nil || d.rows < rows {
+		if d == nil || int(d.endRow) < rows {
 			d = d.grown(data, rows, col, r, sec, sc)
 			s.cache.put(id, d)
 			p.cost.Sections++
@@ -280,13 +282,10 @@ func (d *decodedColumn) grown(data []byte, rows, col int, r *runPart, sec *secti
 	w := &sc.whole
 	w.all()
 	var at plainPlace
-	if d != nil && d.next.pos > 0 && d.baseMs <= sec.minMs {
-		at = d.next
-		for i, off := range d.offsets {
-			w.times = append(w.times, d.baseMs+int64(off))
-			w.numbers = append(w.numbers, d.floats[i])
-		}
-		if !w.addPlainSection(data, rows-d.rows, uint16(col), &at) {
+	if d != nil && d.next != nil {
+		at = *d.next
+		w.times, w.numbers = d.appendTimes(w.times, 0, int(d.samples)), d.appendNumbers(w.numbers, 0, int(d.samples))
+		if !w.addPlainSection(data, rows-int(d.endRow), uint16(col), &at) {
 			at = plainPlace{}
 		}
 	}
@@ -294,7 +293,12 @@ func (d *decodedColumn) grown(data []byte, rows, col int, r *runPart, sec *secti
 		w.reset()
 		w.addSection(data, rows, col, r, &sc.rd, &at)
 	}
-	grown := newOffsets(w.times, sec.minMs).withFloats(w.numbers)
-	grown.rows, grown.next = rows, at
+	grown := &decodedColumn{ascending: slices.IsSorted(w.times), endRow: int32(rows)}
+	grown.setTimes(nil, w.times)
+	sc.packing.list = grown.setDoubles(nil, w.numbers, sc.packing.list)
+	grown.sizeBytes = int32(len(grown.times.bytes) + len(grown.numbers.bytes) + cachedColumnBytes)
+	if at.pos > 0 {
+		grown.next = &at
+	}
 	return grown
 }

@@ -248,16 +248,21 @@ func (g *segment) readBlock(i int, b *block, buf *[]byte, bad damage) (ok bool, 
 	if _, err := g.file.ReadAt(*buf, ref.offset); err != nil {
 		return false, fmt.Errorf("read %q at byte %d: %w", g.name, ref.offset, err)
 	}
+	return g.parseBlock(i, b, *buf, bad), nil
+}
+
+// parseBlock checks and parses block i, which is src, into b, which keeps views of src. It is false where the block is damaged.
+func (g *segment) parseBlock(i int, b *block, src []byte, bad damage) bool {
+	ref := &g.blocks[i]
 	b.tier = g.head.tier
-	err = b.parse(*buf)
+	err := b.parse(src)
 	if err == nil && (b.thing != ref.thing || b.minMs != ref.minMs || b.maxMs != ref.maxMs) {
 		err = errBlock
 	}
 	if err != nil {
 		g.markBad(i, err, bad)
-		return false, nil
 	}
-	return true, nil
+	return err == nil
 }
 
 func (g *segment) markBad(i int, err error, bad damage) {

@@ -61,20 +61,26 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 	if from >= to {
 		return
 	}
-	offsets := d.offsets[:to]
-	g.earliestMs = min(g.earliestMs, d.baseMs+int64(offsets[from]))
+	ms := d.timeMs(from)
+	g.earliestMs = min(g.earliestMs, ms)
 	each := 1 // samples of the step before
-	step := g.stepOf(d.baseMs + int64(offsets[from]))
-	edge := g.firstMs + int64(step)*g.stepMs - d.baseMs
+	step := g.stepOf(ms)
+	edge := g.firstMs + int64(step)*g.stepMs
 	for i := from; ; {
 		last := min(i+each, to) - 1
-		for last > i && int64(offsets[last]) > edge {
+		ms = d.timeMs(last)
+		for last > i && ms > edge {
 			last--
+			ms = d.timeMs(last)
 		}
-		for last+1 < to && int64(offsets[last+1]) <= edge {
-			last++
+		next := int64(math.MaxInt64)
+		for last+1 < to {
+			if next = d.timeMs(last + 1); next > edge {
+				break
+			}
+			last, ms = last+1, next
 		}
-		if ms := d.baseMs + int64(offsets[last]); ms >= g.timesMs[step] {
+		if ms >= g.timesMs[step] {
 			g.timesMs[step], g.values[step] = ms, d.number(last)
 		}
 		each, i = last+1-i, last+1
@@ -82,22 +88,11 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 			return
 		}
 		step, edge = step+1, edge+g.stepMs
-		if off := int64(offsets[i]); off > edge { // a division is dear, and seldom needed
-			step = g.stepOf(d.baseMs + off)
-			edge = g.firstMs + int64(step)*g.stepMs - d.baseMs
+		if next > edge { // a division is dear, and seldom needed
+			step = g.stepOf(next)
+			edge = g.firstMs + int64(step)*g.stepMs
 		}
 	}
-}
-
-// number returns the value of sample i.
-func (d *decodedColumn) number(i int) float64 {
-	switch {
-	case d.ints == nil:
-		return d.floats[i]
-	case d.exp <= 0 && d.exp >= -22: // as decimalFloat has it
-		return float64(d.ints[i]) / exactPowers[-d.exp]
-	}
-	return decimalFloat(int64(d.ints[i]), d.exp)
 }
 
 // carry lets a sample count at the steps after its own as well, until there is a later one.
@@ -117,7 +112,7 @@ func (s *Store) addOpenRun(sc *scratch, p *points, t *thing, thing ThingID, m Me
 	for ; from < to && !p.text; from++ {
 		rows := min(o.rows-from*sectionRows, sectionRows)
 		d := s.cache.get(columnID{owner, uint32(from), m})
-		if d == nil || d.rows != rows {
+		if d == nil || int(d.endRow) != rows {
 			break
 		}
 		sc.runs = append(sc.runs, runPart{known: d, sections: sc.sections[from : from+1]})
