@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,8 +15,11 @@ import (
 	"time"
 )
 
-// restAPI speaks JSON with a gateway's HTTP API as its administrator, over connections that are kept. It shares the machine with the
-// gateway that it measures, so that it does little: net/http took half as much as the gateway. Safe for concurrent use.
+// restAPI speaks JSON with a gateway's HTTP API as its administrator, over connections that are kept. Safe for concurrent use.
+//
+// It shares the machine with the gateway, and what it takes itself counts as the gateway's latency. net/http reads its answers, but its
+// client hands each request from goroutine to goroutine: of the 100 us that GetStatistics takes it makes 180, and client and a server that does
+// nothing take 2.6 times the processor time together (120 us in place of 46). Making 100,000 things within a minute would do with it.
 type restAPI struct {
 	addr   string
 	header string // the lines of every request
@@ -74,7 +76,7 @@ type restConn struct {
 	conn  net.Conn
 	in    *bufio.Reader
 	out   []byte
-	body  []byte
+	body  bytes.Buffer
 	since time.Time // when it was last used
 }
 
@@ -146,11 +148,11 @@ func (a *restAPI) do(ctx context.Context, method, path string, in, out any) (too
 	}
 	switch {
 	case status/100 != 2:
-		return took, &restError{method, path, status, string(c.body)}
+		return took, &restError{method, path, status, c.body.String()}
 	case out == nil:
 		return took, nil
 	}
-	if err := json.Unmarshal(c.body, out); err != nil {
+	if err := json.Unmarshal(c.body.Bytes(), out); err != nil {
 		return took, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	return took, nil
@@ -161,48 +163,14 @@ func (c *restConn) roundTrip() (status int, kept bool, err error) {
 	if _, err := c.conn.Write(c.out); err != nil {
 		return 0, false, err
 	}
-	line, err := c.line()
+	answer, err := http.ReadResponse(c.in, nil)
 	if err != nil {
 		return 0, false, err
 	}
-	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, false, fmt.Errorf("%q is no status line", line)
+	c.body.Reset()
+	n, err := c.body.ReadFrom(io.LimitReader(answer.Body, maxAnswerBytes+1))
+	if n > maxAnswerBytes {
+		err = fmt.Errorf("the body has more than %d bytes", maxAnswerBytes)
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, false, err
-	}
-	length := 0
-	kept = true
-	for {
-		if line, err = c.line(); err != nil {
-			return 0, false, err
-		}
-		if len(line) == 0 {
-			break
-		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		value = bytes.TrimSpace(value)
-		switch {
-		case bytes.EqualFold(name, []byte("Content-Length")):
-			if length, err = strconv.Atoi(string(value)); err != nil || length < 0 || length > maxAnswerBytes {
-				return 0, false, fmt.Errorf("the body has %q bytes", value)
-			}
-		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
-			return 0, false, errors.New("the answer is a stream")
-		case bytes.EqualFold(name, []byte("Connection")) && bytes.EqualFold(value, []byte("close")):
-			kept = false
-		}
-	}
-	if cap(c.body) < length {
-		c.body = make([]byte, length)
-	}
-	c.body = c.body[:length]
-	_, err = io.ReadFull(c.in, c.body)
-	return status, kept, err
-}
-
-// line returns a line of the answer without its end; it is valid until the next read.
-func (c *restConn) line() ([]byte, error) {
-	line, err := c.in.ReadSlice('\n')
-	return bytes.TrimRight(line, "\r\n"), err
+	return answer.StatusCode, !answer.Close, err
 }
