@@ -21,7 +21,7 @@ func awsBody[In, Out any](f func(ctx context.Context, s *Server, c *call, in In)
 		if text := c.http.PostBody(); len(text) > 0 {
 			if err := json.Unmarshal(text, &in); err != nil {
 				return nil, &apiError{status: fasthttp.StatusBadRequest, kind: "invalid", awsType: "InvalidRequestException",
-					message: "the body is not the JSON of " + c.op + ": " + strings.TrimPrefix(err.Error(), "json: ")}
+					message: "the body is not the JSON of " + c.op + ": " + wrongJSON(err)}
 			}
 		}
 		return f(ctx, s, c, in)

@@ -78,6 +78,15 @@ func TestAWSRefusals(t *testing.T) {
 	if operations < 90 {
 		t.Fatalf("only %d operations", operations)
 	}
+	for body, want := range map[string]string{
+		`{"expectedVersion":"2"}`:                "the body is not the JSON of UpdateThing: expectedVersion must be a number, it is a JSON string",
+		`{"attributePayload":{"attributes":[]}}`: "the body is not the JSON of UpdateThing: attributes must be an object, it is a JSON array",
+		`{"attributePayload":{"merge":1}}`:       "the body is not the JSON of UpdateThing: merge must be true or false, it is a JSON number",
+	} {
+		if got := g.as(adminToken, "PATCH", "/iot/things/here", body).awsError(400, "InvalidRequestException")["message"]; got != want {
+			t.Errorf("%s\n got %s\nwant %s", body, got, want)
+		}
+	}
 	g.as(adminToken, "GET", "/iot/nothing/at/all", "").awsError(404, "UnknownOperationException")
 	g.as(adminToken, "POST", "/iot/things", "").awsError(405, "UnknownOperationException")
 	g.as(adminToken, "GET", "/iot-data/nothing", "").awsError(404, "UnknownOperationException")

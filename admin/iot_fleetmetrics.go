@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 
 	"muster/registry"
 	"muster/registry/fleetmetric"
@@ -41,6 +42,7 @@ type fleetMetricInput struct {
 	IndexName        string           `json:"indexName"`
 	QueryVersion     string           `json:"queryVersion"`
 	ExpectedVersion  int64            `json:"expectedVersion"`
+	Tags             []tag            `json:"tags"` // of a new metric
 }
 
 func (in *fleetMetricInput) check(s *Server) error {
@@ -104,8 +106,18 @@ func createFleetMetric(ctx context.Context, s *Server, c *call, in fleetMetricIn
 	m := fleetmetric.Metric{Name: c.labels[0], Unit: "None"}
 	in.apply(&m)
 	arn := s.registry.FleetMetricARN(m.Name)
-	if err := metrics.Create(ctx, m); err != nil {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	made, err := metrics.Create(ctx, m)
+	if err != nil {
 		return nil, exists(err, m.Name, arn)
+	}
+	if made && len(tags) > 0 {
+		if err := s.registry.Tag(ctx, arn, tags); err != nil {
+			return nil, errors.Join(err, metrics.Delete(ctx, m.Name, 0)) // all or nothing
+		}
 	}
 	return &metricRef{m.Name, arn}, nil
 }
@@ -161,7 +173,10 @@ func deleteFleetMetric(ctx context.Context, s *Server, c *call) (*noContent, err
 	if err != nil {
 		return nil, err
 	}
-	return nil, metrics.Delete(ctx, c.labels[0], expected)
+	if err := metrics.Delete(ctx, c.labels[0], expected); err != nil {
+		return nil, err
+	}
+	return nil, s.registry.ForgetTags(ctx, "fleetmetric", c.labels[0])
 }
 
 func listFleetMetrics(_ context.Context, s *Server, c *call) (*metricList, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -127,12 +128,32 @@ func decodeStrict(text []byte, v any) error {
 	decoder := json.NewDecoder(strings.NewReader(string(text)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(v); err != nil {
-		return invalid("the body is not the JSON this request takes: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return invalid("the body is not the JSON this request takes: %s", wrongJSON(err))
 	}
 	if decoder.More() {
 		return invalid("the body has more than one JSON value")
 	}
 	return nil
+}
+
+// wrongJSON says what is wrong with a JSON text, in the words of those who wrote it.
+func wrongJSON(err error) string {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok || e.Field == "" {
+		return strings.TrimPrefix(err.Error(), "json: ")
+	}
+	want := "a number"
+	switch e.Type.Kind() {
+	case reflect.String:
+		want = "a string"
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Map, reflect.Struct:
+		want = "an object"
+	}
+	return fmt.Sprintf("%s must be %s, it is a JSON %s", e.Field[strings.LastIndexByte(e.Field, '.')+1:], want, e.Value)
 }
 
 // table finds the route of a request.

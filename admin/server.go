@@ -193,6 +193,9 @@ func Open(opts Options) (*Server, error) {
 		started: opts.Clock.Now(), refusal: newRefusals(opts.Clock),
 		api: newTable(apiDomains), iot: newTable(iotDomains), data: newTable(dataDomains),
 	}
+	if opts.FleetMetrics != nil {
+		s.registry.Taggable("fleetmetric", opts.FleetMetrics.Exists)
+	}
 	prefix := make([]byte, 4)
 	if _, err := rand.Read(prefix); err != nil {
 		return nil, fmt.Errorf("read randomness: %w", err)

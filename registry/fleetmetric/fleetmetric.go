@@ -187,25 +187,32 @@ func checkForm(metric *Metric) error {
 	return nil
 }
 
-// Create makes a metric. The same again is not an error; another one under its name is a Conflict.
-func (m *Metrics) Create(ctx context.Context, metric Metric) error {
+// Create makes a metric, and says whether it did: the same again is not an error; another one under its name is a Conflict.
+func (m *Metrics) Create(ctx context.Context, metric Metric) (made bool, err error) {
 	if err := m.check(ctx, &metric); err != nil {
-		return err
+		return false, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if is := m.all[metric.Name]; is != nil {
 		if is.same(metric) {
-			return nil
+			return false, nil
 		}
-		return refuse(registry.Conflict, "there is a fleet metric %q already", metric.Name)
+		return false, refuse(registry.Conflict, "there is a fleet metric %q already", metric.Name)
 	}
 	if len(m.all) >= MaxMetrics {
-		return refuse(registry.Limit, "this gateway keeps %d fleet metrics: delete one first", MaxMetrics)
+		return false, refuse(registry.Limit, "this gateway keeps %d fleet metrics: delete one first", MaxMetrics)
 	}
 	metric.Version, metric.CreatedMs = 1, m.clock.Now().UnixMilli()
 	metric.ModifiedMs = metric.CreatedMs
-	return m.put(ctx, metric)
+	return true, m.put(ctx, metric)
+}
+
+// Exists says whether there is a metric of that name.
+func (m *Metrics) Exists(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all[name] != nil
 }
 
 // same compares what a user gives.

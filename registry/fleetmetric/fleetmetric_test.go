@@ -60,15 +60,15 @@ func levels(name string) fleetmetric.Metric {
 func TestLife(t *testing.T) {
 	r, db := fleet(t)
 	m := open(t, r, db)
-	if err := m.Create(t.Context(), levels("level")); err != nil {
+	if made, err := m.Create(t.Context(), levels("level")); err != nil || !made {
 		t.Fatal(err)
 	}
-	if err := m.Create(t.Context(), levels("level")); err != nil {
+	if made, err := m.Create(t.Context(), levels("level")); err != nil || made {
 		t.Errorf("the same again: %v", err)
 	}
 	other := levels("level")
 	other.PeriodSeconds = 60
-	if err := m.Create(t.Context(), other); registry.KindOf(err) != registry.Conflict {
+	if _, err := m.Create(t.Context(), other); registry.KindOf(err) != registry.Conflict {
 		t.Errorf("another one under the same name: %v", err)
 	}
 	if err := m.Update(t.Context(), "level", 7, func(*fleetmetric.Metric) {}); registry.KindOf(err) != registry.Stale {
@@ -83,7 +83,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("after a restart it is %+v, %v; before %+v", after, err, before)
 	}
 	for _, name := range []string{"z", "a"} {
-		if err := m.Create(t.Context(), levels(name)); err != nil {
+		if _, err := m.Create(t.Context(), levels(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestRefused(t *testing.T) {
 	} {
 		metric := levels("refused")
 		spoil(&metric)
-		if err := m.Create(t.Context(), metric); registry.KindOf(err) != registry.Invalid {
+		if _, err := m.Create(t.Context(), metric); registry.KindOf(err) != registry.Invalid {
 			t.Errorf("a wrong %s: %v", name, err)
 		}
 	}

@@ -246,7 +246,8 @@ class Index(Case):
     def test_metric(self):
         arguments = {"metricName": "boto-metric", "queryString": "thingName:boto-*", "period": 60, "aggregationField": "registry.version",
                      "aggregationType": {"name": "Statistics", "values": ["count", "maximum"]}}
-        made = iot.create_fleet_metric(**arguments)
+        made = iot.create_fleet_metric(**arguments, tags=[{"Key": "team", "Value": "north"}])
+        self.assertEqual(iot.list_tags_for_resource(resourceArn=made["metricArn"])["tags"], [{"Key": "team", "Value": "north"}])
         self.assertTrue(made["metricArn"].endswith(":fleetmetric/boto-metric"))
         self.refused("ResourceAlreadyExistsException", iot.create_fleet_metric, **arguments | {"period": 120})
         described = iot.describe_fleet_metric(metricName="boto-metric")
@@ -256,6 +257,7 @@ class Index(Case):
         self.assertIn("boto-metric", [each["metricName"] for each in self.pages(iot.list_fleet_metrics, "fleetMetrics")])
         iot.delete_fleet_metric(metricName="boto-metric")
         self.refused("ResourceNotFoundException", iot.describe_fleet_metric, metricName="boto-metric")
+        self.refused("ResourceNotFoundException", iot.list_tags_for_resource, resourceArn=made["metricArn"])
 
     def test_events_and_endpoint(self):
         iot.update_event_configurations(eventConfigurations={"THING": {"Enabled": True}})
