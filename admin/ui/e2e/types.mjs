@@ -126,7 +126,7 @@ export async function typeSteps(checks, page, { address }, theme, picture) {
     await effect.getByText('2 of 3 things of this type break the schema').waitFor();
     assert.ok(await save.isDisabled());
     const { document } = await call(page, 'GET', `/api/thing-types/${name}/schema`);
-    assert.deepEqual(document, { attributes: { watt: { type: 'number', required: true, unit: 'W' } } });
+    assert.deepEqual(document, { attributes: { watt: { type: 'number', required: true, unit: 'W' } }, version: 1 });
     assert.ok(await page.evaluate(() => dispatchEvent(new Event('beforeunload', { cancelable: true }))));
   });
   await checks.step(`${theme}: the things that break it are a question to the fleet, by name and by rule`, async () => {
@@ -138,6 +138,36 @@ export async function typeSteps(checks, page, { address }, theme, picture) {
     assert.deepEqual(document.things.map((thing) => thing.thingName), things.slice(1));
     await page.goBack();
     await page.getByLabel('Attribute 1', { exact: true }).waitFor();
+  });
+  await checks.step(`${theme}: who saves a schema later than somebody else is told, and takes theirs or keeps the own`, async () => {
+    const path = `/api/thing-types/${name}/schema`;
+    const theirs = (unit) => call(page, 'PUT', path, { attributes: { watt: { type: 'number', required: true, unit } } });
+    const late = attributes.getByRole('alert').getByText('somebody else has changed this schema meanwhile');
+    const unit = page.getByLabel('Unit of watt', { exact: true });
+    assert.equal((await theirs('kW')).status, 200);
+    await unit.fill('mW');
+    await effect.getByText('would break').waitFor();
+    await save.click();
+    await late.waitFor();
+    assert.equal(await save.count(), 0, 'what came late can be saved as it is');
+    await checks.accessible(page, picture('type-overtaken'));
+    await checks.shot(page, picture('type-overtaken'));
+    await attributes.getByRole('button', { name: 'Show theirs' }).click();
+    await late.waitFor({ state: 'detached' });
+    await attributes.locator('.edit-add:focus').waitFor();
+    assert.equal(await unit.inputValue(), 'kW');
+    assert.ok(await save.isDisabled());
+    assert.equal((await theirs('MW')).status, 200);
+    await unit.fill('mW');
+    await effect.getByText('would break').waitFor();
+    await save.click();
+    await attributes.getByRole('button', { name: 'Keep mine' }).click();
+    await late.waitFor({ state: 'detached' });
+    assert.equal(await unit.inputValue(), 'mW');
+    await save.click();
+    await effect.getByText('2 of 3 things of this type break the schema').waitFor();
+    const { document } = await call(page, 'GET', path);
+    assert.deepEqual([document.attributes.watt.unit, document.version], ['mW', 4]);
   });
   await readingsSteps(checks, page, name, theme, picture);
   await checks.step(`${theme}: a type on a telephone fits the width`, async () => {
@@ -159,7 +189,7 @@ export async function typeSteps(checks, page, { address }, theme, picture) {
     await effect.getByText('Without attributes the type has no schema').waitFor();
     await save.click();
     await save.waitFor({ state: 'detached' });
-    assert.equal((await call(page, 'GET', `/api/thing-types/${name}/schema`)).status, 404);
+    assert.deepEqual((await call(page, 'GET', `/api/thing-types/${name}/schema`)).document.attributes, {});
     for (const thing of things) assert.equal((await call(page, 'DELETE', `/iot/things/${thing}`)).status, 200);
     assert.equal((await call(page, 'POST', `/iot/thing-types/${name}/deprecate`, {})).status, 200);
   });
@@ -194,6 +224,20 @@ async function readingsSteps(checks, page, type, theme, picture) {
     const { document } = await call(page, 'GET', `/api/thing-types/${type}/telemetry`);
     assert.equal(document.unknown, 'drop');
     assert.deepEqual(document.columns, { noise: { drop: true }, t: { rename: 'temp_c', scale: 0.1, unit: '°C' } });
+  });
+  await checks.step(`${theme}: who saves a telemetry schema later than somebody else is told as well`, async () => {
+    const path = `/api/thing-types/${type}/telemetry`;
+    const columns = { noise: { drop: true }, t: { rename: 'temp_c', scale: 0.1, unit: 'K' } };
+    assert.equal((await call(page, 'PUT', path, { unknown: 'drop', columns })).status, 200);
+    await page.getByLabel('Unit of t', { exact: true }).fill('°F');
+    await save.click();
+    await telemetry.getByRole('alert').getByText('somebody else has changed this schema meanwhile').waitFor();
+    await telemetry.getByRole('button', { name: 'Show theirs' }).click();
+    await page.getByText('version 2,').waitFor();
+    assert.equal(await page.getByLabel('Unit of t', { exact: true }).inputValue(), 'K');
+    await page.getByLabel('Unit of t', { exact: true }).fill('°C');
+    await save.click();
+    await page.getByText('version 3,').waitFor();
   });
   await checks.look(page, picture('type'));
 }

@@ -1,5 +1,5 @@
 // What a thing type says of its things: which attributes they have, and what becomes of the telemetry that they send.
-import { call, Refusal } from './client';
+import { call } from './client';
 
 export type AttributeType = 'string' | 'number' | 'bool' | 'time' | 'geo';
 
@@ -15,7 +15,13 @@ export interface AttributeRule {
 }
 
 export interface Schema {
+  /** None: the type has no schema. */
   attributes: Record<string, AttributeRule>;
+}
+
+export interface StoredSchema extends Schema {
+  /** 0 before the first. */
+  version: number;
 }
 
 /** What a schema would mean for the things that there are. */
@@ -44,29 +50,24 @@ export interface Readings {
 }
 
 export interface StoredReadings extends Readings {
+  /** 0 before the first. */
   version: number;
+  /** 0 before the first. */
   changedMs: number;
 }
 
 const schemaPath = (type: string) => `/api/thing-types/${encodeURIComponent(type)}/schema`;
 const readingsPath = (type: string) => `/api/thing-types/${encodeURIComponent(type)}/telemetry`;
 
-/** null where the type has none: the caller has seen that there is the type. */
-async function orNone<T>(path: string, signal?: AbortSignal): Promise<T | null> {
-  try {
-    return await call<T>(path, { signal });
-  } catch (cause) {
-    if (cause instanceof Refusal && cause.status === 404) return null;
-    throw cause;
-  }
-}
+/** What is put takes the place of the version that was read; if there is another one by now, it is refused as stale. */
+const over = (body: object, read: { version: number }) => ({ ...body, expectedVersion: read.version });
 
-export const schema = (type: string, signal?: AbortSignal) => orNone<Schema>(schemaPath(type), signal);
-export const putSchema = (type: string, body: Schema) => call<Schema>(schemaPath(type), { method: 'PUT', body });
-export const removeSchema = (type: string) => call<void>(schemaPath(type), { method: 'DELETE' });
+export const schema = (type: string, signal?: AbortSignal) => call<StoredSchema>(schemaPath(type), { signal });
+export const putSchema = (type: string, body: Schema, read: StoredSchema) =>
+  call<StoredSchema>(schemaPath(type), { method: 'PUT', body: over(body, read) });
 export const checkSchema = (type: string, body: Schema, signal?: AbortSignal) =>
   call<SchemaCheck>(`${schemaPath(type)}/check`, { method: 'POST', body, signal });
 
-export const readings = (type: string, signal?: AbortSignal) => orNone<StoredReadings>(readingsPath(type), signal);
-export const putReadings = (type: string, body: Readings) => call<StoredReadings>(readingsPath(type), { method: 'PUT', body });
-export const removeReadings = (type: string) => call<void>(readingsPath(type), { method: 'DELETE' });
+export const readings = (type: string, signal?: AbortSignal) => call<StoredReadings>(readingsPath(type), { signal });
+export const putReadings = (type: string, body: Readings, read: StoredReadings) =>
+  call<StoredReadings>(readingsPath(type), { method: 'PUT', body: over(body, read) });

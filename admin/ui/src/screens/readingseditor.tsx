@@ -8,6 +8,7 @@ import * as api from '../api/schemas';
 import { useAttempt } from '../parts/attempt';
 import { type Cell, type EditColumn, EditTable, SaveLine } from '../parts/edittable';
 import { StatusText } from '../parts/glyph';
+import { Overtaken, useOvertaken } from '../parts/overtaken';
 import { nameProblem, useRows } from '../parts/rows';
 import { Ago } from '../parts/time';
 import { ofType } from '../text/promql';
@@ -16,8 +17,7 @@ import type { Placed } from '../text/schema';
 
 interface ReadingsEditorProps {
   type: string;
-  /** null: the type has none. */
-  stored: api.StoredReadings | null;
+  stored: api.StoredReadings;
   mayWrite: boolean;
   onChanged: (changed: boolean) => void;
 }
@@ -25,7 +25,7 @@ interface ReadingsEditorProps {
 export function ReadingsEditor({ type, stored, mayWrite, onChanged }: ReadingsEditorProps) {
   const beginning = useMemo(() => columnRows(stored), [stored]);
   const { rows, written, ...table } = useRows(beginning, emptyColumn);
-  const kept = stored?.unknown ?? 'keep';
+  const kept = stored.unknown;
   const [unknown, setUnknown] = useState<api.Readings['unknown']>();
   const others = unknown ?? kept;
   const changed = table.changed || others !== kept;
@@ -49,10 +49,12 @@ export function ReadingsEditor({ type, stored, mayWrite, onChanged }: ReadingsEd
     setUnknown(undefined);
     setRefusal(undefined);
   };
+  const overtaken = useOvertaken(['readings', type], undo);
   const save = async () => {
     const done = none ? 'Saved: columns are kept as they come.' : 'Saved. It holds from each device’s next message on.';
-    const what = () => (none ? api.removeReadings(type) : api.putReadings(type, readingsOf(written, others)));
+    const what = () => api.putReadings(type, readingsOf(written, others), stored);
     const takes = (cause: unknown) => {
+      if (overtaken.takes(cause)) return true;
       if (!(cause instanceof Refusal) || cause.status !== 400) return false;
       setRefusal(placeInReadings(cause.message, written));
       return true;
@@ -63,7 +65,7 @@ export function ReadingsEditor({ type, stored, mayWrite, onChanged }: ReadingsEd
     <section className="section" aria-labelledby="telemetry">
       <div className="section-head">
         <h2 id="telemetry">Telemetry</h2>
-        {stored && (
+        {stored.version > 0 && (
           <span className="muted">
             version {stored.version}, <Ago ms={stored.changedMs} />
           </span>
@@ -109,16 +111,17 @@ export function ReadingsEditor({ type, stored, mayWrite, onChanged }: ReadingsEd
             />
           </div>
         ) : (
-          stored && <p className="schema-effect muted">Other columns are {others === 'keep' ? 'kept as they come' : 'dropped'}.</p>
+          stored.version > 0 && <p className="schema-effect muted">Other columns are {others === 'keep' ? 'kept as they come' : 'dropped'}.</p>
         )}
-        <div role="alert">
+        <div className="schema-effect" role="alert">
+          <Overtaken what="schema" by={overtaken} />
           {refusal && (
-            <p className="schema-effect">
+            <p>
               <StatusText status="bad">{refusal.row === undefined ? sentence(refusal.message) : `Not saved: the column ${refusal.row.trim()} is not right yet.`}</StatusText>
             </p>
           )}
         </div>
-        {mayWrite && (rows.length > 0 || changed) && <SaveLine changed={changed} ready={!busy && !wrong && !refusal} undo={undo} />}
+        {mayWrite && !overtaken.late && (rows.length > 0 || changed) && <SaveLine changed={changed} ready={!busy && !wrong && !refusal} undo={undo} />}
       </form>
     </section>
   );

@@ -8,14 +8,14 @@ import * as api from '../api/schemas';
 import { useAttempt } from '../parts/attempt';
 import { type EditColumn, EditTable, SaveLine } from '../parts/edittable';
 import { StatusText } from '../parts/glyph';
+import { Overtaken, useOvertaken } from '../parts/overtaken';
 import { nameProblem, useRows } from '../parts/rows';
 import { type AttributeRow, attributeRows, attributeTypes, emptyAttribute, example, placeInSchema, schemaOf } from '../text/schema';
 import { SchemaEffect } from './schemaeffect';
 
 interface SchemaEditorProps {
   type: string;
-  /** null: the type has none. */
-  stored: api.Schema | null;
+  stored: api.StoredSchema;
   mayWrite: boolean;
   onChanged: (changed: boolean) => void;
 }
@@ -25,6 +25,7 @@ export function SchemaEditor({ type, stored, mayWrite, onChanged }: SchemaEditor
   const { rows, written, changed, change, remove, add, undo } = useRows(beginning, emptyAttribute);
   useEffect(() => onChanged(changed), [changed, onChanged]);
   const { attempt, busy } = useAttempt(['schema', type]);
+  const overtaken = useOvertaken(['schema', type], undo);
 
   const wrong = written.some((row) => nameProblem(row, written));
   const document = JSON.stringify(schemaOf(written));
@@ -40,7 +41,7 @@ export function SchemaEditor({ type, stored, mayWrite, onChanged }: SchemaEditor
 
   const save = async () => {
     const done = written.length > 0 ? 'Saved. New things, and those that change, are held to it.' : 'Saved: the type has no schema now.';
-    if (await attempt(() => (written.length > 0 ? api.putSchema(type, schemaOf(written)) : api.removeSchema(type)), done)) undo();
+    if (await attempt(() => api.putSchema(type, schemaOf(written), stored), done, overtaken.takes)) undo();
   };
   return (
     <section className="section" aria-labelledby="attributes">
@@ -84,7 +85,10 @@ export function SchemaEditor({ type, stored, mayWrite, onChanged }: SchemaEditor
             written.length > 0 && !wrong && check.data && <SchemaEffect type={type} rows={written} check={check.data} draft={changed} />
           )}
         </div>
-        {mayWrite && (rows.length > 0 || changed) && (
+        <div className="schema-effect" role="alert">
+          <Overtaken what="schema" by={overtaken} />
+        </div>
+        {mayWrite && !overtaken.late && (rows.length > 0 || changed) && (
           <SaveLine changed={changed} ready={!busy && !wrong && (written.length === 0 || (current && check.isSuccess))} undo={undo} />
         )}
       </form>

@@ -17,8 +17,8 @@ export interface ColumnRow {
 
 export const emptyColumn: ColumnRow = { name: '', rename: '', drop: false, scale: '', offset: '', unit: '', description: '' };
 
-export function columnRows(readings: Readings | null): ColumnRow[] {
-  return Object.entries(readings?.columns ?? {})
+export function columnRows(readings: Readings): ColumnRow[] {
+  return Object.entries(readings.columns)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, column]) => ({
       name,
@@ -74,8 +74,8 @@ export function placeInReadings(message: string, rows: ColumnRow[]): Placed<keyo
 }
 
 /** The units that a document gives to the columns that are kept. */
-export function keptUnits(readings: Readings | null): Map<string, string> {
+export function keptUnits(readings: Readings): Map<string, string> {
   const units = new Map<string, string>();
-  for (const [name, { rename, drop, unit }] of Object.entries(readings?.columns ?? {})) if (!drop && unit) units.set(rename || name, unit);
+  for (const [name, { rename, drop, unit }] of Object.entries(readings.columns)) if (!drop && unit) units.set(rename || name, unit);
   return units;
 }

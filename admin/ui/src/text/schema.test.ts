@@ -16,7 +16,7 @@ test('a schema becomes rows by name, and is the same again; nothing is left behi
     ['watt', 'number', true, '', '', 'W'],
   ]);
   expect(schemaOf(rows)).toEqual(stored);
-  expect(attributeRows(null)).toEqual([]);
+  expect(attributeRows({ attributes: {} })).toEqual([]);
   expect(attributeRows({ attributes: { a: {} } })[0]!.type).toBe('string');
 });
 

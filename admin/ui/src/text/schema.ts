@@ -24,8 +24,8 @@ export const example: Record<AttributeType, string> = {
 
 export const emptyAttribute: AttributeRow = { name: '', type: 'string', required: false, default: '', allowed: '', unit: '' };
 
-export function attributeRows(schema: Schema | null): AttributeRow[] {
-  return Object.entries(schema?.attributes ?? {})
+export function attributeRows(schema: Schema): AttributeRow[] {
+  return Object.entries(schema.attributes)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, rule]) => ({
       name,
