@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"muster/ingest/conn/record"
 )
 
 // fallbackMemoryBytes is assumed where the system does not say what it has.
@@ -45,6 +47,10 @@ func collectLate() (end func()) {
 		uncollect()
 	}
 }
+
+// ciphersIn returns how many ciphers of TLS busy connections may keep in a machine with that many bytes: a sixty-fourth of them, and no more
+// than 65,536 connections use.
+func ciphersIn(memoryBytes int64) int { return int(min(memoryBytes/64/record.CipherBytes, 2<<16)) }
 
 // machineMemory returns the bytes that this process may use: the smallest limit of its control groups, or the machine's memory.
 func machineMemory() int64 {

@@ -45,3 +45,11 @@ func TestCollectLate(t *testing.T) {
 		t.Errorf("a limit of %d bytes at the end, want %d", got, limit)
 	}
 }
+
+func TestCiphersIn(t *testing.T) {
+	for memory, want := range map[int64]int{512 << 20: 10485, 4 << 30: 83886, 24 << 30: 131072} {
+		if got := ciphersIn(memory); got != want {
+			t.Errorf("%d bytes of memory: %d ciphers, want %d", memory, got, want)
+		}
+	}
+}

@@ -305,7 +305,8 @@ func (g *gateway) openDevices(context.Context, *bootstrap) (err error) {
 		TLS: g.identities.MQTTConfig(), Addr: g.settings.mqttAddr,
 		PlainAddr: g.settings.mqttPlainAddr, PlainAnywhere: g.settings.mqttPlainAnywhere,
 		Dir: g.path("sessions"), FS: g.files, Clock: g.clock, Log: g.log, Metrics: g.metrics,
-		Config: ingest.Config{Drain: drain, Packets: g.settings.ingestPackets, Sessions: sessions, CompactTLS: g.settings.ingestTLS == "compact", Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
+		Config: ingest.Config{Drain: drain, Packets: g.settings.ingestPackets, Sessions: sessions, Topics: g.topics, Sparkplug: g.settings.ingestSparkplug,
+			CompactTLS: g.settings.ingestTLS == "compact", Ciphers: ciphersIn(machineMemory()), Loop: g.settings.ingestLoop, ProxyFrom: g.settings.ingestProxyFrom,
 			MaxConns: g.settings.ingestMaxConns, ThingRates: g.settings.ingestThingRates, TotalRates: g.settings.ingestRates,
 			AddressRate: float64(g.settings.mqttPerAddress), AddressBurst: 20 * g.settings.mqttPerAddress},
 	})

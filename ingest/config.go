@@ -16,6 +16,7 @@ type Config struct {
 	WriteTimeout  time.Duration // a client that reads nothing for so long is cut off; 30 s
 	Drain         time.Duration // Shutdown spreads the ends of connections over so long, where they are many; 5 s, below 0: all at once
 	CompactTLS    bool          // the record layer of package record, which keeps little of an idle connection; false: crypto/tls
+	Ciphers       int           // that the record layer keeps built for busy connections, two for each; 8,192
 	MaxConns      int           // 100,000
 	MaxHandshakes int           // that compute at the same time; 2 per core
 	// Loop says what serves an idle connection: `epoll`, a loop that it shares with others, needs neither goroutine nor buffer, on
@@ -57,7 +58,7 @@ func (c Config) complete(ackMemory bool) (Config, error) {
 	setDefault(&c.AddressBurst, 20_000)
 	setDefault(&c.Packets, lane.DefaultLimits())
 	setDefault(&c.Sessions, broker.DefaultLimits())
-	if c.HelloTimeout < 0 || c.WriteTimeout < 0 || c.MaxConns < 0 || c.MaxHandshakes < 0 || c.AddressRate < 0 || c.AddressBurst < 0 {
+	if c.HelloTimeout < 0 || c.WriteTimeout < 0 || c.Ciphers < 0 || c.MaxConns < 0 || c.MaxHandshakes < 0 || c.AddressRate < 0 || c.AddressBurst < 0 {
 		return c, fmt.Errorf("ingest settings must not be negative: %+v", c)
 	}
 	if c.Loop != LoopEpoll && c.Loop != LoopGoroutine {

@@ -130,7 +130,7 @@ func Open(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open sessions: %w", err), s.closeLoops())
 	}
-	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse, CompactTLS: cfg.CompactTLS,
+	s.door = conn.New(conn.Options{Log: opts.Log, Metrics: opts.Metrics, Serve: b.Serve, Refused: env.Refuse, CompactTLS: cfg.CompactTLS, Ciphers: cfg.Ciphers,
 		HelloTimeout: cfg.HelloTimeout, MaxConns: cfg.MaxConns, MaxHandshakes: cfg.MaxHandshakes,
 		AddressRate: cfg.AddressRate, AddressBurst: cfg.AddressBurst, ProxyFrom: cfg.ProxyFrom})
 	if opts.TLS != nil {

@@ -36,6 +36,7 @@ type Options struct {
 	Refused func(reason string)
 
 	CompactTLS    bool          // after a handshake of TLS 1.3, package record goes on instead of crypto/tls
+	Ciphers       int           // that package record keeps built, for each listener; 0: record.DefaultCache
 	HelloTimeout  time.Duration // what a client may take, all its pauses together, for the handshake and its first packet
 	MaxConns      int
 	MaxHandshakes int     // handshakes that compute at the same time
@@ -95,7 +96,7 @@ type handshake func(ctx context.Context, raw net.Conn) (net.Conn, tls.Connection
 // handshakeOf returns the handshake of a listener with config.
 func (d *Door) handshakeOf(config *tls.Config) (handshake, error) {
 	if d.opts.CompactTLS {
-		layer, err := record.New(record.Options{TLS: config, Metrics: d.opts.Metrics})
+		layer, err := record.New(record.Options{TLS: config, Metrics: d.opts.Metrics, Cache: d.opts.Ciphers})
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package record
 import (
 	"crypto/tls"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -201,6 +202,33 @@ func TestCacheOfTurns(t *testing.T) {
 	if share := float64(built) / (halves * turns); share > 0.8 { // 0.58 are to be expected
 		t.Errorf("%.2f of the ciphers were built again", share)
 	}
+}
+
+// TestUnusedCiphers: what is used stays, what is not is gone after twice the time at most, and then nothing is left.
+func TestUnusedCiphers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := NewCache(8)
+		suite, err := suiteOf(tls.TLS_AES_256_GCM_SHA384)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var busy, idle half
+		first := cache.cipher(&busy, suite)
+		cache.cipher(&idle, suite)
+		for at := time.Second; at <= 3*keepUnused; at += time.Second {
+			time.Sleep(time.Second)
+			if cache.cipher(&busy, suite) != first {
+				t.Fatalf("after %v the cipher in use was built again", at)
+			}
+			if held := idle.built.Load() != nil; at != 2*keepUnused && held != (at < 2*keepUnused) {
+				t.Fatalf("after %v unused: held is %v", at, held)
+			}
+		}
+		time.Sleep(2*keepUnused + time.Second)
+		if busy.built.Load() != nil || cache.slots != nil || cache.sweeping {
+			t.Fatal("something is left")
+		}
+	})
 }
 
 // TestCloseWipes: nothing of the keys is left, and nothing opens.
