@@ -132,6 +132,7 @@ func (b *Broker) detachLocked(l *link, w *will) (fire *will, last bool) {
 		s.offSince = now.Unix()
 		if s.kept() {
 			s.save()
+			b.nextEnd = min(b.nextEnd, s.end())
 		} else {
 			delete(b.sessions, s.client)
 			s.forget()

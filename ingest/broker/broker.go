@@ -114,6 +114,7 @@ type Broker struct {
 
 	mu       sync.RWMutex // guards what follows
 	sessions map[string]*session
+	nextEnd  int64                         // Unix s; no session without a connection ends before
 	things   map[string]map[*link]struct{} // the connections of each thing, by name
 	links    int                           // how many those are
 	wills    map[string]*will              // by client id: those whose connection is gone and whose delay is not over

@@ -35,6 +35,8 @@ var errSmall = lane.Violation{Code: 0x95, Reason: "the client takes only packets
 
 var errSubscribedLarge = lane.Violation{Code: 0x95, Reason: "the answer is larger than the client takes"}
 
+var errAnswer = lane.Violation{Code: 0x82, Reason: "acknowledgement of another kind"}
+
 var errSessionsLog = lane.Violation{Code: codeInternal, Reason: "sessions cannot be written to disk"}
 
 // link is one connection and the session it serves. It implements lane.Handler.
@@ -100,7 +102,7 @@ func (l *link) Ended(reason error) {
 func (l *link) Packet(first byte, body []byte) error {
 	switch kind := first >> 4; kind {
 	case puback >> 4, pubrec >> 4, pubcomp >> 4:
-		l.session.acknowledged(l, kind, packetID(body), reasonCode(body))
+		return l.session.acknowledged(l, kind, packetID(body), reasonCode(body))
 	case pubrel >> 4:
 		l.released(packetID(body))
 	case 8:

@@ -198,25 +198,29 @@ func (s *session) done(i int) {
 	}
 }
 
-// acknowledged handles a PUBACK, PUBREC or PUBCOMP of the client (v5 section 4.3).
-func (s *session) acknowledged(l *link, kind byte, id uint16, code byte) {
+// acknowledged handles a PUBACK, PUBREC or PUBCOMP of the client (v5 section 4.3). One that the message with its id cannot have is out of
+// order (v5 section 4.13).
+func (s *session) acknowledged(l *link, kind byte, id uint16, code byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != l {
-		return
+		return nil
 	}
 	i := s.inFlight(id)
 	switch {
 	case kind == pubrec>>4 && i < 0:
 		s.answer(pubrel, id, 0x92)
 	case i < 0: // an answer to nothing: of a message that has expired, or sent twice
-	case kind == puback>>4 && s.flight[i].qos == 1, kind == pubcomp>>4 && s.flight[i].released, kind == pubrec>>4 && code >= 0x80:
+	case kind == puback>>4 && s.flight[i].qos == 1, kind == pubcomp>>4 && s.flight[i].released, kind == pubrec>>4 && s.flight[i].qos == 2 && code >= 0x80:
 		s.done(i)
 	case kind == pubrec>>4 && s.flight[i].qos == 2:
 		d := s.flight[i]
 		d.released = true
 		s.noteSent(d)
 		s.onceKept(d, func() bool { s.answer(pubrel, id, 0); return true })
+	default:
+		return s.b.refuse(errAnswer)
 	}
 	s.pump()
+	return nil
 }

@@ -172,8 +172,11 @@ func (s *session) setExpiry(sec uint32) {
 
 // over says whether the session's time without a connection has ended.
 func (s *session) over(now time.Time) bool {
-	return s.link == nil && s.offSince > 0 && now.Unix() >= s.offSince+int64(s.expirySec)
+	return s.link == nil && s.offSince > 0 && now.Unix() >= s.end()
 }
+
+// end returns when a session without a connection is over, Unix s.
+func (s *session) end() int64 { return s.offSince + int64(s.expirySec) }
 
 // restoreOrder puts the messages that were read from the journal, in any order, in theirs.
 func (s *session) restoreOrder() {

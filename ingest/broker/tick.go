@@ -1,6 +1,9 @@
 package broker
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // tick runs what time makes due, every second.
 func (b *Broker) tick() {
@@ -27,14 +30,21 @@ func (b *Broker) tick() {
 	}
 }
 
+// endSessions looks through the sessions when one may be over: with many that is a while in which none can open.
 func (b *Broker) endSessions(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if now.Unix() < b.nextEnd {
+		return
+	}
+	b.nextEnd = math.MaxInt64
 	for client, s := range b.sessions {
 		s.mu.Lock()
 		if s.over(now) {
 			delete(b.sessions, client)
 			s.forget()
+		} else if s.link == nil {
+			b.nextEnd = min(b.nextEnd, s.end())
 		}
 		s.mu.Unlock()
 	}
