@@ -153,6 +153,32 @@ var endCases = []testCase{
 			}
 		}
 	}},
+	{v3: "4.8.0-1", v5: "4.13.1-1", run: func(k *kit) { // answers that do not fit the message
+		for _, wrong := range []struct {
+			qos    byte
+			answer []byte
+		}{{1, with(pubrec, 1)}, {1, with(pubcomp, 1)}, {2, with(puback, 1)}, {2, with(pubcomp, 1)}, {2, append(with(pubrec, 1), with(puback, 1)...)}} {
+			c := k.client("answer")
+			topic := k.topic(c)
+			c.subscribe(topic, 2)
+			pub := k.client("pub")
+			pub.publish(message{topic: topic, payload: value(1), qos: wrong.qos})
+			m := c.message()
+			answer := append([]byte(nil), wrong.answer...)
+			for i := 0; i < len(answer); i += 4 {
+				answer[i+2], answer[i+3] = byte(m.id>>8), byte(m.id)
+			}
+			c.send(answer)
+			if len(answer) > 4 {
+				if first, _, err := c.tryRead(patience); err != nil || first != pubrel && first != disconnect {
+					k.Fatalf("got %x, %v", first, err)
+				} else if first == disconnect {
+					continue
+				}
+			}
+			c.closed(0x82)
+		}
+	}},
 	{v5: "4.13.2-1", run: func(k *kit) {
 		for _, p := range [][]byte{{connack, 3, 0, 0, 0}, {suback, 4, 0, 1, 0, 0}, {pingresp, 0}, {pingreq, 1, 0}, {puback, 1, 0}, {publish, 0xff, 0xff, 0xff, 0xff, 0x7f}} {
 			c := k.client("violate")
