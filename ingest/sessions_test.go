@@ -229,8 +229,10 @@ func TestTimeEndsThings(t *testing.T) {
 	if m := late.message(); m.topic != "kept" {
 		t.Fatalf("got %+v", m)
 	}
-	// a message does not outlive its expiry, neither retained nor in a queue
+	held := f.metric("muster_ingest_sessions")
 	clock.Advance(11 * time.Second)
+	eventually(t, "the end of a session", func() bool { return f.metric("muster_ingest_sessions") != held })
+	// a message does not outlive its expiry, neither retained nor in a queue
 	late = f.connect(4, "late")
 	late.subscribe(1, "kept", 0)
 	late.expectNothing(50 * time.Millisecond)
