@@ -210,6 +210,11 @@ func TestTimeEndsThings(t *testing.T) {
 		c.conn.Close()
 		eventually(t, "the disconnect", func() bool { return f.presence.has(id + ": connection closed by the client") })
 	}
+	for _, id := range []string{"first", "second"} { // they end without anybody asking for them
+		away(id, 2)
+		clock.Advance(3 * time.Second)
+		eventually(t, "the end of "+id, func() bool { return f.metric("muster_ingest_sessions") == "muster_ingest_sessions 0\n" })
+	}
 	away("short", 10)
 	away("long", 0xffffffff)
 	pub := f.connect(5, "pub")
@@ -229,9 +234,7 @@ func TestTimeEndsThings(t *testing.T) {
 	if m := late.message(); m.topic != "kept" {
 		t.Fatalf("got %+v", m)
 	}
-	held := f.metric("muster_ingest_sessions")
 	clock.Advance(11 * time.Second)
-	eventually(t, "the end of a session", func() bool { return f.metric("muster_ingest_sessions") != held })
 	// a message does not outlive its expiry, neither retained nor in a queue
 	late = f.connect(4, "late")
 	late.subscribe(1, "kept", 0)
