@@ -563,6 +563,7 @@ func TestStaticFiles(t *testing.T) {
 	// an address of the UI is the page, whatever it is called
 	f("/things/lamp-1", "", page, "", html, "no-cache")
 	f("/fleet?q=lamp", "", page, "", html, "no-cache")
+	f("/policies/lamps%2Bv1.2", "", page, "", html, "no-cache")
 	f("/assets/app-1a2b.js", "br", "brotli of app", "br", js, "immutable")
 	f("/assets/app-1a2b.js", "", "console.log(1)", "", js, "immutable")
 	f("/assets/inter-9.woff2", "", "font", "", "font/woff2", "immutable")

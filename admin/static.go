@@ -114,8 +114,8 @@ func (s *Server) isFile(segments []string) bool {
 	return true
 }
 
-// serveFile answers a file of the UI. A path without an extension is one of the UI's own addresses: it gets index.html,
-// whose script reads the address.
+// serveFile answers a file of the UI. A path without an extension is one of the UI's own addresses, as is that of a policy, whose name may look like
+// a file's: it gets index.html, whose script reads the address.
 func (s *Server) serveFile(c *call, segments []string) {
 	if !c.http.IsGet() && !c.http.IsHead() {
 		s.fail(c, &apiError{status: fasthttp.StatusMethodNotAllowed, kind: "method", message: fmt.Sprintf("%s is not a method of the UI's files", c.http.Method())})
@@ -127,7 +127,7 @@ func (s *Server) serveFile(c *call, segments []string) {
 	}
 	name := strings.Join(segments, "/")
 	f := s.static.files[name]
-	if f == nil && path.Ext(name) == "" {
+	if f == nil && (path.Ext(name) == "" || len(segments) == 2 && segments[0] == "policies") {
 		f = s.static.files[indexName]
 	}
 	if f == nil {
