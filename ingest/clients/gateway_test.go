@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ import (
 
 const token = "the-token-of-the-tests"
 
-// policyText lets a device be itself, talk on its own topic, and nothing else; the plain client "writer" is a thing like others.
+// policyText lets a device be itself, talk on its own topic, and nothing else; plain clients are things like others.
 const policyText = `{"Version": "2012-10-17", "Statement": [
  {"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:*:*:client/${iot:Connection.Thing.ThingName}"},
  {"Effect": "Allow", "Action": ["iot:Publish", "iot:Receive", "iot:RetainPublish"], "Resource": "arn:aws:iot:*:*:topic/talk/*"},
@@ -157,15 +158,16 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// write publishes to a topic from the plain side, QoS 1, 1 and 2.
+// write publishes to a topic from the plain side, QoS 1, 1 and 2, under a client id of its own: two with one would end each other.
 func (g *gateway) write(t *testing.T, topic string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(g.plain)
 	if err != nil {
 		t.Fatal(err)
 	}
+	writer := "plain-" + path.Base(topic)
 	for i, qos := range []string{"1", "1", "2"} {
-		if out := run(t, "mosquitto_pub", "-h", host, "-p", port, "-i", "writer", "-t", topic, "-q", qos, "-m", fmt.Sprint("waited-", i)); out != "" {
+		if out := run(t, "mosquitto_pub", "-h", host, "-p", port, "-i", writer, "-t", topic, "-q", qos, "-m", fmt.Sprint("waited-", i)); out != "" {
 			t.Fatalf("mosquitto_pub: %s", out)
 		}
 	}
