@@ -21,17 +21,17 @@ const (
 	maxHandshake = time.Minute
 	// minFirstPacket is left for the first packet however slow the handshake was.
 	minFirstPacket = time.Second
-	// maxStrangers bounds how many connections there are whose client has shown no certificate. Until the hello is whole one takes about
-	// 5 KB, so that one host, which has half of the places, takes 80 MB. That is a fleet of 16,000 that comes at once behind one address.
+	// maxStrangers bounds how many connections there are whose client has shown no certificate. Of one host that is a fleet of 12,000 behind
+	// one address that comes at once.
 	maxStrangers = 32_768
 	// maxBegun bounds how many handshakes are under way. When a whole fleet comes at once, the first are through before the last begin,
 	// whose clients wait for our first word; with all under way all would end together, at the end, and clients would give up.
-	maxBegun = 384
+	maxBegun = 512
 	// A client that pauses for so long in its handshake is slow: others begin theirs beside it, so that those who say hello and nothing
 	// else stop nobody. It is four times what clients take that come to an end, within these bounds.
 	minSlow, maxSlow = 250 * time.Millisecond, 3 * time.Second
-	// maxSlowHandshakes bounds how many of those there are: a handshake that has begun takes some ten KB. A host that has half of them does
-	// no more than say hello; those of it that are slow then are cut off.
+	// maxSlowHandshakes bounds how many of those there are, for each takes memory of crypto/tls. A host that has its share of them does no more
+	// than say hello; those of it that are slow then are cut off.
 	maxSlowHandshakes = 2048
 )
 

@@ -71,7 +71,7 @@ func sayHello(t *testing.T, d *Door, shake handshake, n int, hello []byte) time.
 // nothing more then, from one host or some, who comes from another has its answer at once.
 func TestSilenceAfterTheHello(t *testing.T) {
 	hello := helloBytes(t)
-	for _, hosts := range []int{1, 3, 16} {
+	for _, hosts := range []int{1, 3, 9} {
 		synctest.Test(t, func(t *testing.T) {
 			d, shake := newSilenceDoor(t, 5*time.Second)
 			const places = 40
@@ -111,7 +111,7 @@ func TestSlowHandshakesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const patience = 5 * time.Second
 		d, shake := newSilenceDoor(t, patience)
-		d.slow = newShares(6)
+		d.slow = newShares(8)
 		took := make([]time.Duration, 12)
 		var group sync.WaitGroup
 		for i := range took {
@@ -133,7 +133,7 @@ func TestSlowHandshakesAreBounded(t *testing.T) {
 	})
 }
 
-// TestStrangersAreBounded: a host has half of the places of those who have not shown who they are, and another host finds some.
+// TestStrangersAreBounded: a host has its share of the places of those who have not shown who they are, and another host finds some.
 func TestStrangersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const patience = 5 * time.Second
@@ -161,7 +161,6 @@ func TestStrangersAreBounded(t *testing.T) {
 		f(1, open)
 		f(1, open)
 		f(1, open)
-		f(1, open)
 		f(1, closed)
 		if n := refused.Load(); n != 1 {
 			t.Errorf("%d refused for that", n)
@@ -174,11 +173,32 @@ func TestStrangersAreBounded(t *testing.T) {
 	})
 }
 
+// TestShares: hosts take all that they can, one after the other, which leaves ever less, and whoever comes then finds a place.
+func TestShares(t *testing.T) {
+	at := func(n int) netip.Addr { return addrOf(connFrom{from: host(n)}) }
+	s := newShares(32)
+	for n, want := range []int{12, 6, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0} {
+		got := 0
+		for s.take(at(n)) {
+			got++
+		}
+		if got != want {
+			t.Errorf("host %d gets %d places, want %d", n, got, want)
+		}
+	}
+	for range 12 {
+		s.giveBack(at(0))
+	}
+	if !s.take(at(99)) || s.left != 11 {
+		t.Errorf("%d places are left", s.left)
+	}
+}
+
 // TestTurns: hosts that wait take turns, and one that comes new does not wait for those who have more than it.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := func(n int) netip.Addr { return addrOf(connFrom{from: host(n)}) }
-		turns := newTurns(6)
+		turns := newTurns(8)
 		var order []int
 		var mu sync.Mutex
 		begin := func(n int) {
@@ -198,35 +218,40 @@ func TestTurns(t *testing.T) {
 			}
 			order = nil
 		}
-		for range 6 {
-			begin(1)
+		all := func(hosts ...int) {
+			for _, n := range hosts {
+				begin(n)
+			}
 		}
+		end := func(hosts ...int) {
+			for _, n := range hosts {
+				turns.end(at(n))
+			}
+		}
+		all(1, 1, 1, 1, 1, 1)
 		f(1, 1, 1)
-		begin(2) // of three places that are left
-		begin(2)
-		begin(2)
-		begin(3)
+		all(2, 2, 2, 3, 3)
 		f(2, 2, 3)
-		begin(4)
+		all(4, 5, 6) // two places are theirs
+		f(4, 5)
+		end(1)
+		f(6) // 1 has two others
+		end(1, 2)
 		f()
-		turns.end(at(1))
-		f(4) // 1 has two others
-		turns.end(at(1))
+		end(3)
+		f(3) // it has none now, and 1 and 2 do
+		end(4)
 		f()
-		turns.end(at(2))
-		f(1) // it has been asked first
-		turns.end(at(3))
+		end(5)
+		f(1) // it is asked first
+		end(2)
 		f(2)
-		turns.end(at(4))
+		end(1, 1)
+		f(1, 1)
+		end(2, 3, 1, 1, 6)
 		f()
-		turns.end(at(2))
-		f(1)
-		for _, n := range []int{1, 1, 1, 2, 1} {
-			turns.end(at(n))
-		}
-		f(1)
 		synctest.Wait()
-		if turns.shares.left != 6 || len(turns.waiting) != 0 || len(turns.ring) != 0 {
+		if turns.shares.left != 8 || len(turns.waiting) != 0 || len(turns.ring) != 0 {
 			t.Errorf("at the end %+v", turns)
 		}
 	})

@@ -5,21 +5,26 @@ import (
 	"sync"
 )
 
-// shares deals out places to hosts: each may have as many as are left. One alone gets half of them, two a third each, and so on: whoever
-// else comes finds some, however many the others want. Safe for concurrent use.
+// shares deals out places to hosts. A quarter of them is for hosts that have none; of the others each may have as many as are left. So one
+// alone gets three eighths of all, and whoever else comes finds some, however many the others want and in whatever order they came.
+// Safe for concurrent use.
 type shares struct {
+	spare int // for hosts that have none
+
 	mu   sync.Mutex // guards what follows
 	left int
 	has  map[netip.Addr]int
 }
 
-func newShares(places int) *shares { return &shares{left: places, has: make(map[netip.Addr]int)} }
+func newShares(places int) *shares {
+	return &shares{left: places, spare: places / 4, has: make(map[netip.Addr]int)}
+}
 
 // take gives host a place; false: it has its share.
 func (s *shares) take(host netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.has[host] >= s.left {
+	if has := s.has[host]; has > 0 && has >= s.left-s.spare || s.left == 0 {
 		return false
 	}
 	s.has[host]++
