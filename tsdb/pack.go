@@ -96,6 +96,7 @@ func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
 type packer struct {
 	encoder codec.BytesEncoder
 	order   []uint64 // thing and index of each row
+	ends    []uint32 // scratch of sort
 	layouts []packLayout
 	used    int                // of layouts
 	places  [logLayouts]uint32 // index of the layout at each place, plus 1
@@ -110,10 +111,7 @@ type packer struct {
 func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, bool) {
 	p.order, p.things, p.counts, p.kinds, p.used = p.order[:0], p.things[:0], p.counts[:0], p.kinds[:0], 0
 	clear(p.places[:])
-	for i := range rows {
-		p.order = append(p.order, uint64(rows[i].thing)<<32|uint64(i))
-	}
-	slices.Sort(p.order)
+	p.sort(rows)
 	things, before := 0, uint64(0)
 	for i := 0; i < len(p.order); things++ {
 		thing, start := p.order[i]>>32, i
@@ -150,6 +148,36 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 		}
 	}
 	return dst, true
+}
+
+// sort puts rows into p.order by thing, those of a thing as they came: by counting, where their ids are as close together as those of a fleet.
+func (p *packer) sort(rows []pendingRow) {
+	least, most := ThingID(math.MaxUint32), ThingID(0)
+	for i := range rows {
+		least, most = min(least, rows[i].thing), max(most, rows[i].thing)
+	}
+	if least > most || uint64(most-least) >= 4*uint64(len(rows)) {
+		for i := range rows {
+			p.order = append(p.order, uint64(rows[i].thing)<<32|uint64(i))
+		}
+		slices.Sort(p.order)
+		return
+	}
+	span := int(most-least) + 2
+	p.ends = slices.Grow(p.ends[:0], span)[:span]
+	clear(p.ends)
+	for i := range rows {
+		p.ends[rows[i].thing-least+1]++
+	}
+	for i := 1; i < span; i++ {
+		p.ends[i] += p.ends[i-1]
+	}
+	p.order = slices.Grow(p.order, len(rows))[:len(rows)]
+	for i := range rows {
+		end := &p.ends[rows[i].thing-least]
+		p.order[*end] = uint64(rows[i].thing)<<32 | uint64(i)
+		*end++
+	}
 }
 
 func (p *packer) stream(dst []byte, l *packLayout, s *packStream, kind Kind) []byte {

@@ -58,7 +58,7 @@ func TestNumbers(t *testing.T) {
 	f(n, 0.1, func(int) int64 { return math.MinInt64 })
 	f(n, 1.2, func(int) int64 { return rng.Int64N(2) })
 	f(n, 7.2, func(int) int64 { return 200 + rng.Int64N(100) })                    // 6.6
-	f(n, 17.3, func(int) int64 { return 48_137_154 + rng.Int64N(1e5) })              // 16.6
+	f(n, 17.3, func(int) int64 { return 48_137_154 + rng.Int64N(1e5) })            // 16.6
 	f(n, 20.8, func(int) int64 { return rng.Int64N(1e6) })                         // 19.9
 	f(n, 7.3, func(int) int64 { return 2300 + int64(30*rng.NormFloat64()) })       // 6.95
 	f(n, 8, func(i int) int64 { return int64(i)*37 + rng.Int64N(101) })            // 7.4 as differences
