@@ -254,3 +254,55 @@ func TestCommitByMany(t *testing.T) {
 		t.Fatalf("%d samples of 800", got)
 	}
 }
+
+// TestPiledUp: a megabyte of rows that came while others were being written does not wait for more.
+func TestPiledUp(t *testing.T) {
+	fsys := &gatedFS{Mem: vfs.NewMem(), gate: make(chan struct{})}
+	opts := small(fsys)
+	opts.GroupWait, opts.MemoryBytes, opts.LogBytes, opts.LogFileBytes = time.Hour, 64<<20, 64<<20, 8<<20
+	s := open(t, opts)
+	m := metric(t, s, "power")
+	appendRow(t, s, 1, 1000, decimal(m, 1, 0))
+	synced := make(chan error, 1)
+	go func() { synced <- s.Sync(context.Background()) }()
+	fsys.gate <- struct{}{} // now the log file is being made
+	var w waits
+	values := make([]tsdb.Value, 8)
+	for i := range values {
+		values[i] = decimal(m, int64(i), 0)
+	}
+	last := uint64(0)
+	for i := range 8000 {
+		seq, err := s.Append(tsdb.ThingID(i%100), int64(i), values, &w)
+		must(t, err)
+		last = seq
+	}
+	close(fsys.gate)
+	must(t, <-synced)
+	until(t, "a commit", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.upTo == last
+	})
+}
+
+// gatedFS lets one fsync of a log after the other through its gate.
+type gatedFS struct {
+	*vfs.Mem
+	gate chan struct{}
+}
+
+func (f *gatedFS) Create(name string) (vfs.File, error) {
+	file, err := f.Mem.Create(name)
+	return gatedFile{file, f.gate}, err
+}
+
+type gatedFile struct {
+	vfs.File
+	gate chan struct{}
+}
+
+func (f gatedFile) Sync() error {
+	<-f.gate
+	return f.File.Sync()
+}

@@ -107,9 +107,13 @@ func (l *rowLog) commitGroup(g *group) (last bool) {
 		ch <- answer
 	}
 	last = g.stop
-	g.reset()
 	l.mu.Lock()
+	l.relax(g)
+	g.reset()
 	l.spare = g
+	if p := l.pending; p.bytes() >= groupPiledBytes { // it has waited for this one
+		l.wake(p, true)
+	}
 	l.mu.Unlock()
 	return last
 }

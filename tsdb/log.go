@@ -15,10 +15,15 @@ import (
 )
 
 const (
-	// groupCommitBytes, in memory, ends the wait for more rows: 7,000 of eight values, which are packed to some 50 KB, about what an SD
-	// card writes in the time of one flush command.
-	groupCommitBytes = 1 << 20
-	// maxPendingBytes is how far rows may be ahead of the disk before Append waits.
+	// groupCommitBytes, in memory, ends the wait for more rows: 20,000 of eight values, which are packed to some 150 KB. Rows get there before
+	// the wait ends by itself if there are four million a second. The more rows of each thing a group has, the less they cost.
+	groupCommitBytes = 3 << 20
+	// groupPiledBytes is how many that came while another group was being written are not kept waiting for more.
+	groupPiledBytes = 1 << 20
+	// groupSpareBytes is the room of a group that is kept when a flood is over: after so many groups of less than an eighth of it.
+	groupSpareBytes = 1 << 20
+	calmGroups      = 64
+	// maxPendingBytes is how far rows may be ahead of the disk before Append waits: the slower the disk, the larger are groups.
 	maxPendingBytes = groupCommitBytes * 3 / 2
 	// diskProbe is how often a store with a full disk looks for space.
 	diskProbe = time.Second
@@ -90,6 +95,7 @@ type rowLog struct {
 	packer     packer
 	before     rowsBefore
 	quick      time.Duration // what commits take: a mean of the last ones
+	calm       int           // how many small groups there were since a large one
 
 	filesMu sync.Mutex // guards files
 	files   []logPiece // on disk, oldest first
@@ -139,14 +145,32 @@ type waiting struct {
 }
 
 func (g *group) reset() {
-	if g.bytes() < groupCommitBytes/8 && cap(g.values) > groupCommitBytes/16 { // the flood that made it large is over
-		g.rows, g.values, g.waiters = nil, nil, nil
-	}
 	clear(g.waiters)
 	clear(g.syncs)
 	clear(g.told)
 	g.rows, g.values, g.waiters, g.syncs, g.told = g.rows[:0], g.values[:0], g.waiters[:0], g.syncs[:0], g.told[:0]
 	g.deleted, g.firstRow, g.rotate, g.stop, g.hurried, g.begun, g.noted = false, 0, false, false, false, false, false
+}
+
+// relax gives back the buffers of a flood that is over: groups are small, or a Sync was the last one, as g, just written and not reset, tells.
+// The caller holds committing and mu.
+func (l *rowLog) relax(g *group) {
+	if g.bytes() < groupSpareBytes/8 {
+		l.calm++
+	} else {
+		l.calm = 0
+	}
+	if l.calm < calmGroups && (len(g.syncs) == 0 || l.pending.begun) {
+		return
+	}
+	const spare = groupSpareBytes / 16 // values
+	if cap(g.values) > spare {
+		g.rows, g.values, g.waiters = nil, nil, nil
+		l.packer, l.buf = packer{}, nil
+	}
+	if p := l.pending; !p.begun && cap(p.values) > spare {
+		p.rows, p.values, p.waiters = nil, nil, nil
+	}
 }
 
 // bytes returns what the rows of g take in memory.
