@@ -22,7 +22,7 @@ const (
 	// minFirstPacket is left for the first packet however slow the handshake was.
 	minFirstPacket = time.Second
 	// maxStrangers bounds how many connections there are whose client has shown no certificate. Of one host that is a fleet of 12,000 behind
-	// one address that comes at once.
+	// one address that comes at once. One takes 6 KB of memory, and 18 KB once its handshake has begun.
 	maxStrangers = 32_768
 	// maxBegun bounds how many handshakes are under way. When a whole fleet comes at once, the first are through before the last begin,
 	// whose clients wait for our first word; with all under way all would end together, at the end, and clients would give up.
