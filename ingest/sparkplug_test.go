@@ -2,7 +2,9 @@ package ingest_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -156,6 +158,50 @@ func TestSparkplugTopics(t *testing.T) {
 	rebirth(host.message())
 	rebirth(c.message())
 	c.expect(0x40, 2, 0, 1)
+}
+
+// TestSparkplugBirthsAreBounded: what the births of one edge node make the gateway keep has a limit, over all its devices. Those that came before
+// go on, and another node has room.
+func TestSparkplugBirthsAreBounded(t *testing.T) {
+	f := newFixture(t, true)
+	f.config.Sparkplug = true
+	f.start()
+	c := f.connect(5, "edge")
+	id := uint16(0)
+	send := func(c *client, kind, payload string) (refused bool) {
+		t.Helper()
+		id++
+		c.send(publishPacket(5, "spBv1.0/g/"+kind, payload, 1, id, false))
+		_, body := c.read()
+		return len(body) > 2 && body[2] == 0x99
+	}
+	birth := func(seq int) string {
+		metrics := make([]spMetric, 250) // as many as one message may have
+		for i := range metrics {
+			metrics[i] = spMetric{strings.Repeat("x", 100) + strconv.Itoa(i), uint64(i + 1), 10, 1.0}
+		}
+		return spPayload(seq, metrics...)
+	}
+	if send(c, "NBIRTH/edge", spPayload(0)) {
+		t.Fatal("an empty birth is refused")
+	}
+	devices := 0
+	for i := range 200 {
+		if _, err := f.gate.grant(fmt.Sprint("edge:d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ; devices < 200 && !send(c, fmt.Sprintf("DBIRTH/edge/d%d", devices), birth(devices+1)); devices++ {
+	}
+	if devices < 32 || devices == 200 {
+		t.Fatalf("%d births of 26 KB of names are taken", devices)
+	}
+	if send(c, "DDATA/edge/d0", spPayload(devices+2, spMetric{"", 7, 0, 2.0})) {
+		t.Error("data of a device that was born before is refused")
+	}
+	if send(f.connect(5, "other"), "NBIRTH/other", birth(0)) {
+		t.Error("another edge node has no room")
+	}
 }
 
 // Without the setting these topics are like any other.

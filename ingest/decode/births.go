@@ -29,6 +29,12 @@ func (b *Births) Reset() {
 	*b = Births{}
 }
 
+// Size returns how much memory it takes, in bytes, about.
+func (b *Births) Size() int { return 2*b.bytes + len(b.metrics)*birthMetricBytes }
+
+// birthMetricBytes is what a metric takes beside its name, which is kept twice: its place in the list and in both maps.
+const birthMetricBytes = 128
+
 // define adds the metric of a birth, whose name must be UTF-8.
 func (b *Births) define(m *metric) fault {
 	if b.byName == nil {

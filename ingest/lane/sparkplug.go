@@ -45,8 +45,9 @@ type nodeSession struct {
 }
 
 const (
-	maxSparkplugDevices = 256    // of one node; each may hold a birth of half a MiB at most
-	rebirthEveryMs      = 10_000 // no more requests than that
+	maxSparkplugDevices = 256     // of one node
+	maxBirthBytes       = 8 << 20 // of memory that all births of one node take; one takes half a MiB at most
+	rebirthEveryMs      = 10_000  // no more requests than that
 )
 
 // NewSparkplug returns a Sparkplug that knows no node.
@@ -236,8 +237,21 @@ func (m *nodeMessage) data(birth bool) bool {
 		m.n.births[m.t.device] = births
 	}
 	return m.keep(m.t.device, func(d *decode.Decoder) ([]decode.Row, error) {
-		return d.Sparkplug(m.p.Payload, birth, births, m.c.arrivalMs)
+		rows, err := d.Sparkplug(m.p.Payload, birth, births, m.c.arrivalMs)
+		if birth && m.n.birthBytes() > maxBirthBytes {
+			births.Reset()
+			return nil, &decode.Malformed{Reason: "the births of an edge node take more than 8 MiB"}
+		}
+		return rows, err
 	})
+}
+
+// birthBytes is how much memory the births of the node take.
+func (n *edgeNode) birthBytes() (size int) {
+	for _, b := range n.births {
+		size += b.Size()
+	}
+	return size
 }
 
 // online stores whether the node or a device is.
