@@ -9,6 +9,7 @@ type scratch struct {
 	sections []section
 	buf      []byte
 	ahead    readAhead
+	near     [nearSegments]nearBlock
 	block    block
 	dec      blockDecoder
 	rd       runReader
@@ -17,6 +18,16 @@ type scratch struct {
 	packing  packing
 	steps    points // of ReadLastAt
 	days     []tierDay
+	latest   []Latest
+}
+
+// nearSegments is how many segments a scratch knows its place in.
+const nearSegments = 8
+
+// nearBlock is the block behind those that were last looked for in a segment.
+type nearBlock struct {
+	id   uint64 // of the segment, all of which are raw
+	next int
 }
 
 // runPart is the sections of one run that a query wants. data starts with the first of them.
@@ -96,7 +107,7 @@ func (s *Store) collect(p *points, sc *scratch, thing ThingID, m MetricID) error
 			if g.minMs > p.maxMs || g.maxMs < p.minMs {
 				continue
 			}
-			if from, to := g.of(thing); from < to {
+			if from, to := sc.blocksOf(g, thing); from < to {
 				if whole = g.acquire(); !whole {
 					break
 				}
@@ -132,7 +143,13 @@ func (s *Store) snapshot(sc *scratch, p *points, thing ThingID, m MetricID) bool
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t := sh.things.get(thing)
-	if t == nil || t.find(m) < 0 {
+	if t == nil {
+		return false
+	}
+	if len(t.closed) == 0 && t.open.rows == 0 {
+		return true // segments tell what columns they have
+	}
+	if t.find(m) < 0 {
 		return false
 	}
 	for _, r := range t.closed {
@@ -167,6 +184,19 @@ func overlapping(list []section, minMs, maxMs int64) (from, to int) {
 	for from < to && (list[to-1].minMs > maxMs || list[to-1].maxMs < minMs) {
 		to--
 	}
+	return from, to
+}
+
+// blocksOf is segment.of, which it need not ask for the thing that follows the one before.
+func (sc *scratch) blocksOf(g *segment, thing ThingID) (from, to int) {
+	n := &sc.near[g.head.id%nearSegments]
+	if n.id != g.head.id || n.next >= len(g.blocks) || g.blocks[n.next].thing != thing {
+		from, to = g.of(thing)
+	} else {
+		for from, to = n.next, n.next; to < len(g.blocks) && g.blocks[to].thing == thing; to++ {
+		}
+	}
+	n.id, n.next = g.head.id, to
 	return from, to
 }
 

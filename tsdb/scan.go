@@ -1,7 +1,8 @@
 package tsdb
 
 import (
-	"math/bits"
+	"cmp"
+	"math"
 	"slices"
 )
 
@@ -140,23 +141,53 @@ func (s *Store) scanThings(sh *shard, m MetricID, f func(thing ThingID, timeMs i
 
 func (c *column) value() Value { return Value{Mantissa: c.mantissa, Exp: c.exp, Kind: c.kind} }
 
-// ThingsSince appends the things and sources whose last value of m is of sinceMs or later, ascending, to dst.
-func (s *Store) ThingsSince(dst []ThingID, m MetricID, sinceMs int64) []ThingID {
-	var words []uint64 // a bit for each thing
-	s.ScanLast(m, func(id ThingID, ms int64, _ Kind, _ float64) {
-		if ms < sinceMs {
-			return
+// Latest is the last value of a column of a thing; Number is 0 for strings.
+type Latest struct {
+	Thing  ThingID
+	Kind   Kind
+	TimeMs int64
+	Number float64
+}
+
+// LatestSince appends the last values of m, of things and sources, that are of sinceMs or later, by ascending thing, to dst.
+func (s *Store) LatestSince(dst []Latest, m MetricID, sinceMs int64) []Latest {
+	sc := s.scratches.Get().(*scratch)
+	defer s.scratches.Put(sc)
+	// Shards come one after the other, and mostly each ascends.
+	found := sc.latest[:0]
+	var ends [shardCount]int
+	s.ScanLast(m, func(id ThingID, ms int64, kind Kind, number float64) {
+		if ms >= sinceMs {
+			found = append(found, Latest{id, kind, ms, number})
+			ends[id%shardCount] = len(found)
 		}
-		word := int(id / 64)
-		if word >= len(words) {
-			words = append(words, make([]uint64, word+1-len(words))...)
-		}
-		words[word] |= 1 << (id % 64)
 	})
-	for i, word := range words {
-		for ; word != 0; word &= word - 1 {
-			dst = append(dst, ThingID(i*64+bits.TrailingZeros64(word)))
+	sc.latest = found
+	var rest [shardCount][]Latest
+	from := 0
+	for i, end := range ends {
+		if end > from {
+			rest[i] = found[from:end]
+			slices.SortFunc(rest[i], byThing)
+			from = end
 		}
+	}
+	dst = slices.Grow(dst, len(found))
+	for slot := ThingID(0); ; {
+		least := ThingID(math.MaxUint32)
+		for i := range rest {
+			for len(rest[i]) > 0 && rest[i][0].Thing/shardCount == slot {
+				dst = append(dst, rest[i][0])
+				rest[i] = rest[i][1:]
+			}
+			if len(rest[i]) > 0 {
+				least = min(least, rest[i][0].Thing/shardCount)
+			}
+		}
+		if least == math.MaxUint32 {
+			break
+		}
+		slot = least
 	}
 	start, end := len(dst), FirstSource+ThingID(s.Sources())
 	if end == FirstSource {
@@ -168,12 +199,16 @@ func (s *Store) ThingsSince(dst []ThingID, m MetricID, sinceMs int64) []ThingID 
 		for id := FirstSource + ThingID(i); id < end; id += shardCount {
 			if t := sh.things.get(id); t != nil {
 				if col := t.find(m); col >= 0 && t.cols[col].lastMs >= max(sinceMs, 0) {
-					dst = append(dst, id)
+					c := &t.cols[col]
+					v := c.value()
+					dst = append(dst, Latest{id, c.kind, c.lastMs, v.Float()})
 				}
 			}
 		}
 		sh.mu.Unlock()
 	}
-	slices.Sort(dst[start:])
+	slices.SortFunc(dst[start:], byThing)
 	return dst
 }
+
+func byThing(a, b Latest) int { return cmp.Compare(a.Thing, b.Thing) }

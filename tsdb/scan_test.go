@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"muster/tsdb"
@@ -46,7 +47,7 @@ func TestScanLast(t *testing.T) {
 			id = things[len(things)-1]
 		}
 		if rng.IntN(50) == 0 {
-			appendRow(t, s, src, 1000, decimal(cols[0], 1, 0))
+			appendRow(t, s, src, 1000*rng.Int64N(1000), decimal(cols[0], 1, 0))
 		}
 		if deleted[id] {
 			continue
@@ -75,6 +76,16 @@ func TestScanLast(t *testing.T) {
 		})
 		if want := lastOf(s, m, things); !maps.Equal(got, want) {
 			t.Fatalf("%d things, want %d: %v", len(got), len(want), different(byName(got), byName(want)))
+		}
+		sinceMs := rng.Int64N(1_000_000)
+		var want []tsdb.Latest
+		for _, id := range append(things, src) {
+			if f, ok := s.Last(id, m); ok && f.TimeMs >= sinceMs {
+				want = append(want, tsdb.Latest{Thing: id, Kind: f.Kind, TimeMs: f.TimeMs, Number: f.Number})
+			}
+		}
+		if got := s.LatestSince(nil, m, sinceMs); !slices.Equal(got, want) {
+			t.Fatalf("since %d: %v, want %v", sinceMs, got, want)
 		}
 	}
 }

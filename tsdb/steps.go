@@ -61,6 +61,10 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 	if from >= to {
 		return
 	}
+	divisor := 0.0 // as decimalFloat has it, where it divides
+	if !d.doubles && d.exp <= 0 {
+		divisor = exactPowers[-d.exp]
+	}
 	ms := d.timeMs(from)
 	g.earliestMs = min(g.earliestMs, ms)
 	each := 1 // samples of the step before
@@ -81,7 +85,13 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 			last, ms = last+1, next
 		}
 		if ms >= g.timesMs[step] {
-			g.timesMs[step], g.values[step] = ms, d.number(last)
+			v := 0.0
+			if divisor > 0 {
+				v = float64(d.numbers.at(last)) / divisor
+			} else {
+				v = d.number(last)
+			}
+			g.timesMs[step], g.values[step] = ms, v
 		}
 		each, i = last+1-i, last+1
 		if i >= to {

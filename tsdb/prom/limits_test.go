@@ -18,7 +18,7 @@ import (
 	"muster/tsdb/vfs"
 )
 
-// hooked is a real store with a hook before each read of a series or of a last value.
+// hooked is a real store with a hook before each read of a series, of a last value, or of the last values of a column.
 type hooked struct {
 	Store
 	before func() error
@@ -41,6 +41,11 @@ func (h *hooked) ReadLastAt(dst *tsdb.StepSamples, thing tsdb.ThingID, m tsdb.Me
 func (h *hooked) Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool) {
 	_ = h.before()
 	return h.Store.Last(thing, m)
+}
+
+func (h *hooked) LatestSince(dst []tsdb.Latest, m tsdb.MetricID, sinceMs int64) []tsdb.Latest {
+	_ = h.before()
+	return h.Store.LatestSince(dst, m, sinceMs)
 }
 
 // get answers an instant query, or a range query of the last two minutes where step is given.

@@ -22,7 +22,7 @@ import (
 type Store interface {
 	Metrics() []tsdb.Metric
 	ThingsWith(dst []tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) []tsdb.ThingID
-	ThingsSince(dst []tsdb.ThingID, m tsdb.MetricID, sinceMs int64) []tsdb.ThingID
+	LatestSince(dst []tsdb.Latest, m tsdb.MetricID, sinceMs int64) []tsdb.Latest
 	Last(thing tsdb.ThingID, m tsdb.MetricID) (tsdb.Field, bool)
 	Holds(thing tsdb.ThingID, m tsdb.MetricID, minMs, maxMs int64) bool
 	ReadLastAt(dst *tsdb.StepSamples, thing tsdb.ThingID, m tsdb.MetricID, minMs, firstMs, stepMs int64, steps int) error
@@ -93,7 +93,7 @@ type querier struct {
 	groupUses    map[selectorID]groupUse
 	pushed       map[selectorID]pushed
 	cost         *cost
-	ids          []tsdb.ThingID
+	latest       []tsdb.Latest
 	ahead        int // how many things the walk looks at for its column, at most
 	chosen       []tsdb.ThingID
 	grouping     grouping // of the walk

@@ -95,10 +95,14 @@ func (q *querier) find(
 		repeats = repeats || s.thing >= tsdb.FirstSource && mayRepeat(s.info, thing.labels)
 		if set.list == nil {
 			set.list = make([]series, 0, min(q.ahead, maxAhead))
+		} else if n := len(set.list); n == cap(set.list) {
+			set.list = slices.Grow(set.list, n)
 		}
 		if parts {
 			if set.parts == nil {
 				set.parts = make([]labelParts, 0, min(q.ahead, maxAhead))
+			} else if n := len(set.parts); n == cap(set.parts) {
+				set.parts = slices.Grow(set.parts, n)
 			}
 			set.parts = append(set.parts, labelParts{t, thing, group})
 		} else {

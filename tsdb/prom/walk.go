@@ -65,23 +65,33 @@ func (q *querier) walk(
 	var last tsdb.Field
 	for i := range targets {
 		t := &targets[i]
-		ids := chosen
-		if !restricted {
-			q.ids = q.store.ThingsSince(q.ids[:0], t.id, minMs)
-			ids = q.ids
+		if q.ahead = len(chosen); !restricted {
+			q.latest = q.store.LatestSince(q.latest[:0], t.id, minMs)
+			q.ahead = len(q.latest)
 		}
-		q.ahead = len(ids)
-		for _, id := range ids {
+		for n := range q.ahead {
 			if visited++; visited%1024 == 0 {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 			}
-			if !restricted && !some.has(id) {
-				continue
+			var id tsdb.ThingID
+			known := false // the last value
+			if restricted {
+				id = chosen[n]
+			} else {
+				l := &q.latest[n]
+				if id = l.Thing; !some.has(id) {
+					continue
+				}
+				if known = l.Kind != tsdb.String; known {
+					last = tsdb.Field{Metric: t.id, Kind: l.Kind, TimeMs: l.TimeMs, Number: l.Number}
+				}
 			}
-			var ok bool
-			if last, ok = q.store.Last(id, t.id); !ok || last.TimeMs < minMs || last.TimeMs > maxMs && !q.store.Holds(id, t.id, minMs, maxMs) {
+			if !known {
+				last, known = q.store.Last(id, t.id)
+			}
+			if !known || last.TimeMs < minMs || last.TimeMs > maxMs && !q.store.Holds(id, t.id, minMs, maxMs) {
 				continue
 			}
 			thing := q.things.get(id)
