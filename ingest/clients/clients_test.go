@@ -42,6 +42,7 @@ func TestClients(t *testing.T) {
 		"paho-go":   program(paho),
 		"paho-py":   program("/usr/bin/python3", "pahopy.py"),
 		"mqttjs":    program("node", "node/mqttjs.js"),
+		"mqttjs-ws": program("env", "MQTT_URL=wss://"+g.http+"/mqtt", "node", "node/mqttjs.js"),
 		"aws":       program("node", "node/aws.js"),
 	} {
 		for _, version := range []string{"4", "5"} {
