@@ -101,15 +101,14 @@ type packer struct {
 	used    int                // of layouts
 	places  [logLayouts]uint32 // index of the layout at each place, plus 1
 	last    uint32             // index of the layout of the row before
-	things  []byte             // uvarint difference of each
-	counts  []byte             // uvarint rows less 1 of each
+	things  []byte             // of each: uvarint 2 x difference, plus 1 and an uvarint rows less 2 if there are several
 	kinds   []byte             // uvarint layout of each row
 }
 
 // append encodes rows, none of which is a deletion, and returns dst grown by a pack of them. It leaves dst alone and returns false if a
 // pack would gain nothing.
 func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, bool) {
-	p.order, p.things, p.counts, p.kinds, p.used = p.order[:0], p.things[:0], p.counts[:0], p.kinds[:0], 0
+	p.order, p.things, p.kinds, p.used = p.order[:0], p.things[:0], p.kinds[:0], 0
 	clear(p.places[:])
 	p.sort(rows)
 	things, before := 0, uint64(0)
@@ -119,8 +118,12 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 			r := &rows[uint32(p.order[i])]
 			p.add(r, values[r.from:r.from+r.count])
 		}
-		p.things = binary.AppendUvarint(p.things, thing-before)
-		p.counts = binary.AppendUvarint(p.counts, uint64(i-start-1))
+		if i-start == 1 {
+			p.things = binary.AppendUvarint(p.things, 2*(thing-before))
+		} else {
+			p.things = binary.AppendUvarint(p.things, 2*(thing-before)+1)
+			p.things = binary.AppendUvarint(p.things, uint64(i-start-2))
+		}
 		before = thing
 	}
 	if p.used*packLeast > 4*len(rows) {
@@ -138,7 +141,6 @@ func (p *packer) append(dst []byte, rows []pendingRow, values []Value) ([]byte, 
 		}
 	}
 	dst = p.encoder.Append(dst, p.things)
-	dst = p.encoder.Append(dst, p.counts)
 	dst = p.encoder.Append(dst, p.kinds)
 	for i := range p.layouts[:p.used] {
 		l := &p.layouts[i]
@@ -256,7 +258,6 @@ type unpacker struct {
 	layouts []unpackLayout
 	used    int
 	things  []byte
-	counts  []byte
 	kinds   []byte
 	left    int  // bytes that a pack may still have
 	old     bool // it is a recordOldPack
@@ -309,9 +310,6 @@ func (u *unpacker) open(b *reader) int {
 		u.used++
 	}
 	u.things = u.bytes(b, u.things, 2*binary.MaxVarintLen64*rows)
-	if !u.old {
-		u.counts = u.bytes(b, u.counts, binary.MaxVarintLen64*rows)
-	}
 	u.kinds = u.bytes(b, u.kinds, binary.MaxVarintLen64*rows)
 	for i := range u.layouts[:u.used] {
 		l := &u.layouts[i]
@@ -388,16 +386,20 @@ func (u *unpacker) append(rows []pendingRow, values []Value, b *reader) ([]pendi
 func (u *unpacker) each(b *reader, use func(l *unpackLayout, layout int, thing ThingID, rows int) bool) {
 	left := u.open(b)
 	things, kinds := reader{src: u.things}, reader{src: u.kinds}
-	own := reader{src: u.counts}
-	counts := &own
-	if u.old {
-		counts = &things
-	}
 	var thing uint64
 	for left > 0 && b.err == nil {
-		thing += things.uvarintMax(math.MaxUint32)
-		same := int(counts.uvarintMax(uint64(left-1))) + 1
-		if things.err != nil || counts.err != nil || thing > math.MaxUint32 {
+		more, same := things.uvarintMax(2*math.MaxUint32+1), 1
+		switch {
+		case u.old:
+			thing += more
+			same += int(things.uvarintMax(uint64(left - 1)))
+		default:
+			thing += more / 2
+			if more%2 > 0 {
+				same += 1 + int(things.uvarintMax(uint64(left)))
+			}
+		}
+		if things.err != nil || same > left || thing > math.MaxUint32 {
 			b.fail()
 			return
 		}

@@ -25,17 +25,20 @@ const (
 // AppendNumbers encodes numbers in no order, such as what different things have in one column, and returns dst grown by them.
 func (e *BytesEncoder) AppendNumbers(dst []byte, a []int64) []byte {
 	center := middle(a)
-	later, apart, before := 0, bits.Len64(zigzag(center)), int64(0) // bits of each way
+	var later, apart sizes
+	apart.add(center)
+	before := int64(0)
 	for _, v := range a {
-		later += bits.Len64(zigzag(v - before))
-		apart += bits.Len64(zigzag(v - center))
+		later.add(v - before)
+		apart.add(v - center)
 		before = v
 	}
 	var how byte
-	if later <= apart {
+	if later.bits <= apart.bits {
 		how |= numbersLater
+		apart = later
 	}
-	if len(a) >= fewBytes {
+	if len(a) >= fewBytes || apart.classes < apart.uvarints {
 		how |= numbersClasses
 	}
 	dst = append(dst, how)
@@ -83,6 +86,16 @@ func (e *BytesEncoder) AppendNumbers(dst []byte, a []int64) []byte {
 	at += (held + 7) / 8
 	dst = e.Append(dst, classes)
 	return append(dst, rest[:at]...)
+}
+
+// sizes are what numbers take, in bits: those that they have, and before classes and uvarints are compressed.
+type sizes struct{ bits, classes, uvarints int }
+
+func (s *sizes) add(v int64) {
+	n := bits.Len64(zigzag(v))
+	s.bits += n
+	s.classes += 8 + max(0, n-1-classBits)
+	s.uvarints += 8 * max(1, (n+6)/7)
 }
 
 // middle returns the median of some of a, 0 if there are none.
