@@ -38,9 +38,9 @@ type Options struct {
 	CompactTLS    bool          // after a handshake of TLS 1.3, package record goes on instead of crypto/tls
 	Ciphers       int           // that package record keeps built, for each listener; 0: record.DefaultCache
 	HelloTimeout  time.Duration // what a client may take, all its pauses together, for the handshake and its first packet
-	MaxConns      int
-	MaxHandshakes int     // handshakes that compute at the same time
-	AddressRate   float64 // new connections per second of one address
+	MaxConns      int           // of devices; those of TLS count once they have shown a certificate
+	MaxHandshakes int           // handshakes that compute at the same time
+	AddressRate   float64       // new connections per second of one address
 	AddressBurst  int
 	// ProxyFrom are the addresses of load balancers: a connection from there begins with a PROXY protocol header (version 2).
 	ProxyFrom []netip.Prefix
@@ -59,9 +59,10 @@ type Door struct {
 	panics    *metrics.Counter
 	wg        sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows
-	conns     map[net.Conn]struct{}
-	parked    int // connections that are served elsewhere
+	mu        sync.Mutex        // guards what follows
+	conns     map[net.Conn]bool // true: a stranger
+	unknown   int               // strangers of conns
+	parked    int               // connections that are served elsewhere
 	listeners []*Listener
 	closed    bool
 }
@@ -77,7 +78,7 @@ func New(opts Options) *Door {
 		hands:     make(chan struct{}, opts.MaxHandshakes),
 		total:     opts.Metrics.GetOrCreateCounter(`muster_ingest_connections_total`),
 		panics:    opts.Metrics.GetOrCreateCounter(`muster_ingest_panics_total`),
-		conns:     make(map[net.Conn]struct{}),
+		conns:     make(map[net.Conn]bool),
 	}
 	opts.Metrics.NewGauge(`muster_ingest_connections`, func() float64 { return float64(d.Open()) })
 	return d
@@ -166,7 +167,7 @@ func (d *Door) admit(raw net.Conn, shake handshake) {
 		_ = raw.Close() // turned away
 		return
 	}
-	if !d.enter(raw) {
+	if !d.enter(raw, shake != nil) {
 		_ = raw.Close() // the same
 		return
 	}
@@ -184,13 +185,13 @@ func (d *Door) admit(raw net.Conn, shake handshake) {
 			parked = d.opts.Serve(conn, nil, d.over)
 			return
 		}
-		parked = d.serveTLS(conn, shake)
+		parked = d.serveTLS(raw, conn, shake)
 	}()
 }
 
 // Adopt serves a connection that another listener has accepted, until it ends. cert is its verified client certificate.
 func (d *Door) Adopt(conn net.Conn, cert *x509.Certificate) {
-	if !d.enter(conn) {
+	if !d.enter(conn, false) {
 		_ = conn.Close() // turned away
 		return
 	}
@@ -200,19 +201,40 @@ func (d *Door) Adopt(conn net.Conn, cert *x509.Certificate) {
 	parked = d.opts.Serve(conn, cert, d.over)
 }
 
-func (d *Door) enter(raw net.Conn) bool {
+// enter counts raw; false: it has to go. A stranger takes no place of a device: they have bounds of their own.
+func (d *Door) enter(raw net.Conn, stranger bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
+	if d.closed || !stranger && !d.hasPlace() {
 		return false
 	}
-	if len(d.conns)+d.parked >= d.opts.MaxConns {
+	d.conns[raw] = stranger
+	if stranger {
+		d.unknown++
+	}
+	d.total.Inc()
+	d.wg.Add(1)
+	return true
+}
+
+// recognize gives a stranger the place of a device; false: there is none.
+func (d *Door) recognize(raw net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.hasPlace() {
+		return false
+	}
+	d.conns[raw] = false
+	d.unknown--
+	return true
+}
+
+// hasPlace says whether one more device may be connected. The mutex is held.
+func (d *Door) hasPlace() bool {
+	if len(d.conns)-d.unknown+d.parked >= d.opts.MaxConns {
 		d.opts.Refused("too many connections")
 		return false
 	}
-	d.conns[raw] = struct{}{}
-	d.total.Inc()
-	d.wg.Add(1)
 	return true
 }
 
@@ -234,6 +256,9 @@ func (d *Door) leave(raw net.Conn, parked bool, p any) {
 	_ = raw.Close() // mostly closed already
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.conns[raw] {
+		d.unknown--
+	}
 	delete(d.conns, raw)
 	if parked {
 		d.parked++
@@ -242,8 +267,9 @@ func (d *Door) leave(raw net.Conn, parked bool, p any) {
 	}
 }
 
-// serveTLS counts raw among the strangers until its client has shown a certificate.
-func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
+// serveTLS serves accepted, which comes from the address of raw: the same, or what a proxy says. It is a stranger's until its client has
+// shown a certificate.
+func (d *Door) serveTLS(accepted, raw net.Conn, shake handshake) (parked bool) {
 	host := hostOf(addrOf(raw))
 	if !d.strangers.take(host) {
 		d.opts.Refused("too many handshakes")
@@ -265,6 +291,9 @@ func (d *Door) serveTLS(raw net.Conn, shake handshake) (parked bool) {
 	if cert == nil {
 		d.opts.Refused("no client certificate")
 		return false // turned away
+	}
+	if !d.recognize(accepted) {
+		return false // the same
 	}
 	_ = raw.SetDeadline(time.Now().Add(max(hello.left, minFirstPacket))) // an error here is one of the first read too
 	return d.opts.Serve(conn, cert, d.over)

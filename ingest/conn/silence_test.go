@@ -2,6 +2,7 @@ package conn
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -171,6 +172,58 @@ func TestStrangersAreBounded(t *testing.T) {
 		d.Close()
 		d.Abort()
 	})
+}
+
+// TestStrangersTakeNoPlaces: who has not shown a certificate takes no place of the connections that may be open; who has shows it in vain where
+// there is none.
+func TestStrangersTakeNoPlaces(t *testing.T) {
+	d, l, pair := newGreeter(t, 20*time.Second)
+	d.opts.MaxConns = 2
+	var refused atomic.Int32
+	d.opts.Refused = func(reason string) {
+		if reason == "too many connections" {
+			refused.Add(1)
+		}
+	}
+	stay := make(chan struct{})
+	var served atomic.Int32
+	serve := d.opts.Serve
+	d.opts.Serve = func(conn net.Conn, cert *x509.Certificate, over func()) bool {
+		if served.Add(1) > 1 {
+			<-stay
+		}
+		return serve(conn, cert, over)
+	}
+	for range 5 {
+		silent, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { silent.Close() })
+	}
+	greeted(t, l, pair)
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})
+			if err == nil {
+				_, _ = io.Copy(io.Discard, conn) // until it is served, or turned away
+				conn.Close()
+			}
+		})
+	}
+	for by := time.Now().Add(10 * time.Second); served.Load() < 3 || refused.Load() < 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(by) {
+			t.Fatalf("%d served and %d refused, want 2 and 1", served.Load()-1, refused.Load())
+		}
+	}
+	close(stay)
+	group.Wait()
+	d.Close()
+	d.Abort()
+	if a, b := served.Load(), refused.Load(); a != 3 || b != 1 || d.unknown != 0 {
+		t.Errorf("%d served and %d refused, want 2 and 1; %d are unknown", a-1, b, d.unknown)
+	}
 }
 
 // TestShares: hosts take all that they can, one after the other, which leaves ever less, and whoever comes then finds a place.
