@@ -223,3 +223,27 @@ func FuzzBytes(f *testing.F) {
 		roundTripBytes(t, src)
 	})
 }
+
+// Differences that do not repeat take about what is in them.
+func TestIntsEntropy(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	f := func(n int, most float64, next func(before int64) int64) {
+		t.Helper()
+		a := make([]int64, n)
+		for i := 1; i < n; i++ {
+			a[i] = next(a[i-1])
+		}
+		roundTripInts(t, a)
+		if bits := 8 * float64(len(codec.AppendInts(nil, a))) / float64(n); bits > most {
+			t.Fatalf("%d integers take %.2f bits each, want at most %.2f", n, bits, most)
+		}
+	}
+	walk := func(before int64) int64 { return before + rng.Int64N(5) - 2 } // 2.3 bits
+	for _, n := range []int{400, 1020, 1024, 1025, 2048, 8192} {
+		f(n, 3, walk)
+	}
+	f(100, 5, walk)
+	f(400, 1.6, func(before int64) int64 { return before + 3 + rng.Int64N(2) })    // a counter, 1 bit
+	f(8192, 12.5, func(before int64) int64 { return before + rng.Int64N(1000) })   // 10 bits
+	f(2048, 0.5, func(before int64) int64 { return before + rng.Int64N(200)/199 }) // 0.05 bits
+}

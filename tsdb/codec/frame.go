@@ -6,8 +6,7 @@ import "encoding/binary"
 // the work of zstd where there are no repetitions to be found, as in differences of numbers, for a fifth of its time. It appends nothing if
 // src does not get shorter.
 func (e *BytesEncoder) appendFrame(dst, src []byte) []byte {
-	const most = 1<<18 - 1 // sizes of literals have 18 bits; blocks have up to 128 KiB
-	if len(src) > min(most, 128<<10) {
+	if len(src) > 128<<10 { // the most of a block
 		return dst
 	}
 	literals, err := e.huff0(src)
