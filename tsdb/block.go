@@ -404,6 +404,26 @@ func (d *blockDecoder) cell(c *blockColumn, j int) int64 {
 	return d.ints[j]
 }
 
+// number returns value j of the decoded column.
+func (d *blockDecoder) number(c *blockColumn, j int) float64 {
+	if c.kind == Float {
+		return d.floats[j]
+	}
+	return decimalFloat(d.ints[j], c.exp)
+}
+
+// appendNumbers appends values from to to-1 of the decoded column.
+func (d *blockDecoder) appendNumbers(dst []float64, c *blockColumn, from, to int) []float64 {
+	if c.kind == Float {
+		return append(dst, d.floats[from:to]...)
+	}
+	dst = slices.Grow(dst, to-from)
+	for _, m := range d.ints[from:to] {
+		dst = append(dst, decimalFloat(m, c.exp))
+	}
+	return dst
+}
+
 // addTo adds all rows of b to t.
 func (d *blockDecoder) addTo(t *table, b *block) error {
 	return d.addColumns(t, b, 0, math.MaxUint32)

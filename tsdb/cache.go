@@ -88,120 +88,140 @@ func (c *columnCache) put(id columnID, d *decodedColumn) {
 	}
 }
 
-// packing is where columns are made that are not kept.
-type packing struct {
-	rows, column decodedColumn
-	times        []byte
-	own          []byte // times of a sparse column
-	numbers      []byte
-	list         []int64
-}
-
-// decode returns what block i of g, which is sc.block, has of column m in the range of p: nil where it has no numbers. Some of it is kept, some lies in
-// sc. known is what the cache has of it, too little, or nil.
-func (s *Store) decode(p *points, g *segment, i int, m MetricID, known *decodedColumn, sc *scratch) (*decodedColumn, error) {
-	b, dec, pk := &sc.block, &sc.dec, &sc.packing
+// addBlock adds what block i of g, which is sc.block, has of column m in the range of p, and keeps it or not. known is what the cache has of it, too
+// little, or nil.
+func (s *Store) addBlock(p *points, g *segment, i int, m MetricID, known *decodedColumn, sc *scratch) error {
+	b, dec := &sc.block, &sc.dec
 	c := b.column(m, false)
 	if c == nil {
-		return nil, nil
+		return nil
 	}
 	id := columnID{ownerSegment | g.head.id, uint32(i), m}
+	rowsID := columnID{id.owner, id.part, rowTimes}
+	rows := s.cache.get(rowsID)
+	if !s.cache.admits(b.rows) {
+		return p.addRows(b, c, rows, sc)
+	}
 	minMs, maxMs := p.minMs, p.maxMs
 	if known != nil { // what is kept only grows
 		minMs, maxMs = min(minMs, known.minMs), max(maxMs, known.maxMs)
 	}
-	rowsID := columnID{id.owner, id.part, rowTimes}
-	rows, keep := s.cache.get(rowsID), false
-	if rows != nil && rows.covers(minMs, maxMs) {
-		keep = s.cache.admits(int(rows.samples))
-	} else {
+	if rows == nil || !rows.covers(minMs, maxMs) {
 		if err := dec.decodeTimes(b); err != nil {
-			return nil, err
+			return err
 		}
 		fromMs, toMs := minMs, maxMs
 		if rows != nil {
 			fromMs, toMs = min(fromMs, rows.minMs), max(toMs, rows.maxMs)
 		}
-		first, end := rowsBetween(dec.times, fromMs, toMs)
-		if keep = s.cache.admits(end - first); keep {
-			rows = new(decodedColumn)
-			rows.setRows(nil, dec.times, first, end)
-			s.cache.put(rowsID, rows)
-		} else {
-			rows = &pk.rows
-			rows.setRows(pk.times, dec.times, first, end)
-			pk.times = rows.times.bytes
-		}
+		rows = newRows(dec.times, fromMs, toMs)
+		s.cache.put(rowsID, rows)
 	}
 	if err := dec.decodeColumn(b, c); err != nil {
-		return nil, err
+		return err
 	}
-	d, own, numbers := &pk.column, pk.own, pk.numbers
-	if keep {
-		d, own, numbers = new(decodedColumn), nil, nil
-	}
-	rows.cut(d, minMs, maxMs)
+	d := rows.cut(minMs, maxMs)
 	first, end := int(d.firstRow), int(d.endRow)
 	if c.sparse {
 		first, _ = slices.BinarySearch(dec.rows, d.firstRow)
 		end, _ = slices.BinarySearch(dec.rows, d.endRow)
-		pk.list = pk.list[:0]
+		sc.list = sc.list[:0]
 		for _, row := range dec.rows[first:end] {
-			pk.list = append(pk.list, rows.timeMs(int(row-rows.firstRow)))
+			sc.list = append(sc.list, rows.timeMs(int(row-rows.firstRow)))
 		}
-		d.setTimes(own, pk.list)
+		d.setTimes(sc.list)
 	}
 	if c.kind == Float {
-		pk.list = d.setDoubles(numbers, dec.floats[first:end], pk.list)
+		sc.list = d.setDoubles(dec.floats[first:end], sc.list)
 	} else {
-		d.setMantissas(numbers, dec.ints[first:end], c.exp)
-	}
-	if !keep {
-		if pk.numbers = d.numbers.bytes; c.sparse {
-			pk.own = d.times.bytes
-		}
-		return d, nil
+		d.setMantissas(dec.ints[first:end], c.exp)
 	}
 	d.sizeBytes = int32(len(d.numbers.bytes) + cachedColumnBytes)
 	if c.sparse {
 		d.sizeBytes += int32(len(d.times.bytes))
 	}
 	s.cache.put(id, d)
-	return d, nil
+	p.addDecoded(d)
+	return nil
 }
 
-// rowsBetween returns the rows whose times, which ascend, lie between the two, and some around them.
-func rowsBetween(times []int64, minMs, maxMs int64) (first, end int) {
+// addRows is addBlock where nothing is kept. rows are the times that the cache has, or nil.
+func (p *points) addRows(b *block, c *blockColumn, rows *decodedColumn, sc *scratch) error {
+	dec := &sc.dec
+	var times []int64
+	before := 0 // rows that are not in times
+	if rows != nil && rows.covers(p.minMs, p.maxMs) {
+		sc.list = rows.appendTimes(sc.list[:0], 0, int(rows.samples))
+		times, before = sc.list, int(rows.firstRow)
+	} else if err := dec.decodeTimes(b); err != nil {
+		return err
+	} else {
+		times = dec.times
+	}
+	if err := dec.decodeColumn(b, c); err != nil {
+		return err
+	}
+	first, end := between(times, p.minMs, p.maxMs)
+	from := before + first // of the numbers
+	times = times[first:end]
+	if c.sparse {
+		from, _ = slices.BinarySearch(dec.rows, int32(before+first))
+		to, _ := slices.BinarySearch(dec.rows, int32(before+end))
+		sc.own = sc.own[:0]
+		for _, row := range dec.rows[from:to] {
+			sc.own = append(sc.own, times[int(row)-before-first])
+		}
+		times = sc.own
+	}
+	switch {
+	case p.steps != nil:
+		p.steps.addRows(times, dec, c, from)
+	case p.stepMs == 0:
+		p.times = append(p.times, times...)
+		p.numbers = dec.appendNumbers(p.numbers, c, from, from+len(times))
+	default:
+		for i, ms := range times {
+			p.add(point{ms, dec.cell(c, from+i), c.exp, c.kind})
+		}
+	}
+	return nil
+}
+
+// between returns which of times, which ascend, lie between the two.
+func between(times []int64, minMs, maxMs int64) (first, end int) {
 	first, _ = slices.BinarySearch(times, minMs)
 	end = len(times)
 	if maxMs < math.MaxInt64 {
 		end, _ = slices.BinarySearch(times, maxMs+1)
 	}
-	return first / cachedRows * cachedRows, min((end+cachedRows-1)/cachedRows*cachedRows, len(times))
+	return first, end
 }
 
-// setRows makes d the times of rows first to end-1 of a block.
-func (d *decodedColumn) setRows(room []byte, times []int64, first, end int) {
-	*d = decodedColumn{ascending: true, firstRow: int32(first), endRow: int32(end), minMs: math.MinInt64, maxMs: math.MaxInt64}
+// newRows makes the times of rows of a block: those between the two times, and some around them.
+func newRows(times []int64, minMs, maxMs int64) *decodedColumn {
+	first, end := between(times, minMs, maxMs)
+	first, end = first/cachedRows*cachedRows, min((end+cachedRows-1)/cachedRows*cachedRows, len(times))
+	d := &decodedColumn{ascending: true, firstRow: int32(first), endRow: int32(end), minMs: math.MinInt64, maxMs: math.MaxInt64}
 	if first > 0 {
 		d.minMs = times[first-1] + 1
 	}
 	if end < len(times) {
 		d.maxMs = times[end] - 1
 	}
-	d.setTimes(room, times[first:end])
+	d.setTimes(times[first:end])
 	d.sizeBytes = int32(len(d.times.bytes) + cachedColumnBytes)
+	return d
 }
 
-// cut makes to the times of those rows of d that lie between the two times, and of some around them.
-func (d *decodedColumn) cut(to *decodedColumn, minMs, maxMs int64) {
+// cut returns the times of those rows of d that lie between the two times, and of some around them.
+func (d *decodedColumn) cut(minMs, maxMs int64) *decodedColumn {
 	from, end := d.search(minMs), int(d.samples)
 	if maxMs < math.MaxInt64 {
 		end = d.search(maxMs + 1)
 	}
 	first := max((d.firstRow+int32(from))/cachedRows*cachedRows, d.firstRow)
 	last := min((d.firstRow+int32(end)+cachedRows-1)/cachedRows*cachedRows, d.endRow)
-	*to = decodedColumn{
+	to := &decodedColumn{
 		times: d.times, everyMs: d.everyMs, ascending: true, samples: last - first,
 		firstRow: first, endRow: last, minMs: d.minMs, maxMs: d.maxMs,
 	}
@@ -214,6 +234,7 @@ func (d *decodedColumn) cut(to *decodedColumn, minMs, maxMs int64) {
 	if last < d.endRow {
 		to.maxMs = d.timeMs(int(last-d.firstRow)) - 1
 	}
+	return to
 }
 
 // addDecoded adds those of d that lie in [minMs, maxMs].

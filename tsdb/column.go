@@ -63,8 +63,8 @@ func (d *decodedColumn) search(ms int64) int {
 	return lo
 }
 
-// setTimes packs times into room, or into memory of its own where room is nil.
-func (d *decodedColumn) setTimes(room []byte, times []int64) {
+// setTimes packs times.
+func (d *decodedColumn) setTimes(times []int64) {
 	d.samples, d.everyMs = int32(len(times)), 0
 	least, _, width := spread(times, 0)
 	if n := int64(len(times)); n > 2 && width > 1 {
@@ -79,33 +79,33 @@ func (d *decodedColumn) setTimes(room []byte, times []int64) {
 			}
 		}
 	}
-	d.times = pack(room, times, d.everyMs, least, width)
+	d.times = pack(times, d.everyMs, least, width)
 }
 
 // setMantissas packs mantissas of one exponent, or the doubles that they stand for where no double is that exact.
-func (d *decodedColumn) setMantissas(room []byte, mantissas []int64, exp int8) {
+func (d *decodedColumn) setMantissas(mantissas []int64, exp int8) {
 	least, most, width := spread(mantissas, 0)
 	if least > -maxExactMantissa && most < maxExactMantissa && exp >= -22 && exp <= 22 {
 		d.exp, d.doubles = exp, false
-		d.numbers = pack(room, mantissas, 0, least, width)
+		d.numbers = pack(mantissas, 0, least, width)
 		return
 	}
 	d.exp, d.doubles = 0, true
-	d.numbers = packed{bytes: slices.Grow(room[:0], 8*len(mantissas)), width: 8}
+	d.numbers = packed{bytes: make([]byte, 0, 8*len(mantissas)), width: 8}
 	for _, m := range mantissas {
 		d.numbers.bytes = binary.LittleEndian.AppendUint64(d.numbers.bytes, math.Float64bits(decimalFloat(m, exp)))
 	}
 }
 
 // setDoubles packs doubles: as decimals of few digits if they are such. ints is scratch.
-func (d *decodedColumn) setDoubles(room []byte, values []float64, ints []int64) []int64 {
+func (d *decodedColumn) setDoubles(values []float64, ints []int64) []int64 {
 	ints, exp, ok := decimalsOf(ints[:0], values)
 	if ok {
-		d.setMantissas(room, ints, exp)
+		d.setMantissas(ints, exp)
 		return ints
 	}
 	d.exp, d.doubles = 0, true
-	d.numbers = packed{bytes: slices.Grow(room[:0], 8*len(values)), width: 8}
+	d.numbers = packed{bytes: make([]byte, 0, 8*len(values)), width: 8}
 	for _, v := range values {
 		d.numbers.bytes = binary.LittleEndian.AppendUint64(d.numbers.bytes, math.Float64bits(v))
 	}
@@ -224,13 +224,9 @@ func spread(list []int64, every int64) (least, most int64, width uint8) {
 	return least, most, 8
 }
 
-// pack packs list, as spread has it, into room, or into memory of its own where room is nil.
-func pack(room []byte, list []int64, every, least int64, width uint8) packed {
-	size := len(list) * int(width)
-	if cap(room) < size {
-		room = make([]byte, size)
-	}
-	room = room[:size]
+// pack packs list, as spread has it.
+func pack(list []int64, every, least int64, width uint8) packed {
+	room := make([]byte, len(list)*int(width))
 	at := least
 	switch width {
 	case 1:

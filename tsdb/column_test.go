@@ -51,7 +51,7 @@ func double(v float64) tsdb.Value {
 // Whatever part of a column is asked for, in whatever order, before it is sealed and after, it is what was sent, with a cache of any size.
 func TestReadParts(t *testing.T) {
 	const rows = 5000
-	for _, cacheBytes := range []int64{1, 100 << 10, 64 << 20} {
+	for _, cacheBytes := range []int64{1, 256 << 10, 64 << 20} {
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 11))
 		opts := small(vfs.NewMem())
@@ -65,6 +65,9 @@ func TestReadParts(t *testing.T) {
 		// Times keep to ten seconds, then exactly, then there are gaps, then they are of any kind, then far apart.
 		ms, last := int64(0), int64(0)
 		seals := []int64{rng.Int64N(rows), rng.Int64N(rows), rows - 1 - rng.Int64N(2)*500}
+		for n := int64(199); cacheBytes == 256<<10 && n < rows; n += 200 {
+			seals = append(seals, n) // small blocks, of which some are kept
+		}
 		for n := range int64(rows) {
 			switch n / 1000 {
 			case 0:
@@ -111,6 +114,12 @@ func TestReadParts(t *testing.T) {
 			}
 			step := 1 + rng.Int64N(max(1, (maxMs-minMs)/20))
 			steps := int((maxMs-minMs)/step) + 1
+			var some tsdb.Samples
+			must(t, s.ReadSteps(&some, 7, cols[i], minMs, maxMs, minMs, step))
+			n := tsdb.Thin(got.TimesMs, got.Values, minMs, step)
+			if !slices.Equal(some.TimesMs, got.TimesMs[:n]) || !slices.EqualFunc(some.Values, got.Values[:n], sameBits) {
+				t.Fatalf("%s by %d: %d samples, want %d", what, step, len(some.Values), n)
+			}
 			var lasts tsdb.StepSamples
 			must(t, s.ReadLastAt(&lasts, 7, cols[i], minMs, minMs, step, steps))
 			for n := range steps {

@@ -57,7 +57,10 @@ func (p *points) reset() {
 // Thin keeps, of the samples between two steps, the last: the one that counts at the later step. It works in place and returns how many
 // are left. Times ascend; steps are at firstMs + n*stepMs, n >= 0.
 func Thin(times []int64, values []float64, firstMs, stepMs int64) int {
-	left, edge := 0, firstMs
+	if len(times) == 0 {
+		return 0
+	}
+	left, edge := 0, stepAfter(times[0], firstMs, stepMs)
 	for i, ms := range times {
 		if i+1 < len(times) && times[i+1] <= edge {
 			continue

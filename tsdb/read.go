@@ -15,8 +15,9 @@ type scratch struct {
 	rd       runReader
 	ids      []int64
 	whole    points // what goes into the cache
-	packing  packing
-	steps    points // of ReadLastAt
+	list     []int64
+	own      []int64 // times of a sparse column
+	steps    points  // of ReadLastAt
 	days     []tierDay
 	latest   []Latest
 }
@@ -235,11 +236,8 @@ func (s *Store) addSegment(p *points, g *segment, from, to int, m MetricID, sc *
 			}
 			continue
 		}
-		d, err := s.decode(p, g, i, m, known, sc)
-		if err != nil {
+		if err := s.addBlock(p, g, i, m, known, sc); err != nil {
 			g.markBad(i, err, s.damage)
-		} else if d != nil {
-			p.addDecoded(d)
 		}
 	}
 	return nil
@@ -324,8 +322,8 @@ func (d *decodedColumn) grown(data []byte, rows, col int, r *runPart, sec *secti
 		w.addSection(data, rows, col, r, &sc.rd, &at)
 	}
 	grown := &decodedColumn{ascending: slices.IsSorted(w.times), endRow: int32(rows)}
-	grown.setTimes(nil, w.times)
-	sc.packing.list = grown.setDoubles(nil, w.numbers, sc.packing.list)
+	grown.setTimes(w.times)
+	sc.list = grown.setDoubles(w.numbers, sc.list)
 	grown.sizeBytes = int32(len(grown.times.bytes) + len(grown.numbers.bytes) + cachedColumnBytes)
 	if at.pos > 0 {
 		grown.next = &at

@@ -105,6 +105,23 @@ func (g *stepGrid) addDecoded(d *decodedColumn, from, to int) {
 	}
 }
 
+// addRows takes samples at times, which ascend: the numbers of c, from number from on, that dec has decoded.
+func (g *stepGrid) addRows(times []int64, dec *blockDecoder, c *blockColumn, from int) {
+	if len(times) == 0 {
+		return
+	}
+	g.earliestMs = min(g.earliestMs, times[0])
+	for i := 0; i < len(times); {
+		step := g.stepOf(times[i])
+		edge := g.firstMs + int64(step)*g.stepMs
+		for i++; i < len(times) && times[i] <= edge; i++ {
+		}
+		if ms := times[i-1]; ms >= g.timesMs[step] {
+			g.timesMs[step], g.values[step] = ms, dec.number(c, from+i-1)
+		}
+	}
+}
+
 // carry lets a sample count at the steps after its own as well, until there is a later one.
 func (g *stepGrid) carry() {
 	for i := 1; i < len(g.timesMs); i++ {
