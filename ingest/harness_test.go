@@ -137,6 +137,8 @@ type gate struct {
 	panicFor string
 	admitted func(name string) // called when a client was admitted, before it has its session
 
+	forbidden sync.Map // "lamp-1 publish dt/lamp-1": what a policy forbids from now on
+
 	mu     sync.Mutex // guards things, revoked
 	things map[string]tsdb.ThingID
 	denied map[string]bool
@@ -171,7 +173,7 @@ func (g *gate) grant(name string) (ingest.Grant, error) {
 		id = tsdb.ThingID(len(g.things) + 1)
 		g.things[name] = id
 	}
-	return ingest.Grant{Thing: id, ThingName: name, Rights: rights{name, g.allowAll}}, nil
+	return ingest.Grant{Thing: id, ThingName: name, Rights: rights{name, g.allowAll, &g.forbidden}}, nil
 }
 
 func (g *gate) thing(name string) tsdb.ThingID {
@@ -181,19 +183,26 @@ func (g *gate) thing(name string) tsdb.ThingID {
 }
 
 type rights struct {
-	thing string
-	all   bool
+	thing     string
+	all       bool
+	forbidden *sync.Map
+}
+
+// may says whether the thing may do what to a topic, a filter or as a client.
+func (r rights) may(what, name string, allowed bool) bool {
+	_, forbidden := r.forbidden.Load(r.thing + " " + what + " " + name)
+	return (allowed || r.all) && !forbidden
 }
 
 func (r rights) own(topic string) bool {
-	return r.all || topic == wire.TelemetryTopic(r.thing) || strings.HasPrefix(topic, wire.TelemetryTopic(r.thing)+"/") ||
+	return topic == wire.TelemetryTopic(r.thing) || strings.HasPrefix(topic, wire.TelemetryTopic(r.thing)+"/") ||
 		strings.HasPrefix(topic, wire.ReservedPrefix(r.thing))
 }
-func (r rights) Connect(clientID string) bool { return r.all || clientID == r.thing }
-func (r rights) Publish(topic string) bool    { return r.own(topic) }
-func (r rights) Retain(topic string) bool     { return r.own(topic) }
-func (r rights) Subscribe(filter string) bool { return r.own(filter) }
-func (r rights) Receive(topic string) bool    { return r.own(topic) }
+func (r rights) Connect(clientID string) bool { return r.may("connect", clientID, clientID == r.thing) }
+func (r rights) Publish(topic string) bool    { return r.may("publish", topic, r.own(topic)) }
+func (r rights) Retain(topic string) bool     { return r.may("retain", topic, r.own(topic)) }
+func (r rights) Subscribe(filter string) bool { return r.may("subscribe", filter, r.own(filter)) }
+func (r rights) Receive(topic string) bool    { return r.may("receive", topic, r.own(topic)) }
 
 // presence records what it is told.
 type presence struct {
