@@ -4,6 +4,7 @@ import { openPage } from './browser.mjs';
 import { keySteps, userSteps } from './accounts.mjs';
 import { exploreSteps } from './explore.mjs';
 import { groupSteps, policySteps, querySteps } from './manage.mjs';
+import { oddSteps } from './odd.mjs';
 import { typeSteps } from './types.mjs';
 
 // The browser itself writes a line for each answer that is no success. Asking who is signed in, before anyone is, has one.
@@ -201,6 +202,7 @@ export async function wholeTour(browser, checks, gateway) {
       await groupSteps(checks, page, gateway, theme, picture);
       await policySteps(checks, page, gateway, theme, picture);
       await typeSteps(checks, page, gateway, theme, picture);
+      await oddSteps(checks, page, gateway, theme, picture);
     }
     // The browser writes a line for the queries that are refused on purpose.
     await verdict(checks, `${gateway.name} ${theme}`, [
@@ -264,7 +266,7 @@ async function fleetSteps(checks, page, { address }, theme, picture) {
   });
   await checks.step(`${theme}: / searches, the address has the question`, async () => {
     const name = (await page.locator('.row-link').first().innerText()).trim();
-    await page.locator('body').click({ position: { x: 700, y: 80 } });
+    await page.locator('.fleet-count').click(); // the keyboard is nobody's
     await page.keyboard.press('/');
     await page.keyboard.type(name);
     await page.waitForURL((url) => url.searchParams.get('q') === name);

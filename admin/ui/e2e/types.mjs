@@ -5,7 +5,7 @@ import { openPage } from './browser.mjs';
 const password = 'river-lamp-seven-oak';
 
 /** An answer of the gateway to the session of a page. */
-const call = (page, method, path, body) =>
+export const call = (page, method, path, body) =>
   page.evaluate(
     async ([method, path, body]) => {
       const answer = await fetch(path, { method, headers: { 'X-Muster': '1', 'Content-Type': 'application/json' }, body: body && JSON.stringify(body) });
@@ -260,6 +260,15 @@ async function seenByViewer(checks, page, { address, name, theme, picture }) {
     await viewer.page.getByRole('link', { name: 'Types', exact: true }).first().click();
     await viewer.page.getByRole('link', { name, exact: true }).waitFor();
     assert.equal(await viewer.page.getByRole('button', { name: /Make|Deprecate|Remove/ }).count(), 0);
+    const group = `seen-${name}`;
+    assert.equal((await call(page, 'POST', `/iot/thing-groups/${group}`, {})).status, 200);
+    await viewer.page.goto(`${address}/groups/${group}`);
+    await viewer.page.getByText('There is none now.').waitFor();
+    assert.equal(await viewer.page.locator('#main').getByRole('button').count(), 0);
+    assert.equal((await call(page, 'DELETE', `/iot/thing-groups/${group}`)).status, 200);
+    await viewer.page.goto(`${address}/policies`);
+    await viewer.page.getByRole('heading', { level: 1, name: 'Policies' }).waitFor();
+    assert.equal(await viewer.page.locator('#main').getByRole('button').count(), 0);
   } finally {
     await viewer.context.close();
     assert.equal((await call(page, 'DELETE', `/api/users/${username}`)).status, 204);

@@ -9,6 +9,7 @@ import { Overview } from './screens/overview';
 import { Setup } from './screens/setup';
 import { RequireSession } from './shell/session';
 import { Shell } from './shell/shell';
+import { nameIn } from './text/urlstate';
 
 const Device = lazy(() => import('./screens/device'));
 const Explore = lazy(() => import('./screens/explore'));
@@ -42,14 +43,14 @@ export function App() {
                 <Switch>
                   <Route path="/" component={Overview} />
                   <Route path="/fleet" component={Fleet} />
-                  <Route path="/fleet/:name">{({ name }) => <Device key={name} name={name} />}</Route>
+                  <Route path="/fleet/:name">{({ name }) => <Device key={name} name={nameIn(name)} />}</Route>
                   <Route path="/explore" component={Explore} />
                   <Route path="/groups">{() => <Groups />}</Route>
-                  <Route path="/groups/:name">{({ name }) => <Groups name={decodeURIComponent(name)} />}</Route>
+                  <Route path="/groups/:name">{({ name }) => <Groups name={nameIn(name)} />}</Route>
                   <Route path="/types" component={Types} />
-                  <Route path="/types/:name">{({ name }) => <Type key={name} name={decodeURIComponent(name)} />}</Route>
+                  <Route path="/types/:name">{({ name }) => <Type key={name} name={nameIn(name)} />}</Route>
                   <Route path="/policies" component={Policies} />
-                  <Route path="/policies/:name">{({ name }) => <Policy key={name} name={decodeURIComponent(name)} />}</Route>
+                  <Route path="/policies/:name">{({ name }) => <Policy key={name} name={nameIn(name)} />}</Route>
                   <Route path="/enrollment" component={Enrollment} />
                   <Route path="/tokens" component={Tokens} />
                   <Route path="/users" component={Users} />

@@ -75,8 +75,8 @@ export interface Preview {
 
 export const preview = (queryString: string, thingGroupName: string, signal?: AbortSignal) =>
   call<Preview>('/api/groups/preview', { method: 'POST', body: { queryString, thingGroupName, limit: 5 }, signal });
-export const changeQuery = (name: string, queryString: string) =>
-  call<void>(dynamicPath(name), { method: 'PATCH', body: { thingGroupProperties: {}, queryString } });
+export const changeQuery = (name: string, queryString: string, expectedVersion: number) =>
+  call<void>(dynamicPath(name), { method: 'PATCH', body: { thingGroupProperties: {}, queryString, expectedVersion } });
 export const removeGroup = (name: string, dynamic: boolean) => call<void>(dynamic ? dynamicPath(name) : groupPath(name), { method: 'DELETE' });
 export const moveGroup = (name: string, parent: string) =>
   call<void>(`/api/groups/${encodeURIComponent(name)}/move`, { method: 'POST', body: { parentGroupName: parent } });

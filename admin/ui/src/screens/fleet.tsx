@@ -6,7 +6,7 @@ import { IconCheck, IconColumns3, IconDownload } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { Refusal } from '../api/client';
-import type { Thing } from '../api/contract';
+import { mayChangeFleet, type Thing } from '../api/contract';
 import * as gateway from '../api/gateway';
 import { useLive } from '../live/overview';
 import { Glyph, type Status, StatusText, statusOf } from '../parts/glyph';
@@ -17,6 +17,7 @@ import { QueryProblem } from '../parts/queryproblem';
 import { useTitle } from '../parts/title';
 import { toastError } from '../parts/toast';
 import { typing } from '../shell/querybar';
+import { useMe } from '../shell/session';
 import { saveFile, toCsv } from '../text/csv';
 import { count, figure, plural } from '../text/format';
 import { type FleetState, type FleetView, maxColumns, readFleet, writeFleet } from '../text/urlstate';
@@ -119,6 +120,7 @@ const states: { value: FleetState | 'all'; label: string; status?: Status }[] = 
 
 function Toolbar({ view, change, names, columns, loaded, first }: ToolbarProps) {
   const { overview } = useLive();
+  const mayWrite = mayChangeFleet(useMe().role);
   const types = Object.keys(overview?.byType ?? {})
     .filter(Boolean)
     .sort();
@@ -146,6 +148,7 @@ function Toolbar({ view, change, names, columns, loaded, first }: ToolbarProps) 
         }))}
       />
       <NativeSelect
+        className="fleet-type"
         aria-label="Type"
         value={view.type}
         onChange={(event) => change({ type: event.currentTarget.value })}
@@ -186,7 +189,7 @@ function Toolbar({ view, change, names, columns, loaded, first }: ToolbarProps) 
           )}
         </Menu.Dropdown>
       </Menu>
-      <KeepAsGroup query={wholeQuery(view)} shown={first?.total} />
+      {mayWrite && <KeepAsGroup query={wholeQuery(view)} shown={first?.total} />}
       <Export view={view} total={first?.total ?? 0} disabled={loaded === 0} />
     </header>
   );

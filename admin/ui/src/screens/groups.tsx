@@ -4,6 +4,7 @@ import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { IconBolt, IconChevronDown, IconChevronRight, IconFolder } from '@tabler/icons-react';
 import { useState } from 'react';
 import { Link, useLocation } from 'wouter';
+import { mayChangeFleet } from '../api/contract';
 import * as api from '../api/groups';
 import * as policyApi from '../api/policies';
 import { useAttempt } from '../parts/attempt';
@@ -12,6 +13,7 @@ import { StatusText } from '../parts/glyph';
 import { Placeholder } from '../parts/late';
 import { Problem } from '../parts/problem';
 import { useTitle } from '../parts/title';
+import { useMe } from '../shell/session';
 import { count, plural } from '../text/format';
 import { placeTree, withBelow } from '../text/tree';
 import { fleetLink } from '../text/urlstate';
@@ -22,10 +24,11 @@ const linkTo = (name: string) => `/groups/${encodeURIComponent(name)}`;
 
 export function Groups({ name }: { name?: string }) {
   useTitle(name ?? 'Groups');
+  const mayWrite = mayChangeFleet(useMe().role);
   const tree = useQuery({ queryKey: ['groups'], queryFn: ({ signal }) => api.groupTree(signal), refetchInterval: 5000 });
   const groups = tree.data ?? [];
   return (
-    <div className="groups">
+    <div className="groups" data-chosen={name !== undefined}>
       <div className="groups-side">
         <header className="page-head">
           <h1>Groups</h1>
@@ -38,11 +41,11 @@ export function Groups({ name }: { name?: string }) {
         ) : (
           <Tree groups={groups} chosen={name} />
         )}
-        <Make groups={groups} />
+        {mayWrite && <Make groups={groups} />}
       </div>
       <div className="groups-main">
         {name ? (
-          <Detail key={name} name={name} groups={groups} />
+          <Detail key={name} name={name} groups={groups} mayWrite={mayWrite} />
         ) : (
           <div className="empty">
             <h2>A group is a place in a tree, or a query</h2>
@@ -140,7 +143,7 @@ function ParentSelect({ label, groups, value, onChange }: ParentSelectProps) {
   );
 }
 
-function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
+function Detail({ name, groups, mayWrite }: { name: string; groups: api.GroupNode[]; mayWrite: boolean }) {
   const { attempt } = useAttempt(['groups'], ['group', name]);
   const leave = useAttempt(['groups']).attempt;
   const [, navigate] = useLocation();
@@ -159,6 +162,9 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
   return (
     <>
       <header className="page-head">
+        <p className="groups-back">
+          <Link href="/groups">Groups</Link>
+        </p>
         <h1>{name}</h1>
         <span className="muted">
           {dynamic ? 'dynamic' : 'static'}
@@ -167,11 +173,15 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
         {dynamic && group.data.status !== 'ACTIVE' && <StatusText status="busy">{group.data.status?.toLowerCase()}</StatusText>}
         <span className="spread" />
         <Link href={fleetLink({ q: `group:${name}` })}>Show in the fleet</Link>
-        <Button onClick={() => setLeaving(true)}>Remove…</Button>
+        {mayWrite && <Button onClick={() => setLeaving(true)}>Remove…</Button>}
       </header>
       {properties.thingGroupDescription && <p className="groups-none">{properties.thingGroupDescription}</p>}
       {dynamic ? (
-        <QueryEditor key={queryString} query={queryString} onSave={(text) => attempt(() => api.changeQuery(name, text), 'The members follow the new query.')} />
+        <QueryEditor
+          key={queryString}
+          query={queryString}
+          onSave={mayWrite ? (text) => attempt(() => api.changeQuery(name, text, group.data.version), 'The members follow the new query.') : undefined}
+        />
       ) : (
         <section className="section" aria-labelledby="place">
           <div className="section-head">
@@ -185,14 +195,16 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
             ))}
             <b>{name}</b>
           </p>
-          <div className="line">
-            <ParentSelect
-              label="Move it, with all below it, to"
-              groups={groups.filter((each) => !each.dynamic && !withBelow(groups, name).has(each.name))}
-              value={placed.parentGroupName ?? ''}
-              onChange={(parent) => void attempt(() => api.moveGroup(name, parent), `${name} is ${parent ? `below ${parent}` : 'at the top'} now.`)}
-            />
-          </div>
+          {mayWrite && (
+            <div className="line">
+              <ParentSelect
+                label="Move it, with all below it, to"
+                groups={groups.filter((each) => !each.dynamic && !withBelow(groups, name).has(each.name))}
+                value={placed.parentGroupName ?? ''}
+                onChange={(parent) => void attempt(() => api.moveGroup(name, parent), `${name} is ${parent ? `below ${parent}` : 'at the top'} now.`)}
+              />
+            </div>
+          )}
         </section>
       )}
       {attributes.length > 0 && (
@@ -211,7 +223,7 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
         </section>
       )}
       <GroupPolicies arn={group.data.thingGroupArn} />
-      <Members name={name} dynamic={dynamic} />
+      <Members name={name} mayChoose={mayWrite && !dynamic} dynamic={dynamic} />
       <Confirm
         open={leaving}
         title="Remove this group?"
@@ -227,7 +239,7 @@ function Detail({ name, groups }: { name: string; groups: api.GroupNode[] }) {
   );
 }
 
-function QueryEditor({ query, onSave }: { query: string; onSave: (text: string) => Promise<boolean> }) {
+function QueryEditor({ query, onSave }: { query: string; /** Left out: it is only shown. */ onSave?: (text: string) => Promise<boolean> }) {
   const [text, setText] = useState(query);
   return (
     <section className="section" aria-labelledby="query">
@@ -238,7 +250,7 @@ function QueryEditor({ query, onSave }: { query: string; onSave: (text: string) 
         className="line"
         onSubmit={(event) => {
           event.preventDefault();
-          void onSave(text.trim());
+          void onSave?.(text.trim());
         }}
       >
         <TextInput
@@ -246,12 +258,15 @@ function QueryEditor({ query, onSave }: { query: string; onSave: (text: string) 
           classNames={{ input: 'mono' }}
           aria-label="Query of the group"
           spellCheck={false}
+          readOnly={!onSave}
           value={text}
           onChange={(event) => setText(event.currentTarget.value)}
         />
-        <Button type="submit" disabled={!text.trim() || text === query}>
-          Save
-        </Button>
+        {onSave && (
+          <Button type="submit" disabled={!text.trim() || text === query}>
+            Save
+          </Button>
+        )}
       </form>
     </section>
   );
@@ -281,7 +296,7 @@ function GroupPolicies({ arn }: { arn: string }) {
   );
 }
 
-function Members({ name, dynamic }: { name: string; dynamic: boolean }) {
+function Members({ name, dynamic, mayChoose }: { name: string; dynamic: boolean; mayChoose: boolean }) {
   const [thing, setThing] = useState('');
   const { attempt } = useAttempt(['groups'], ['group', name]);
   const list = useInfiniteQuery({
@@ -312,7 +327,7 @@ function Members({ name, dynamic }: { name: string; dynamic: boolean }) {
               <Link href={`/fleet/${encodeURIComponent(each)}`} className="mono">
                 {each}
               </Link>
-              {!dynamic && (
+              {mayChoose && (
                 <button type="button" className="plain link" aria-label={`Take out ${each}`} onClick={() => void change(() => api.removeMember(name, each))}>
                   Take out
                 </button>
@@ -327,7 +342,7 @@ function Members({ name, dynamic }: { name: string; dynamic: boolean }) {
           Show more
         </Button>
       )}
-      {!dynamic && (
+      {mayChoose && (
         <form
           className="line"
           onSubmit={(event) => {

@@ -3,6 +3,7 @@ import { Button, NativeSelect, Textarea, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { Link, useLocation } from 'wouter';
+import { mayManageKeys } from '../api/contract';
 import * as api from '../api/policies';
 import { useAttempt } from '../parts/attempt';
 import { Confirm } from '../parts/confirm';
@@ -14,6 +15,7 @@ import { Problem } from '../parts/problem';
 import { Moment } from '../parts/time';
 import { useTitle } from '../parts/title';
 import { Trash } from '../parts/trash';
+import { useMe } from '../shell/session';
 import { count } from '../text/format';
 import { policyProblem, startingPolicy, targetName } from '../text/policy';
 import { Simulator } from './simulator';
@@ -25,6 +27,7 @@ export function Policies() {
   useTitle('Policies');
   const [, navigate] = useLocation();
   const { attempt } = useAttempt(['policies']);
+  const mayWrite = mayManageKeys(useMe().role);
   const list = useQuery({ queryKey: ['policies'], queryFn: ({ signal }) => api.policies(signal) });
   const make = async (name: string) => {
     const made = await attempt(() => api.makePolicy(name, startingPolicy));
@@ -37,7 +40,7 @@ export function Policies() {
         <h1>Policies</h1>
         <p className="muted">What devices may do over MQTT. Without one, a thing may use its own topics and nothing else.</p>
       </header>
-      <MakeForm title="Make a policy" placeholder="street-lights" make={make} />
+      {mayWrite && <MakeForm title="Make a policy" placeholder="street-lights" make={make} />}
       <ListSection id="all" title="Policies" list={list} none="There is none yet: every device has the least that it needs.">
         {(policies) => (
           <ul className="names">
@@ -59,6 +62,7 @@ export function Policy({ name }: { name: string }) {
   useTitle(name);
   const [, navigate] = useLocation();
   const { attempt } = useAttempt(['policies']);
+  const mayWrite = mayManageKeys(useMe().role);
   const policy = useQuery({ queryKey: ['policy', name], queryFn: ({ signal }) => api.policy(name, signal) });
   const versions = useQuery({ queryKey: ['policy', name, 'versions'], queryFn: ({ signal }) => api.versions(name, signal) });
   const [leaving, setLeaving] = useState(false);
@@ -84,16 +88,16 @@ export function Policy({ name }: { name: string }) {
         <h1 className="mono">{name}</h1>
         <span className="muted">version {policy.data.defaultVersionId} is in force</span>
         <span className="spread" />
-        <Button onClick={() => setLeaving(true)}>Remove…</Button>
+        {mayWrite && <Button onClick={() => setLeaving(true)}>Remove…</Button>}
       </header>
       <div className="policy">
         <div>
-          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} onDraft={setDraft} />
-          <Versions name={name} versions={versions.data ?? []} />
+          <Editor name={name} document={policy.data.policyDocument} versions={versions.data ?? []} mayWrite={mayWrite} onDraft={setDraft} />
+          <Versions name={name} versions={versions.data ?? []} mayWrite={mayWrite} />
         </div>
         <div>
           <Simulator name={name} version={policy.data.defaultVersionId} draft={draft} />
-          <Targets name={name} arn={policy.data.policyArn} />
+          <Targets name={name} arn={policy.data.policyArn} mayWrite={mayWrite} />
         </div>
       </div>
       <Confirm open={leaving} title="Remove this policy?" action="Remove" onCancel={() => setLeaving(false)} onConfirm={() => void remove()}>
@@ -109,11 +113,12 @@ interface EditorProps {
   name: string;
   document: string;
   versions: api.PolicyVersion[];
+  mayWrite: boolean;
   /** Told what is written, while it differs from what is in force and may be a policy. */
   onDraft: (draft: string | undefined) => void;
 }
 
-function Editor({ name, document, versions, onDraft }: EditorProps) {
+function Editor({ name, document, versions, mayWrite, onDraft }: EditorProps) {
   const shown = pretty(document);
   const [text, setText] = useState(shown);
   const { attempt, busy } = useAttempt(['policy', name]);
@@ -145,11 +150,13 @@ function Editor({ name, document, versions, onDraft }: EditorProps) {
         error={problem}
       />
       <div className="line">
-        <Button variant="filled" disabled={busy || problem !== undefined || text === shown} onClick={() => void save()}>
-          Put in force
-        </Button>
+        {mayWrite && (
+          <Button variant="filled" disabled={busy || problem !== undefined || text === shown} onClick={() => void save()}>
+            Put in force
+          </Button>
+        )}
         {text !== shown && <Button onClick={() => setText(shown)}>Undo</Button>}
-        {text !== shown && dropped && <span className="muted">Version {dropped.versionId}, the oldest of five, goes.</span>}
+        {mayWrite && text !== shown && dropped && <span className="muted">Version {dropped.versionId}, the oldest of five, goes.</span>}
       </div>
     </section>
   );
@@ -163,7 +170,7 @@ function pretty(document: string): string {
   }
 }
 
-function Versions({ name, versions }: { name: string; versions: api.PolicyVersion[] }) {
+function Versions({ name, versions, mayWrite }: { name: string; versions: api.PolicyVersion[]; mayWrite: boolean }) {
   const { attempt } = useAttempt(['policy', name]);
   return (
     <section className="section" aria-labelledby="versions">
@@ -190,7 +197,7 @@ function Versions({ name, versions }: { name: string; versions: api.PolicyVersio
               </td>
               <td>{isDefaultVersion ? <StatusText status="ok">in force</StatusText> : <span className="muted">kept</span>}</td>
               <td className="right">
-                {!isDefaultVersion && (
+                {mayWrite && !isDefaultVersion && (
                   <>
                     <button
                       type="button"
@@ -215,7 +222,7 @@ function Versions({ name, versions }: { name: string; versions: api.PolicyVersio
 }
 
 /** The groups and certificates that have the policy. */
-function Targets({ name, arn }: { name: string; arn: string }) {
+function Targets({ name, arn, mayWrite }: { name: string; arn: string; mayWrite: boolean }) {
   const { attempt } = useAttempt(['policy', name, 'targets']);
   const list = useQuery({ queryKey: ['policy', name, 'targets'], queryFn: ({ signal }) => api.targets(name, signal) });
   const [kind, setKind] = useState<'thinggroup' | 'cert'>('thinggroup');
@@ -239,38 +246,40 @@ function Targets({ name, arn }: { name: string; arn: string }) {
           {list.data.map((target) => (
             <li key={target}>
               <TargetLink arn={target} />
-              <Trash label="Detach" what={`Detach from ${targetName(target).name}`} onClick={() => void change(() => api.detach(name, target))} />
+              {mayWrite && <Trash label="Detach" what={`Detach from ${targetName(target).name}`} onClick={() => void change(() => api.detach(name, target))} />}
             </li>
           ))}
           {list.data.length === 0 && <li className="muted">Nobody has it yet.</li>}
         </ul>
       )}
-      <form
-        className="line"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void change(() => api.attach(name, `${prefix}${kind}/${id.trim()}`));
-        }}
-      >
-        <NativeSelect
-          label="Attach to a"
-          value={kind}
-          onChange={(event) => setKind(event.currentTarget.value as typeof kind)}
-          data={[
-            { value: 'thinggroup', label: 'group' },
-            { value: 'cert', label: 'certificate' },
-          ]}
-        />
-        <TextInput
-          label={kind === 'cert' ? 'Its id' : 'Its name'}
-          spellCheck={false}
-          value={id}
-          onChange={(event) => setId(event.currentTarget.value)}
-        />
-        <Button type="submit" disabled={!id.trim()}>
-          Attach
-        </Button>
-      </form>
+      {mayWrite && (
+        <form
+          className="line"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void change(() => api.attach(name, `${prefix}${kind}/${id.trim()}`));
+          }}
+        >
+          <NativeSelect
+            label="Attach to a"
+            value={kind}
+            onChange={(event) => setKind(event.currentTarget.value as typeof kind)}
+            data={[
+              { value: 'thinggroup', label: 'group' },
+              { value: 'cert', label: 'certificate' },
+            ]}
+          />
+          <TextInput
+            label={kind === 'cert' ? 'Its id' : 'Its name'}
+            spellCheck={false}
+            value={id}
+            onChange={(event) => setId(event.currentTarget.value)}
+          />
+          <Button type="submit" disabled={!id.trim()}>
+            Attach
+          </Button>
+        </form>
+      )}
     </section>
   );
 }

@@ -17,6 +17,7 @@ import { useMe } from '../shell/session';
 import { count } from '../text/format';
 import { fleetLink } from '../text/urlstate';
 import './policies.css';
+import './types.css';
 
 export function Types() {
   useTitle('Thing types');
@@ -49,64 +50,66 @@ export function Types() {
         ) : list.data.length === 0 ? (
           <p className="muted">There is none yet.</p>
         ) : (
-          <table className="grid">
-            <thead>
-              <tr>
-                <th>Type</th>
-                <th className="right">Things</th>
-                <th>State</th>
-                <th>Made</th>
-                <th>Description</th>
-                <th>
-                  <span className="unseen">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.data.map(({ thingTypeName, thingTypeMetadata: { deprecated, creationDate }, thingTypeProperties }) => (
-                <tr key={thingTypeName}>
-                  <td>
-                    <Link href={`/types/${encodeURIComponent(thingTypeName)}`}>{thingTypeName}</Link>
-                  </td>
-                  <td className="right">
-                    <Link href={fleetLink({ type: thingTypeName })} className="number">
-                      {count(overview?.byType[thingTypeName] ?? 0)}
-                    </Link>
-                  </td>
-                  <td>{deprecated ? <StatusText status="warn">deprecated</StatusText> : <span className="muted">in use</span>}</td>
-                  <td>
-                    <Moment ms={creationDate * 1000} />
-                  </td>
-                  <td className="fill clip" title={thingTypeProperties.thingTypeDescription}>
-                    {thingTypeProperties.thingTypeDescription}
-                  </td>
-                  <td className="right">
-                    {mayWrite && (
-                      <>
-                        <button
-                          type="button"
-                          className="plain link"
-                          onClick={() =>
-                            void attempt(
-                              () => api.deprecateType(thingTypeName, deprecated),
-                              deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
-                            )
-                          }
-                        >
-                          {deprecated ? 'Use again' : 'Deprecate'}
-                        </button>
-                        {deprecated && (
-                          <button type="button" className="plain link" onClick={() => void attempt(() => api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
-                            Remove
-                          </button>
-                        )}
-                      </>
-                    )}
-                  </td>
+          <div className="wide-table" tabIndex={0} role="region" aria-label="The types">
+            <table className="grid">
+              <thead>
+                <tr>
+                  <th>Type</th>
+                  <th className="right">Things</th>
+                  <th>State</th>
+                  <th>Made</th>
+                  <th>Description</th>
+                  <th>
+                    <span className="unseen">Actions</span>
+                  </th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
+              </thead>
+              <tbody>
+                {list.data.map(({ thingTypeName, thingTypeMetadata: { deprecated, creationDate }, thingTypeProperties }) => (
+                  <tr key={thingTypeName}>
+                    <td className="type-name" title={thingTypeName}>
+                      <Link href={`/types/${encodeURIComponent(thingTypeName)}`} className="clip">{thingTypeName}</Link>
+                    </td>
+                    <td className="right">
+                      <Link href={fleetLink({ type: thingTypeName })} className="number">
+                        {count(overview?.byType[thingTypeName] ?? 0)}
+                      </Link>
+                    </td>
+                    <td>{deprecated ? <StatusText status="warn">deprecated</StatusText> : <span className="muted">in use</span>}</td>
+                    <td>
+                      <Moment ms={creationDate * 1000} />
+                    </td>
+                    <td className="fill clip" title={thingTypeProperties.thingTypeDescription}>
+                      {thingTypeProperties.thingTypeDescription}
+                    </td>
+                    <td className="right">
+                      {mayWrite && (
+                        <>
+                          <button
+                            type="button"
+                            className="plain link"
+                            onClick={() =>
+                              void attempt(
+                                () => api.deprecateType(thingTypeName, deprecated),
+                                deprecated ? `${thingTypeName} takes new things again.` : `${thingTypeName} takes no new things.`,
+                              )
+                            }
+                          >
+                            {deprecated ? 'Use again' : 'Deprecate'}
+                          </button>
+                          {deprecated && (
+                            <button type="button" className="plain link" onClick={() => void attempt(() => api.removeType(thingTypeName), `The type ${thingTypeName} is removed.`)}>
+                              Remove
+                            </button>
+                          )}
+                        </>
+                      )}
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
         )}
       </section>
     </div>

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { codeOf, exploreLink, type FleetView, fleetLink, raster, readDevice, readExplore, readFleet, safeTarget, writeDevice, writeExplore, writeFleet } from './urlstate';
+import { codeOf, exploreLink, type FleetView, fleetLink, raster, readDevice, readExplore, readFleet, safeTarget, writeDevice, writeExplore, writeFleet, nameIn } from './urlstate';
 
 test('the fleet view survives its URL', () => {
   const views: FleetView[] = [
@@ -47,4 +47,9 @@ test('after signing in we stay at home', () => {
 test('the code in the fragment', () => {
   expect(codeOf('#code=ab-cd')).toBe('ab-cd');
   expect(codeOf('')).toBe('');
+});
+
+test('a name in an address may have any character that names have', () => {
+  for (const name of ['site:lamp-1', 'a+=,.@-_b', 'plain']) expect(nameIn(encodeURIComponent(name))).toBe(name);
+  expect(nameIn('50%')).toBe('50%');
 });

@@ -37,6 +37,15 @@ export function writeFleet(view: Partial<FleetView>): URLSearchParams {
   return params;
 }
 
+/** The name in a part of an address. The router leaves encoded what has a meaning in addresses, such as a colon or a plus. */
+export function nameIn(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // written by hand
+  }
+}
+
 /** The address of the fleet list that shows exactly these. */
 export function fleetLink(view: Partial<FleetView>): string {
   const params = writeFleet(view).toString();
