@@ -185,6 +185,24 @@ var propertyCases = []testCase{
 			c.got(m)
 		}
 	}},
+	{v5: "4.13.1-1", run: func(k *kit) { // where the standard names the code (v5 sections 2.2.2.2, 3.3.2.1, 3.3.4)
+		c := &client{version: 5}
+		for _, wrong := range []struct {
+			code   byte
+			packet []byte
+		}{
+			{0x81, message{topic: "a", props: []byte{17, 0, 0, 0, 1}}.bytes(5)},
+			{0x81, c.filters(unsubscribe, 1, []byte{11, 1}, -1, "a")},
+			{0x81, packet(disconnect, []byte{0, 3, 33, 0, 1})},
+			{0x82, message{topic: "a", props: []byte{11, 1}}.bytes(5)},
+			{0x82, message{}.bytes(5)},
+		} {
+			c := k.client("code")
+			c.send(wrong.packet)
+			c.closed(wrong.code)
+		}
+		k.say(newHello(5, k.name("code")).withProps(35, 0, 1)).refused(0, 0x81)
+	}},
 	{v5: "4.13.1-1", run: func(k *kit) { // properties out of place, twice, out of range, unknown, cut
 		c := &client{version: 5}
 		for _, p := range [][]byte{

@@ -128,7 +128,10 @@ func screenProperties(r *reader, where place, lim *Limits, found *properties) Vi
 			return malformed("unknown property")
 		}
 		if places&where == 0 {
-			return protocolError("property out of place")
+			if id == propSubscriptionID && where == inPublish {
+				return protocolError("property of a server") // [MQTT-3.3.4-6]
+			}
+			return malformed("property out of place") // v5 section 2.2.2.2
 		}
 		if id != propUser {
 			if seen&(1<<id) != 0 {

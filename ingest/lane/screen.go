@@ -332,7 +332,7 @@ func checkTopic(topic []byte) Violation {
 		return malformed("text not utf-8")
 	}
 	if len(topic) == 0 {
-		return Violation{Code: codeTopicInvalid, Reason: "topic empty"} // [MQTT-4.7.3-1]
+		return protocolError("topic empty") // [MQTT-4.7.3-1]; v5 section 3.3.2.1 names the code
 	}
 	if bytes.IndexByte(topic, '+') >= 0 || bytes.IndexByte(topic, '#') >= 0 {
 		return Violation{Code: codeTopicInvalid, Reason: "topic with a wildcard"} // [MQTT-3.3.2-2]
