@@ -20,8 +20,8 @@ const (
 	newcomerThing = "newcomer"
 	// newcomerPause is between two of them.
 	newcomerPause = 200 * time.Millisecond
-	// newcomerTimeout is how long one may wait for its CONNACK, on a machine that is full of enemies.
-	newcomerTimeout = 5 * time.Second
+	// newcomerTimeout is how long one may wait for its CONNACK, on a machine that is full of enemies: clients give up then.
+	newcomerTimeout = 10 * time.Second
 )
 
 // welcome has an honest device connect again and again, from an address of its own, until ctx ends.

@@ -44,7 +44,7 @@ func TestHostileJudges(t *testing.T) {
 	f("round 2 leaves 80 goroutines", func(r *hostileResult) { r.After[1].Goroutines = 80 })
 	f("memory grows from 50.0 MB after the first round to 90.0 MB", func(r *hostileResult) { r.After[1].RSS = 90 << 20 })
 	f("of 9 messages 1 are lost", func(r *hostileResult) { r.Honest[0].Lost = 1 })
-	f("a device that comes waits 6s at most, 5s is asked for", func(r *hostileResult) { r.Newcomers = []newcomers{{Came: 9, Max: 6 * time.Second}} })
+	f("a device that comes waits 11s at most, 10s is asked for", func(r *hostileResult) { r.Newcomers = []newcomers{{Came: 9, Max: 11 * time.Second}} })
 	f("1 of 10 did not get in; EOF", func(r *hostileResult) { r.Newcomers = []newcomers{{Came: 9, Failed: 1, Failure: "EOF"}} })
 	f("1 lost their connection", func(r *hostileResult) { r.Honest[0].Dropped = 1 })
 }
