@@ -4,7 +4,7 @@
 // A row is one message: a time and some values. It goes into a log (log.go, group.go, commit.go) and into memory (live.go, run.go) at once;
 // a group of rows is made durable together, and then their waiters are told. When memory or log have grown, rows move into
 // segments (seal.go): files of blocks, each some rows of one thing in compressed columns (block.go, package codec). Queries
-// (read.go, query.go) read segments and memory and merge them; decoded columns of what never changes are kept (cache.go). Small
+// (read.go, query.go, ahead.go) read segments and memory and merge them; decoded columns of what never changes are kept, packed (cache.go, column.go). Small
 // segments of a day are merged (compact.go), old ones deleted (keeper.go); what buckets of five minutes and of an hour say of them
 // stays longer (tier.go, tier_build.go). The next start reads the checkpoint, the segments' footers and the log (recover.go, replay.go). Fsck
 // checks a store that is not open, Backup copies one that is (backup.go), and who sends rows on follows the log (follow.go). The bytes

@@ -14,8 +14,8 @@ import (
 )
 
 // openBench returns an API over things lamps of two hours at a sample per ten seconds with 50 ms jitter: the data of the
-// figures in docs/benchmarks.md.
-func openBench(b *testing.B, things int) *API {
+// figures in docs/benchmarks.md. With sealed all of it is in segments.
+func openBench(b *testing.B, things int, sealed bool) *API {
 	b.Helper()
 	store := openStore(b)
 	w := writer{b, store}
@@ -31,6 +31,11 @@ func openBench(b *testing.B, things int) *API {
 		}
 	}
 	w.sync()
+	if sealed {
+		if err := store.Seal(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+	}
 	return New(store, dir, Options{Clock: vfs.NewManual(now)})
 }
 
@@ -45,8 +50,13 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // BenchmarkQuery measures answers over 1,800 series from request to JSON.
-func BenchmarkQuery(b *testing.B) {
-	api := openBench(b, 1800)
+func BenchmarkQuery(b *testing.B) { benchmarkQuery(b, 1800, false) }
+
+// BenchmarkSealedQuery measures the same of a fleet of whose blocks the cache cannot have all.
+func BenchmarkSealedQuery(b *testing.B) { benchmarkQuery(b, 10_000, true) }
+
+func benchmarkQuery(b *testing.B, things int, sealed bool) {
+	api := openBench(b, things, sealed)
 	from, to := fmt.Sprint(now.Unix()-3600), fmt.Sprint(now.Unix())
 	f := func(name, path string, form url.Values, wantBytes int) {
 		b.Run(name, func(b *testing.B) {
@@ -64,7 +74,7 @@ func BenchmarkQuery(b *testing.B) {
 	f("avg_by_city_1h", "/api/v1/query_range", url.Values{"query": {"avg by (city) (power_w)"}, "start": {from}, "end": {to}, "step": {"60"}}, 20*61*20)
 	f("topk_rate", "/api/v1/query", url.Values{"query": {"topk(10, rate(energy_total[5m]))"}}, 10*100)
 	f("last_one", "/api/v1/query", url.Values{"query": {`power_w{thing="lamp-000042"}`}}, 100)
-	f("last_all", "/api/v1/query", url.Values{"query": {`power_w`}}, 1800*100)
+	f("last_all", "/api/v1/query", url.Values{"query": {`power_w`}}, things*100)
 	f("count_all", "/api/v1/query", url.Values{"query": {`count(power_w)`}}, 20)
-	f("series", "/api/v1/series", url.Values{"match[]": {`power_w`}}, 1800*80)
+	f("series", "/api/v1/series", url.Values{"match[]": {`power_w`}}, things*80)
 }
