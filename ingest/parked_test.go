@@ -241,7 +241,7 @@ func TestStalledStoreStopsNobodyElse(t *testing.T) {
 	other.subscribe(1, "x", 0)
 	hold.stop()
 	t.Cleanup(hold.free)
-	const senders, rows = 5, 800 // far more than the store keeps that is not on disk
+	const senders, rows = 5, 3000 // far more than the store keeps that is not on disk
 	var wg sync.WaitGroup
 	for i := range senders {
 		c := f.connect(4, fmt.Sprint("flood-", i))
@@ -255,7 +255,12 @@ func TestStalledStoreStopsNobodyElse(t *testing.T) {
 			}
 		})
 	}
-	for i := range 50 {
+	taken := uint64(0)
+	for i, still := 0, 0; still < 50; i++ { // until the store has taken nothing for as many exchanges
+		if n := f.server.Stats().MessagesLane; n != taken || n == 0 {
+			taken, still = n, 0
+		}
+		still++
 		start := time.Now()
 		other.send([]byte{0xc0, 0})
 		other.expect(0xd0, 0)
@@ -267,7 +272,7 @@ func TestStalledStoreStopsNobodyElse(t *testing.T) {
 			t.Fatalf("exchange %d took %v", i, d)
 		}
 	}
-	if n := f.server.Stats().MessagesLane; n == senders*rows {
+	if taken == senders*rows {
 		t.Fatal("the store took everything: it was not stalled")
 	}
 	hold.free()
