@@ -53,7 +53,9 @@ func until(t *testing.T, what string, ok func() bool) {
 // A failed fsync is for good: nothing is accepted any more, queries go on, and a new start has all that was acknowledged.
 func TestFailedSync(t *testing.T) {
 	fsys := vfs.NewMem()
-	s := open(t, small(fsys))
+	opts := small(fsys)
+	opts.GroupWait = time.Hour // it is Sync that fails, and nobody before it
+	s := open(t, opts)
 	m := metric(t, s, "power_w")
 	appendRow(t, s, 1, 1000, decimal(m, 1, 0))
 	must(t, s.Sync(context.Background()))
