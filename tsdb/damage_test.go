@@ -23,7 +23,6 @@ func history(t *testing.T, fsys vfs.FS) (before map[string]string) {
 	t.Helper()
 	opts := small(fsys)
 	opts.LogBytes, opts.GroupWait = 1<<20, time.Hour // sealed and committed only where it says so
-	opts.RetentionTier5m, opts.RetentionTier1h = 100*365*24*time.Hour, 100*365*24*time.Hour
 	s := open(t, opts)
 	power, label, on, ratio := metric(t, s, "power_w"), metric(t, s, "label"), metric(t, s, "on"), metric(t, s, "ratio")
 	node := source(t, s, "job", "node")
@@ -53,6 +52,9 @@ func history(t *testing.T, fsys vfs.FS) (before map[string]string) {
 			must(t, s.DeleteThing(4))
 		}
 	}
+	must(t, s.Close())
+	opts.RetentionTier5m, opts.RetentionTier1h = 100*365*24*time.Hour, 100*365*24*time.Hour
+	s = open(t, opts)     // only now: a keeper that is woken early makes the tiers of half a day, and of the rest an hour later
 	must(t, tsdb.Tend(s)) // makes the tiers of what is sealed
 	must(t, s.Close())
 	return before
