@@ -66,4 +66,6 @@ func (r elsewhere) eachLast(set *bitset.BitSet, field string, f func(id uint, va
 	}
 }
 
-func appendNumber(dst []byte, value float64) []byte { return strconv.AppendFloat(dst, value, 'g', -1, 64) }
+func appendNumber(dst []byte, value float64) []byte {
+	return strconv.AppendFloat(dst, value, 'g', -1, 64)
+}
