@@ -174,8 +174,8 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// A start with all samples that the log may have, 32 million, takes no more CPU time than two cores have in a second. Here are half of them;
-// where there are all that may be, sealing begins.
+// A start with a full log has all of its samples back, and where there are more than may be, sealing begins. How long it takes for 32 million
+// says `muster bench tsdb`.
 func TestStartWithFullLog(t *testing.T) {
 	opts := tsdb.Options{Dir: t.TempDir(), MemoryBytes: 1 << 30, LogSamples: 16_000_000 / raceFactor}
 	s := open(t, opts)
@@ -197,9 +197,6 @@ func TestStartWithFullLog(t *testing.T) {
 		t.Fatalf("%+v, want %d samples", got, samples)
 	}
 	t.Logf("%d samples in %d bytes of log are back after %v of CPU time", samples, s.Stats().LogBytes, took)
-	if took > time.Second {
-		t.Fatalf("start took %v of CPU time", took)
-	}
 	for ; samples < opts.LogSamples; samples += 8 {
 		ms, values := f.row(0, int(samples))
 		_, err := s.Append(0, ms, values, nil)

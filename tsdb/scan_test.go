@@ -107,6 +107,7 @@ func TestScanLastAllocatesNothing(t *testing.T) {
 	for id := range tsdb.ThingID(1000) {
 		appendRow(t, s, id, 1000, decimal(m, int64(id), 0))
 	}
+	must(t, s.Sync(t.Context())) // what commits them allocates
 	sum := 0.0
 	scan := func() {
 		s.ScanLast(m, func(_ tsdb.ThingID, _ int64, _ tsdb.Kind, number float64) { sum += number })
