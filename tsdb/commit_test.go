@@ -142,7 +142,11 @@ func TestCommitHereFails(t *testing.T) {
 			_, err := s.Append(1, 2000, []tsdb.Value{decimal(m, 2, 0)}, &w)
 			must(t, err)
 			fsys.FailAt(1, c.fault)
-			if !s.Commit(true, nil) || w.upTo != 0 || !errors.Is(w.failed(), c.want) || !errors.Is(s.Ready(), c.want) {
+			done := make(chan struct{}, 1)
+			if !s.Commit(true, done) { // the committer has not quite ended the group before
+				wantSignal(t, done)
+			}
+			if w.upTo != 0 || !errors.Is(w.failed(), c.want) || !errors.Is(s.Ready(), c.want) {
 				t.Fatalf("told %d, %v; ready: %v", w.upTo, w.failed(), s.Ready())
 			}
 			if !c.goesOn {

@@ -225,6 +225,8 @@ func TestUnusedCiphers(t *testing.T) {
 			}
 		}
 		time.Sleep(2*keepUnused + time.Second)
+		cache.mu.Lock()
+		defer cache.mu.Unlock()
 		if busy.built.Load() != nil || cache.slots != nil || cache.sweeping {
 			t.Fatal("something is left")
 		}
