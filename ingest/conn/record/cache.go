@@ -14,9 +14,9 @@ const DefaultCache = 8192
 // CipherBytes is about what a built cipher takes: AES key schedule and GCM table.
 const CipherBytes = 800
 
-// keepUnused is how long a cipher is kept that nobody uses, twice that at most: a device that sends every few seconds finds its own, one that
+// keepUnused is how long a cipher is kept that nobody uses, twice that at most: a device that sends every other second finds its own, one that
 // is idle has none.
-const keepUnused = 5 * time.Second
+const keepUnused = 2 * time.Second
 
 // Cache holds the built ciphers of busy connections, one for each direction. What is not there is built when a record comes: that costs
 // half a microsecond, and garbage. One that is built when there is no room takes the place of any other: devices send in turn, so
